@@ -1,0 +1,1 @@
+"""gatewayd: a local OpenAI-compatible LLM gateway; one YAML file, edited live."""

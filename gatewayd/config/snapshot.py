@@ -1,0 +1,161 @@
+"""The validated configuration as immutable values: what `ConfigValidator` produces and `engine.build` consumes.
+
+Only plain data: no live object, no file handle, no reference left to resolve. Secrets are `Secret`s. A snapshot is made
+by `gatewayd.config.validator` and by nobody else; its `revision` is a hash of all bytes it was read from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from gatewayd.errors import FallbackKind
+from gatewayd.secret import Secret
+
+UpstreamKind = Literal["forward", "translate", "scripted"]
+
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: a TCP host and port, or a unix socket path (then host is empty and port is 0)."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return bool(self.path) or self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One entry of `model_list`. Every field that changes what is sent, or where, is part of `identity`."""
+
+    id: str
+    """Public name: `model_info.id`, else a short stable hash. Unique in a snapshot."""
+    identity: str
+    """SHA-256 over everything that defines the deployment, secrets included: the key of health and pools."""
+    group: str
+    """`model_name`: what clients ask for; may be a pattern with `*`."""
+    kind: UpstreamKind
+    provider: str
+    """litellm's name of the provider: openai, azure, anthropic, ..."""
+    model: str
+    """The upstream's own name of the model (provider prefix removed); may hold `*`, filled from the pattern."""
+    api_base: str | None = None
+    """For forward: base URL without a trailing slash, to which the endpoint is appended."""
+    api_key: Secret | None = None
+    api_version: str | None = None
+    organization: str | None = None
+    params: Mapping[str, Any] = _EMPTY
+    """Completion parameters used when the caller did not send them."""
+    extra_body: Mapping[str, Any] = _EMPTY
+    """Fields merged into every body; they win over the caller's."""
+    extra_headers: Mapping[str, Secret] = _EMPTY
+    """Headers added to every upstream request; lower-case names."""
+    litellm_params: Mapping[str, Any] = _EMPTY
+    """For translate: what litellm needs beside the above (aws_*, vertex_*, ...); secrets as Secret."""
+    drop_params: bool = False
+    additional_drop_params: tuple[str, ...] = ()
+    weight: float | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    order: int = 0
+    """Lower is tried first; entries without `order` come last among ordered ones, as in litellm."""
+    timeout: float | None = None
+    stream_timeout: float | None = None
+    num_retries: int | None = None
+    cooldown_time: float | None = None
+    mock: Mapping[str, Any] | None = None
+    """For scripted: the keys of `gatewayd.config.schema.mock.MockResponse`, validated."""
+    info: Mapping[str, Any] = _EMPTY
+    """`model_info`, as written."""
+    place: str = ""
+    """file:line of the entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    model: str
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSettings:
+    """`router_settings` merged with `litellm_settings` (the router's win), defaults filled in."""
+
+    num_retries: int = 2
+    retry_after: float = 0.0
+    timeout: float | None = None
+    stream_timeout: float | None = None
+    allowed_fails: int = 3
+    cooldown_time: float = 5.0
+    disable_cooldowns: bool = False
+    max_fallbacks: int = 5
+    fallbacks: Mapping[FallbackKind, Mapping[str, tuple[str, ...]]] = _EMPTY  # type: ignore[assignment]
+    """Per kind: group (or `*`) to its fallback groups; every target exists."""
+    aliases: Mapping[str, Alias] = _EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTimeouts:
+    """Seconds; the defaults of a deployment that names none."""
+
+    connect: float = 10.0
+    first_byte: float = 60.0
+    idle: float = 120.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    body_mb: float = 32.0
+    connections: int | None = None
+    """None (`auto`): derived from the file-descriptor limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    format: Literal["json", "text"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """`gatewayd:` and `general_settings:` together."""
+
+    listen: tuple[Address, ...] = (Address("127.0.0.1", 4000),)
+    admin: Address | None = Address("127.0.0.1", 4001)
+    master_key: Secret | None = None
+    timeouts: ServerTimeouts = ServerTimeouts()
+    limits: Limits = Limits()
+    drain: float = 120.0
+    log: LogSettings = LogSettings()
+    default_models: Mapping[str, str] = _EMPTY
+    """Endpoint (`chat/completions`, `embeddings`, ...) to the group used when the caller names no model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    revision: str
+    """First 12 hex digits of the SHA-256 over every byte the configuration was read from."""
+    deployments: tuple[Deployment, ...]
+    routing: RoutingSettings = RoutingSettings()
+    server: ServerSettings = ServerSettings()
+    environment: Mapping[str, str] = _EMPTY
+    """`environment_variables`, references resolved; exported to the process when the snapshot goes live."""
+    files: tuple[str, ...] = ()
+    """Absolute paths of every file that was read: the watcher's list."""
+    effective: Mapping[str, Any] = _EMPTY
+    """The configuration as a redacted plain tree: what `GET /config` shows."""

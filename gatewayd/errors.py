@@ -1,0 +1,348 @@
+"""Every exception of the package, and what each one means to a client and to the plan.
+
+    GatewaydError
+    ├── ConfigurationError            a helper function was given something it cannot use
+    ├── ConfigInvalid                 a configuration has problems; carries all of them
+    └── GatewayError                  one request failed: status, type, code, verdict
+        ├── RequestError              the caller's fault (4xx); FATAL
+        │   ├── InvalidJson               400 invalid_json
+        │   ├── InvalidRequest            400 invalid_request_error | the code given
+        │   ├── InvalidApiKey             401 invalid_api_key
+        │   ├── UnknownModel              404 model_not_found
+        │   ├── UnknownRoute              404 unknown_url
+        │   ├── MethodNotAllowed          405 method_not_allowed
+        │   ├── RequestTimeout            408 request_timeout
+        │   ├── BodyTooLarge              413 request_too_large
+        │   └── UnsupportedMediaType      415 unsupported_media_type
+        ├── UpstreamError             a deployment failed
+        │   ├── UpstreamConnection        502 upstream_connection_error; RETRY
+        │   ├── UpstreamTls               502 upstream_tls_error; ELSEWHERE
+        │   ├── UpstreamTimeout           504 upstream_timeout; RETRY
+        │   ├── UpstreamAuth              502 upstream_auth_error; ELSEWHERE
+        │   ├── UpstreamRedirect          502 upstream_redirect; ELSEWHERE
+        │   ├── UpstreamBadResponse       502 upstream_bad_response; RETRY
+        │   ├── UpstreamIncomplete        502 upstream_incomplete; RETRY
+        │   └── UpstreamStatus            the upstream's own 4xx/5xx, verdict by table
+        ├── NoDeploymentAvailable     429 all_deployments_cooling_down (503 when no cooldown has an end)
+        ├── ServerBusy                503 server_busy
+        ├── ShuttingDown              503 server_shutting_down
+        └── InternalError             500 internal_error
+
+Foreign exceptions (OSError, litellm's, aiohttp's) are translated where they enter and never travel further. The closed
+list of codes is `CODES`; docs/errors.md is checked against it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from gatewayd.config.problems import Problem
+
+
+class Verdict(enum.Enum):
+    """What the plan does with a failed try."""
+
+    RETRY = "retry"
+    """Another deployment of the group, else the same one again after a wait."""
+    ELSEWHERE = "elsewhere"
+    """Another deployment of the group, never the same one again: waiting cannot mend it (a wrong key, say)."""
+    NEXT_GROUP = "next_group"
+    """No deployment of this group can do better (context window, content policy): fallbacks only."""
+    FATAL = "fatal"
+    """The caller's request is at fault: nobody else is asked."""
+
+
+class FallbackKind(enum.Enum):
+    """Which fallback list a failure asks for (litellm's three lists)."""
+
+    GENERAL = "fallbacks"
+    CONTEXT_WINDOW = "context_window_fallbacks"
+    CONTENT_POLICY = "content_policy_fallbacks"
+
+
+class GatewaydError(Exception):
+    """Root of everything gatewayd raises on purpose."""
+
+
+class ConfigurationError(GatewaydError, ValueError):
+    """A helper function was given something it cannot use.
+
+    Attributes: `config_key` (str, dotted), `invalid_value` (never a secret), `valid_options` (list of str or None),
+    `suggestion` (str or None: what to do about it).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        config_key: str | None = None,
+        invalid_value: Any = None,
+        valid_options: Sequence[str] | None = None,
+        suggestion: str | None = None,
+    ) -> None:
+        super().__init__(message if suggestion is None else f"{message}\n  hint: {suggestion}")
+        self.config_key = config_key
+        self.invalid_value = invalid_value
+        self.valid_options = None if valid_options is None else list(valid_options)
+        self.suggestion = suggestion
+
+
+class ConfigInvalid(GatewaydError):
+    """A configuration was refused. `problems` holds every finding, warnings included."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(p.as_text() for p in self.problems))
+
+
+class GatewayError(GatewaydError):
+    """One request failed. Class attributes are the defaults; `error.code` comes from the closed list `CODES`.
+
+    `message` goes to the client as it is: no upstream URL, no key, no prompt in it.
+    """
+
+    status: int = 500
+    type: str = "server_error"
+    code: str = "internal_error"
+    verdict: Verdict = Verdict.FATAL
+    fallback: FallbackKind = FallbackKind.GENERAL
+    blames_deployment: bool = False
+    """Whether the failure counts against the deployment's health."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+        """Seconds until a new request makes sense, when somebody said so."""
+        if code is not None:
+            self.code = code
+        self.tried: tuple[str, ...] = ()
+        """Deployment ids tried for the request that ended with this error, in order."""
+
+    @property
+    def body(self) -> bytes | None:
+        """A ready error body to pass through unchanged (an upstream's own OpenAI-shaped error), else None."""
+        return None
+
+
+# --- the caller's fault -------------------------------------------------------------------------------------------
+
+
+class RequestError(GatewayError):
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class InvalidJson(RequestError):
+    code = "invalid_json"
+
+
+class InvalidRequest(RequestError):
+    code = "invalid_request"
+
+
+class InvalidApiKey(RequestError):
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class UnknownModel(RequestError):
+    status = 404
+    code = "model_not_found"
+
+
+class UnknownRoute(RequestError):
+    status = 404
+    code = "unknown_url"
+
+
+class MethodNotAllowed(RequestError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class RequestTimeout(RequestError):
+    status = 408
+    code = "request_timeout"
+
+
+class BodyTooLarge(RequestError):
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(RequestError):
+    status = 415
+    code = "unsupported_media_type"
+
+
+# --- a deployment's fault -----------------------------------------------------------------------------------------
+
+
+class UpstreamError(GatewayError):
+    status = 502
+    type = "upstream_error"
+    code = "upstream_error"
+    verdict = Verdict.RETRY
+    blames_deployment = True
+
+
+class UpstreamConnection(UpstreamError):
+    code = "upstream_connection_error"
+
+
+class UpstreamTls(UpstreamError):
+    code = "upstream_tls_error"
+    verdict = Verdict.ELSEWHERE
+
+
+class UpstreamTimeout(UpstreamError):
+    """`kind` names the timeout that struck: connect, first_byte, idle or total."""
+
+    status = 504
+    code = "upstream_timeout"
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message, code="upstream_idle_timeout" if kind == "idle" else None)
+        self.kind = kind
+
+
+class UpstreamAuth(UpstreamError):
+    code = "upstream_auth_error"
+    verdict = Verdict.ELSEWHERE
+
+
+class UpstreamRedirect(UpstreamError):
+    code = "upstream_redirect"
+    verdict = Verdict.ELSEWHERE
+
+
+class UpstreamBadResponse(UpstreamError):
+    code = "upstream_bad_response"
+
+
+class UpstreamIncomplete(UpstreamError):
+    code = "upstream_incomplete"
+
+
+class UpstreamStatus(UpstreamError):
+    """The upstream answered with an error status of its own; its body is passed through when it has OpenAI's shape.
+
+    The verdict is read from `VERDICTS` by status; 400s that say "context window" or "content policy" ask for those
+    fallback lists instead.
+    """
+
+    code = "upstream_error"
+
+    # status: (verdict, counts against health). Anything else: 5xx like 500, 4xx like 400.
+    VERDICTS: ClassVar[dict[int, tuple[Verdict, bool]]] = {
+        400: (Verdict.FATAL, False),
+        402: (Verdict.ELSEWHERE, True),
+        404: (Verdict.ELSEWHERE, True),
+        408: (Verdict.RETRY, True),
+        409: (Verdict.RETRY, False),
+        413: (Verdict.FATAL, False),
+        422: (Verdict.FATAL, False),
+        425: (Verdict.RETRY, False),
+        429: (Verdict.RETRY, True),
+        500: (Verdict.RETRY, True),
+    }
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        body: bytes | None = None,
+        code: str | None = None,
+        type: str | None = None,
+        param: str | None = None,
+        fallback: FallbackKind = FallbackKind.GENERAL,
+        retry_after: float | None = None,
+    ) -> None:
+        if code is None and status == 429:
+            code = "upstream_rate_limited"
+        super().__init__(message, param=param, code=code, retry_after=retry_after)
+        self.status = status
+        self.type = type or ("invalid_request_error" if 400 <= status < 500 and status != 429 else "upstream_error")
+        self._body = body
+        self.fallback = fallback
+        default = self.VERDICTS[500 if status >= 500 else 400]
+        self.verdict, self.blames_deployment = self.VERDICTS.get(status, default)
+        if fallback is not FallbackKind.GENERAL:
+            self.verdict, self.blames_deployment = Verdict.NEXT_GROUP, False
+
+    @property
+    def body(self) -> bytes | None:
+        return self._body
+
+
+# --- the gateway's own state --------------------------------------------------------------------------------------
+
+
+class NoDeploymentAvailable(GatewayError):
+    """Every deployment that could answer is cooling down."""
+
+    status = 429
+    type = "upstream_error"
+    code = "all_deployments_cooling_down"
+
+
+class ServerBusy(GatewayError):
+    status = 503
+    code = "server_busy"
+
+
+class ShuttingDown(GatewayError):
+    status = 503
+    code = "server_shutting_down"
+
+
+class InternalError(GatewayError):
+    """A bug of ours; the request id leads to the traceback in the log."""
+
+
+CODES: dict[str, str] = {
+    "invalid_json": "The request body is not one JSON object in UTF-8.",
+    "invalid_request": "A field of the request is missing, of the wrong type or not allowed; `param` names it.",
+    "duplicate_key": "A field that decides routing stands twice in the body.",
+    "param_not_allowed": "The body carries a field that would steer the gateway itself, such as `api_base`.",
+    "invalid_api_key": "No key, or not one this gateway knows.",
+    "model_not_found": "No model group, alias or pattern matches `model`.",
+    "unknown_url": "No such path.",
+    "method_not_allowed": "The path exists, the method does not; see the `allow` header.",
+    "request_timeout": "The client did not send its whole request in time.",
+    "request_too_large": "The body is larger than `gatewayd.limits.body_mb`.",
+    "unsupported_media_type": "The body's content type or content encoding is not accepted.",
+    "endpoint_not_supported": "The deployment's provider has no such endpoint.",
+    "upstream_error": "The upstream failed with an error status of its own.",
+    "upstream_rate_limited": "The upstream answered 429 and nobody else could take the request.",
+    "upstream_connection_error": "No connection to the upstream, or it broke before the answer.",
+    "upstream_tls_error": "The upstream's TLS certificate or handshake was refused.",
+    "upstream_timeout": "The upstream did not connect, or did not answer, in time.",
+    "upstream_idle_timeout": "The upstream fell silent in the middle of an answer.",
+    "upstream_auth_error": "The upstream refused the gateway's own key; the client's key is fine.",
+    "upstream_redirect": "The upstream answered with a redirect; gatewayd does not follow them.",
+    "upstream_bad_response": "The upstream's answer is not what the endpoint promises.",
+    "upstream_incomplete": "The upstream's answer ended before its end mark.",
+    "context_length_exceeded": "The request does not fit the model's context window.",
+    "content_policy_violation": "The upstream's content filter refused the request.",
+    "all_deployments_cooling_down": "Every deployment that could answer is cooling down; see `retry-after`.",
+    "server_busy": "The gateway is at one of its limits; see `retry-after`.",
+    "server_shutting_down": "The gateway is stopping; connect again.",
+    "internal_error": "A fault of gatewayd itself; quote the request id.",
+}
+"""Every `error.code` gatewayd itself sends, with its meaning. An upstream's own error passes through with its code."""

@@ -1,0 +1,137 @@
+"""What the engine asks of an upstream, and what it gets back. Nothing here does I/O.
+
+An upstream talks to one deployment. `open` either returns a `Reply` that is *good so far* (a whole body, or a stream
+whose first event arrived and is no error) or raises a `GatewayError`; after that the request is committed and only
+`Reply.pipe` runs. Three kinds exist: `forward` (bytes through), `translate` (litellm), `scripted` (no network).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gatewayd.wire.openai import Intent, Usage
+
+Header = tuple[str, str]
+
+
+@dataclass(slots=True, frozen=True)
+class Timeouts:
+    """Seconds. `total` is for the whole request and is watched by the engine, the others by the upstream."""
+
+    connect: float
+    first_byte: float
+    idle: float
+    total: float | None
+
+
+@dataclass(slots=True)
+class Call:
+    """One client request on its way to whichever deployment is tried next; shared by all tries."""
+
+    endpoint: str
+    """Path below the base URL, without a leading slash: `chat/completions`, `completions`, `embeddings`."""
+    intent: Intent
+    """What was read from the body: model, stream, top-level fields, and the body's bytes as they came."""
+    request_id: str
+    headers: Sequence[Header] = ()
+    """Client headers that may go upstream, already filtered; lower-case names."""
+    timeout: float | None = None
+    """Seconds the client itself grants (`x-litellm-timeout`, body `timeout`); None = the deployment's."""
+
+
+class Flow(Protocol):
+    """The reading side of a stream, as seen by the sink: told to stop and to go on."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Where a streamed reply goes: the client's connection. `write` never blocks and never raises.
+
+    When its buffer is above the high-water mark the sink calls `flow.pause()`, below the low-water mark
+    `flow.resume()`. A sink whose client is gone drops what is written.
+    """
+
+    def attach(self, flow: Flow) -> None:
+        """Names the flow to pause; called once, before the first write. Pauses at once if already full."""
+
+    def write(self, data: bytes) -> None: ...
+
+
+class Reply(Protocol):
+    """An upstream's answer. Whoever holds it calls `close` exactly once or more; `close` is plain and immediate."""
+
+    status: int
+    headers: Sequence[Header]
+    """Already filtered for the client; lower-case names; no framing headers."""
+    body: bytes | None
+    """The whole body, or None for a stream that `pipe` delivers."""
+    usage: Usage | None
+    """Tokens, as far as the upstream told; for a stream final only after `pipe`."""
+
+    async def pipe(self, sink: Sink) -> None:
+        """Copies the stream to `sink`, first event included, and returns after its end mark.
+
+        Raises UpstreamError when the stream breaks, stalls or ends without its end mark. Nothing is written after
+        the end mark. Cancelling it leaves the reply to `close`.
+        """
+
+    def close(self) -> None:
+        """Gives the connection back if the reply is complete, else drops it at once."""
+
+
+class Upstream(Protocol):
+    async def open(self, call: Call) -> Reply:
+        """Sends the call. Raises GatewayError (its verdict says what the plan does next)."""
+
+    async def aclose(self) -> None:
+        """Closes idle connections; called when no reply of this upstream is open any more."""
+
+
+@dataclass(slots=True)
+class WholeReply:
+    """A reply whose body is already here; what non-streaming calls return."""
+
+    status: int
+    headers: Sequence[Header]
+    body: bytes | None
+    usage: Usage | None = None
+
+    async def pipe(self, sink: Sink) -> None:
+        raise TypeError("a whole reply has a body, not a stream")
+
+    def close(self) -> None:
+        return None
+
+
+@dataclass(slots=True)
+class Gate:
+    """A `Flow` for upstreams that pull: `await gate.opened()` waits while the sink is full."""
+
+    _open: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._open.set()
+
+    def pause(self) -> None:
+        self._open.clear()
+
+    def resume(self) -> None:
+        self._open.set()
+
+    async def opened(self) -> None:
+        await self._open.wait()
+
+
+async def pump(chunks: AsyncIterator[bytes], sink: Sink) -> None:
+    """Copies an iterator of chunks to a sink, waiting whenever the sink is full."""
+    gate = Gate()
+    sink.attach(gate)
+    async for chunk in chunks:
+        await gate.opened()
+        sink.write(chunk)

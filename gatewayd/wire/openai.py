@@ -1,0 +1,186 @@
+"""Facts about OpenAI's wire: reading a request's top level, changing it without touching the rest, error bodies.
+
+The body is never parsed below its top level: values stay the caller's bytes (`msgspec.Raw`), so numbers, key order
+inside values and escapes reach the upstream as they came. Parsing rules are those of RFC 8259, UTF-8 only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gatewayd.errors import GatewayError, InvalidJson, InvalidRequest
+
+DONE = b"data: [DONE]\n\n"
+"""The end mark of a chat or completion stream."""
+
+_top_level = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_string = msgspec.json.Decoder(str)
+_boolean = msgspec.json.Decoder(bool)
+_any = msgspec.json.Decoder()
+encode = msgspec.json.encode
+
+# Fields with which a caller could steer the gateway or an SDK below it: never forwarded, never merged into a call.
+FORBIDDEN_FIELDS = frozenset(
+    {
+        "api_base", "base_url", "api_key", "api_version", "api_type", "organization", "custom_llm_provider",
+        "user_config", "model_list", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks",
+        "num_retries", "timeout", "extra_headers", "headers", "litellm_credential_name", "litellm_params",
+        "tenant_id", "client_id", "client_secret", "mock_response", "mock_timeout", "mock_delay",
+        "mock_testing_fallbacks", "custom_prompt_dict", "hf_model_name", "client", "http_client", "proxy",
+        "ssl_verify", "callbacks", "success_callback", "failure_callback",
+    }
+)  # fmt: skip
+FORBIDDEN_PREFIXES = ("aws_", "vertex_", "azure_", "watsonx_")
+
+
+@dataclass(slots=True, frozen=True)
+class Usage:
+    """Token counts as the upstream told them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+@dataclass(slots=True)
+class Intent:
+    """What a body asks for: the model, whether to stream, and the top-level fields as raw bytes."""
+
+    model: str
+    stream: bool
+    fields: dict[str, msgspec.Raw]
+    body: bytes
+
+    def value(self, name: str) -> Any:
+        """One top-level field, fully parsed; None when absent."""
+        raw = self.fields.get(name)
+        return None if raw is None else _any.decode(raw)
+
+    def rewritten(self, changes: Mapping[str, Any], *, drop: frozenset[str] = frozenset()) -> bytes:
+        """The body with top-level fields replaced or added (`changes`) and removed (`drop`), all else byte for byte.
+
+        Fields keep their place; new ones are appended. Without any effective change the caller's bytes come back.
+        """
+        fields = self.fields
+        if not drop.isdisjoint(fields):
+            fields = {k: v for k, v in fields.items() if k not in drop}
+        elif not changes:
+            return self.body
+        return encode({**fields, **changes})
+
+
+def peek(body: bytes, *, default_model: str | None = None) -> Intent:
+    """Reads the top level of a JSON request body.
+
+    Raises InvalidJson (not one JSON object in UTF-8) or InvalidRequest (`model` or `stream` missing or of a wrong
+    type, a forbidden field, a duplicate of a field that decides routing).
+    """
+    try:
+        fields = _top_level.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJson(_describe(body, error)) from None
+    for name in fields:
+        if name in FORBIDDEN_FIELDS or name.startswith(FORBIDDEN_PREFIXES):
+            raise InvalidRequest(
+                f"The field '{name}' is not accepted from clients; it belongs in the gateway's configuration.",
+                param=name,
+                code="param_not_allowed",
+            )
+    raw = fields.get("model")
+    if raw is None:
+        if default_model is None:
+            raise InvalidRequest("The field 'model' is missing.", param="model")
+        model = default_model
+    else:
+        try:
+            model = _string.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise InvalidRequest("The field 'model' must be a string.", param="model") from None
+    raw = fields.get("stream")
+    stream = False
+    if raw is not None and bytes(raw) != b"null":
+        try:
+            stream = _boolean.decode(raw)
+        except msgspec.DecodeError:
+            raise InvalidRequest("The field 'stream' must be true or false.", param="stream") from None
+    _refuse_duplicates(body, fields)
+    return Intent(model, stream, fields, body)
+
+
+def _refuse_duplicates(body: bytes, fields: dict[str, msgspec.Raw]) -> None:
+    # A parser keeps the last of two equal keys and an upstream may keep the first: then we would have routed one model
+    # and billed another. A scan in Python is slow, so bytes are counted first: an occurrence that lies in none of the
+    # surviving values is a key of the top level, or lies in a value that another key has shadowed.
+    for name in ("model", "stream"):
+        quoted = b'"' + name.encode() + b'"'
+        if body.count(quoted) > 1 and _outside(body, quoted, fields) > 1 and _count_key(body, name) > 1:
+            raise _duplicate(name)
+    if b"\\u" in body and _outside(body, b"\\u", fields):  # a key of the top level is written with escapes
+        for name in ("model", "stream"):
+            if _count_key(body, name) > 1:
+                raise _duplicate(name)
+
+
+def _outside(body: bytes, needle: bytes, fields: dict[str, msgspec.Raw]) -> int:
+    return body.count(needle) - sum(bytes(raw).count(needle) for raw in fields.values())
+
+
+def _duplicate(name: str) -> InvalidRequest:
+    return InvalidRequest(f"The field '{name}' stands twice in the body.", param=name, code="duplicate_key")
+
+
+def _count_key(body: bytes, name: str) -> int:
+    """How often a key stands on the top level of a body that is known to be a valid JSON object."""
+    count = depth = index = 0
+    expect_key = False
+    size = len(body)
+    while index < size:
+        char = body[index]
+        if char == 0x22:  # a string: a key if one is expected here
+            end = index + 1
+            while body[end] != 0x22:
+                end += 2 if body[end] == 0x5C else 1
+            if depth == 1 and expect_key:
+                count += _string.decode(body[index : end + 1]) == name
+                expect_key = False
+            index = end
+        elif char in b"{[":
+            depth += 1
+            expect_key = depth == 1
+        elif char in b"}]":
+            depth -= 1
+        elif char == 0x2C and depth == 1:
+            expect_key = True
+        index += 1
+    return count
+
+
+def _describe(body: bytes, error: Exception) -> str:
+    if not body.strip():
+        return "The request body is empty; a JSON object was expected."
+    if isinstance(error, UnicodeDecodeError):
+        return "The request body is not UTF-8."
+    if isinstance(error, RecursionError):
+        return "The request body is nested too deeply."
+    if isinstance(error, msgspec.ValidationError):
+        return "The request body must be a JSON object."
+    match = re.search(r"byte (\d+)", str(error))
+    at = min(int(match[1]), len(body)) if match else len(body)
+    line = body.count(b"\n", 0, at) + 1
+    column = at - (body.rfind(b"\n", 0, at) + 1) + 1
+    return f"The request body is not valid JSON (line {line}, column {column})."
+
+
+def error_body(error: GatewayError) -> bytes:
+    """OpenAI's error shape: all four members always present."""
+    return encode({"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}})
+
+
+def error_event(error: GatewayError) -> bytes:
+    """The same as one server-sent event, for a stream that breaks after its commit point."""
+    return b"data: " + error_body(error) + b"\n\n"
