@@ -113,7 +113,8 @@ class ServerTimeouts:
     """Seconds; the defaults of a deployment that names none."""
 
     connect: float = 10.0
-    first_byte: float = 60.0
+    first_byte: float | None = None
+    """None: 60 for streams, and `total` for calls that do not stream, whose head comes when all is generated."""
     idle: float = 120.0
     total: float = 600.0
 

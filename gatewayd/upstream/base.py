@@ -19,12 +19,15 @@ Header = tuple[str, str]
 
 @dataclass(slots=True, frozen=True)
 class Timeouts:
-    """Seconds. `total` is for the whole request and is watched by the engine, the others by the upstream."""
+    """Seconds, for one try. `total` is watched by the engine, the others by the upstream."""
 
     connect: float
     first_byte: float
+    """From the request sent to the first byte of the answer's head; for a stream: to the first event."""
     idle: float
-    total: float | None
+    """Longest silence inside an answer."""
+    total: float
+    """The whole try: all of it, or for a stream up to its first event (a stream may run for ever)."""
 
 
 @dataclass(slots=True)
@@ -38,6 +41,10 @@ class Call:
     request_id: str
     headers: Sequence[Header] = ()
     """Client headers that may go upstream, already filtered; lower-case names."""
+    timeouts: Timeouts = Timeouts(connect=10.0, first_byte=60.0, idle=120.0, total=600.0)
+    """Of the deployment being tried, for this kind of call (streaming or not). Set anew for every try."""
+    capture: str = ""
+    """What the `*` of a wildcard group caught; replaces the `*` in the deployment's model. Set anew for every try."""
     timeout: float | None = None
     """Seconds the client itself grants (`x-litellm-timeout`, body `timeout`); None = the deployment's."""
 

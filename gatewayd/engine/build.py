@@ -1,0 +1,116 @@
+"""Snapshot → Runtime: everything that can fail happens here, before anything is swapped.
+
+What an unchanged deployment has (connections, health) is taken over by identity. When building fails, what was made for
+this runtime is let go again and the error is a `ConfigInvalid`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from gatewayd.config.problems import Problem
+from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerTimeouts, Snapshot
+from gatewayd.engine.runtime import Gateway, Runtime, Target
+from gatewayd.errors import ConfigInvalid, GatewaydError
+from gatewayd.routing.table import Candidate, Group, Table
+from gatewayd.upstream.base import Timeouts, Upstream
+from gatewayd.upstream.forward import ForwardUpstream
+from gatewayd.upstream.scripted import ScriptedUpstream
+from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.translate import load as load_litellm
+
+DEFAULT_FIRST_BYTE = 60.0
+"""Seconds a stream may take to its first event when nobody configured it."""
+
+
+async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
+    """Makes the live objects for a snapshot. Raises ConfigInvalid; then nothing of it is left behind."""
+    if any(deployment.kind == "translate" for deployment in snapshot.deployments):
+        try:
+            await load_litellm()
+        except Exception as error:
+            raise _failed("litellm_unavailable", f"litellm could not be loaded: {type(error).__name__}") from error
+    targets: dict[str, Target] = {}
+    try:
+        for deployment in snapshot.deployments:
+            targets[deployment.id] = _target(deployment, snapshot, gateway)
+        return Runtime(snapshot, _table(snapshot, targets), targets, gateway.health, gateway.upstreams)
+    except Exception as error:
+        for target in targets.values():
+            await gateway.upstreams.release(target.deployment.identity)
+        if isinstance(error, GatewaydError):
+            raise
+        raise _failed("build_failed", f"the configuration could not be made live: {type(error).__name__}") from error
+
+
+def _target(deployment: Deployment, snapshot: Snapshot, gateway: Gateway) -> Target:
+    return Target(
+        deployment=deployment,
+        candidate=Candidate(
+            id=deployment.id,
+            identity=deployment.identity,
+            order=deployment.order,
+            weight=deployment.weight,
+            rpm=deployment.rpm,
+            tpm=deployment.tpm,
+            cooldown_time=deployment.cooldown_time,
+        ),
+        upstream=gateway.upstreams.acquire(deployment.identity, lambda: _upstream(deployment)),
+        timeouts=_timeouts(deployment, snapshot, stream=False),
+        stream_timeouts=_timeouts(deployment, snapshot, stream=True),
+    )
+
+
+def _upstream(deployment: Deployment) -> Upstream:
+    match deployment.kind:
+        case "forward":
+            return ForwardUpstream(deployment)
+        case "translate":
+            return TranslateUpstream(deployment)
+        case "scripted":
+            return ScriptedUpstream(deployment)
+
+
+def _timeouts(deployment: Deployment, snapshot: Snapshot, *, stream: bool) -> Timeouts:
+    """litellm's `timeout` bounds one try; for a stream `stream_timeout` does, and it bounds the silences too."""
+    server: ServerTimeouts = snapshot.server.timeouts
+    routing: RoutingSettings = snapshot.routing
+    told = deployment.timeout or routing.timeout
+    if stream:
+        told = deployment.stream_timeout or routing.stream_timeout or told
+    total = told or server.total
+    first_byte = server.first_byte or (DEFAULT_FIRST_BYTE if stream and told is None else total)
+    return Timeouts(
+        connect=min(server.connect, total),
+        first_byte=min(first_byte, total),
+        idle=min(server.idle, told) if stream and told else server.idle,
+        total=total,
+    )
+
+
+def _table(snapshot: Snapshot, targets: Mapping[str, Target]) -> Table:
+    members: dict[str, list[Target]] = defaultdict(list)
+    by_model: dict[str, list[Target]] = defaultdict(list)
+    for target in targets.values():
+        members[target.deployment.group].append(target)
+        by_model[f"{target.deployment.provider}/{target.deployment.model}"].append(target)
+    routing = snapshot.routing
+    return Table(
+        [_group(name, group, routing) for name, group in members.items()],
+        fallbacks=routing.fallbacks,
+        max_fallbacks=routing.max_fallbacks,
+        aliases={name: alias.model for name, alias in routing.aliases.items()},
+        hidden=[name for name, alias in routing.aliases.items() if alias.hidden],
+        by_id={target.deployment.id: _group(target.deployment.group, [target], routing) for target in targets.values()},
+        by_upstream_model={name: _group(group[0].deployment.group, group, routing) for name, group in by_model.items()},
+    )
+
+
+def _group(name: str, targets: list[Target], routing: RoutingSettings) -> Group:
+    told = [t.deployment.num_retries for t in targets if t.deployment.num_retries is not None]
+    return Group.of(name, [t.candidate for t in targets], max(told, default=routing.num_retries))
+
+
+def _failed(code: str, message: str) -> ConfigInvalid:
+    return ConfigInvalid([Problem(code, message)])

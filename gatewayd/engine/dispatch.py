@@ -1,0 +1,135 @@
+"""One request through the plan: the only place where retries and fallbacks happen. It adds I/O and time to
+`routing.plan`, keeps the health book, and leaves a trail of what was tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+
+from gatewayd.config.snapshot import Deployment
+from gatewayd.engine.runtime import Runtime, Target
+from gatewayd.errors import GatewayError, UpstreamTimeout
+from gatewayd.routing.plan import Step, Try, Wait, plan
+from gatewayd.routing.table import Candidate
+from gatewayd.upstream.base import Call, Reply
+
+_rng = random.Random()
+
+
+@dataclass(slots=True)
+class Trail:
+    """What happened to one request, for headers, the access record and metrics. Whoever made it calls `close`."""
+
+    group: str = ""
+    """The group that was asked for (a pattern or an alias already resolved)."""
+    answered_by: str = ""
+    """The group that answered; "" while none has."""
+    deployment: Deployment | None = None
+    """The deployment that answered."""
+    attempts: int = 0
+    fallbacks: int = 0
+    """Fallback groups in which something was tried."""
+    errors: list[tuple[str, GatewayError]] = field(default_factory=list)
+    """(deployment id, error) of every failed try, in order."""
+    _runtime: Runtime | None = None
+    _target: Target | None = None
+
+    @property
+    def retries(self) -> int:
+        """Tries after the first one of their group."""
+        return max(0, self.attempts - 1 - self.fallbacks)
+
+    def close(self, error: GatewayError | None = None) -> None:
+        """The request is over. `error` is what broke the answer after its commit point, if anything did."""
+        runtime, target = self._runtime, self._target
+        if runtime is None or target is None:
+            return
+        self._runtime = self._target = None
+        if error is not None:
+            _failed(runtime, target, error, self.answered_by)
+        runtime.health.left(target.candidate)
+
+
+async def dispatch(runtime: Runtime, call: Call, trail: Trail) -> Reply:
+    """Finds a deployment that answers. Raises UnknownModel or the GatewayError the client shall see.
+
+    Cancelling it cancels the try under way and blames nobody.
+    """
+    chain = runtime.table.chain(call.intent.model)
+    trail.group = chain.first.group.name
+    health = runtime.health
+
+    def available(candidate: Candidate, last_resort: bool = False) -> bool:
+        return health.available(candidate, time.monotonic(), last_resort)
+
+    def cooling_for(candidate: Candidate) -> float:
+        return health.cooling_for(candidate, time.monotonic())
+
+    deadline = time.monotonic() + (call.timeout or runtime.snapshot.server.timeouts.total)
+    steps = plan(
+        chain,
+        available=available,
+        cooling_for=cooling_for,
+        rng=_rng,
+        retry_after=runtime.snapshot.routing.retry_after,
+    )
+    group = trail.group
+    step: Step = next(steps)
+    try:
+        while True:
+            match step:
+                case Wait(seconds):
+                    if time.monotonic() + seconds >= deadline:
+                        raise trail.errors[-1][1]
+                    await asyncio.sleep(seconds)
+                    step = next(steps)
+                case Try(hop, candidate):
+                    if hop.group.name != group:
+                        group = hop.group.name
+                        trail.fallbacks += 1
+                    call.capture = hop.capture
+                    target = runtime.targets[candidate.id]
+                    trail.attempts += 1
+                    try:
+                        reply = await _open(runtime, target, call, deadline)
+                    except GatewayError as error:
+                        trail.errors.append((candidate.id, error))
+                        _failed(runtime, target, error, group)
+                        if time.monotonic() >= deadline:
+                            raise
+                        step = steps.send(error)
+                    else:
+                        trail.answered_by, trail.deployment = group, target.deployment
+                        trail._runtime, trail._target = runtime, target
+                        return reply
+    except GatewayError as error:
+        error.tried = tuple(name for name, _ in trail.errors)
+        raise
+
+
+async def _open(runtime: Runtime, target: Target, call: Call, deadline: float) -> Reply:
+    """One try, bounded in time. Pairs `started` with `left` unless it returns: then the trail does."""
+    candidate, health = target.candidate, runtime.health
+    now = time.monotonic()
+    call.timeouts = target.stream_timeouts if call.intent.stream else target.timeouts
+    health.started(candidate, now)
+    answered = False
+    try:
+        async with asyncio.timeout(min(call.timeouts.total, deadline - now)):
+            reply = await target.upstream.open(call)
+        answered = True
+    except TimeoutError:
+        raise UpstreamTimeout("The upstream did not answer in time.", kind="total") from None
+    finally:
+        if not answered:
+            health.left(candidate)
+    health.succeeded(candidate)
+    return reply
+
+
+def _failed(runtime: Runtime, target: Target, error: GatewayError, group: str) -> None:
+    peers = runtime.table.candidates(group)
+    runtime.health.failed(target.candidate, error, time.monotonic(), peers=peers, policy=runtime.policy)

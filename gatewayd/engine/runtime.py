@@ -1,0 +1,157 @@
+"""The live objects of one configuration, and the one pointer that says which configuration is live.
+
+A `Runtime` is made by `engine.build`, leased by requests, and retired when a newer one has taken its place and its last
+lease has ended. `Gateway` owns the pointer and what outlives every configuration: health and open upstreams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+
+from gatewayd.config.snapshot import Deployment, Snapshot
+from gatewayd.routing.health import HealthBook, Policy
+from gatewayd.routing.table import Candidate, Table
+from gatewayd.tasks import spawn
+from gatewayd.upstream.base import Timeouts, Upstream
+
+_log = logging.getLogger("gatewayd.engine")
+
+
+class UpstreamPool:
+    """Open upstreams, counted: an upstream lives as long as any runtime that is not yet buried uses it.
+
+    The key is the deployment's identity, so an unchanged deployment keeps its connections over a reload.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[Upstream, int]] = {}
+
+    def acquire(self, key: str, make: Callable[[], Upstream]) -> Upstream:
+        upstream, users = self._entries.get(key) or (make(), 0)
+        self._entries[key] = upstream, users + 1
+        return upstream
+
+    async def release(self, key: str) -> None:
+        """Closes the upstream when nobody else uses it. An error in closing is logged, not raised."""
+        upstream, users = self._entries[key]
+        if users > 1:
+            self._entries[key] = upstream, users - 1
+            return
+        del self._entries[key]
+        try:
+            await upstream.aclose()
+        except Exception as error:  # a broken upstream must not keep the others from being closed
+            _log.warning("closing an upstream failed: %s", type(error).__name__)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A deployment with all it takes to try it."""
+
+    deployment: Deployment
+    candidate: Candidate
+    upstream: Upstream
+    timeouts: Timeouts
+    stream_timeouts: Timeouts
+
+
+class Runtime:
+    """One configuration, live. A context manager: entering it is a request's lease, leaving ends the lease."""
+
+    def __init__(
+        self, snapshot: Snapshot, table: Table, targets: Mapping[str, Target], health: HealthBook, pool: UpstreamPool
+    ) -> None:
+        """`targets` by deployment id; their upstreams have been acquired from `pool` for this runtime."""
+        self.snapshot = snapshot
+        self.table = table
+        self.targets = targets
+        self.health = health
+        routing = snapshot.routing
+        self.policy = Policy(routing.allowed_fails, routing.cooldown_time, routing.disable_cooldowns)
+        self.leases = 0
+        self._pool = pool
+        self._idle: asyncio.Event | None = None
+
+    def __enter__(self) -> Runtime:
+        self.leases += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leases -= 1
+        if self.leases == 0 and self._idle is not None:
+            self._idle.set()
+
+    async def retire(self) -> None:
+        """Waits until the last lease has ended, then lets go of the upstreams."""
+        await self.idle()
+        for target in self.targets.values():
+            await self._pool.release(target.deployment.identity)
+
+    async def idle(self) -> None:
+        """Waits until no request holds a lease."""
+        while self.leases:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+
+class Gateway:
+    """The one mutable pointer to the live runtime, and what outlives each of them."""
+
+    def __init__(self) -> None:
+        self.health = HealthBook(jitter=lambda: random.uniform(0.8, 1.2))  # A-41: no herd when cooldowns end
+        self.upstreams = UpstreamPool()
+        self.draining = False
+        """Set when the process is about to stop: readiness goes off, new requests are refused."""
+        self._current: Runtime | None = None
+        self._retiring: dict[Runtime, asyncio.Task[None]] = {}
+
+    @property
+    def current(self) -> Runtime:
+        """The live runtime, for the daemon and the admin listener; a request uses `lease`."""
+        if self._current is None:
+            raise RuntimeError("no configuration is live yet")
+        return self._current
+
+    @property
+    def ready(self) -> bool:
+        return self._current is not None and not self.draining
+
+    def lease(self) -> Runtime:
+        """The live runtime, to be entered with `with` at once: all of a request runs on this one configuration."""
+        return self.current
+
+    def swap(self, runtime: Runtime) -> None:
+        """Makes a runtime the live one: one assignment, which cannot fail. The old one is retired in the background."""
+        old, self._current = self._current, runtime
+        self.health.keep_only(target.candidate.identity for target in runtime.targets.values())
+        if old is not None:
+            self._retiring[old] = task = spawn(old.retire(), name=f"retire {old.snapshot.revision}")
+            task.add_done_callback(lambda _: self._retiring.pop(old, None))
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that hold a lease, on whichever configuration."""
+        live = 0 if self._current is None else self._current.leases
+        return live + sum(runtime.leases for runtime in self._retiring)
+
+    async def idle(self) -> None:
+        """Waits until no request is left on any configuration."""
+        for runtime in (*self._retiring, *([self._current] if self._current else [])):
+            await runtime.idle()
+
+    async def close(self) -> None:
+        """Retires everything; waits for every lease, so cancel or drain the requests first."""
+        if self._current is not None:
+            old, self._current = self._current, None
+            await old.retire()
+        await asyncio.gather(*self._retiring.values(), return_exceptions=True)

@@ -1,0 +1,132 @@
+"""What is known about each deployment's health: failures, cooldowns, requests in flight. Pure: `now` is handed in.
+
+Keyed by deployment identity and kept outside every configuration, so that an edit of something else does not make a
+sick deployment look well. Only a provider's faults count (`GatewayError.blames_deployment`).
+
+When a deployment is put into cooldown:
+  * at once: a 429, or a failure that waiting cannot mend (wrong key, no such model);
+  * by count: more than `allowed_fails` failures in the running minute, or more than half of at least five requests.
+For how long: the deployment's own `cooldown_time`, else the upstream's Retry-After, else the router's `cooldown_time`.
+The last candidate of a group that is still in service is never taken out, unless the upstream itself named a time.
+
+When a cooldown ends, one request is let through as a probe; until it succeeds the others go elsewhere if they can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from gatewayd.errors import GatewayError, Verdict
+from gatewayd.routing.table import Candidate
+
+WINDOW = 60.0
+"""Seconds over which failures are counted (litellm counts per minute)."""
+MIN_REQUESTS = 5
+"""Requests in the window before the failure rate says anything (litellm's figure)."""
+MAX_RETRY_AFTER = 60.0
+"""Longest Retry-After that is believed, seconds: a wrong header must not bench a deployment for a day."""
+
+
+@dataclass(slots=True)
+class State:
+    """One deployment's record. Times are on the caller's monotonic clock."""
+
+    in_flight: int = 0
+    requests: int = 0
+    fails: int = 0
+    window_end: float = 0.0
+    cooling_until: float = 0.0
+    probation: bool = False
+    """The cooldown is over, but no request has succeeded since."""
+    probing: bool = False
+    last_error: str | None = None
+    """Code of the last error that counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    allowed_fails: int = 3
+    cooldown_time: float = 5.0
+    disable_cooldowns: bool = False
+
+
+class HealthBook:
+    """All records. `jitter` returns a factor near 1 that spreads the ends of cooldowns (default: none)."""
+
+    def __init__(self, *, jitter: Callable[[], float] = lambda: 1.0) -> None:
+        self._states: dict[str, State] = {}
+        self._jitter = jitter
+
+    def state(self, identity: str) -> State:
+        state = self._states.get(identity)
+        if state is None:
+            state = self._states[identity] = State()
+        return state
+
+    def keep_only(self, identities: Iterable[str]) -> None:
+        """Forgets deployments that no configuration in service names and that have nothing in flight."""
+        wanted = set(identities)
+        self._states = {k: s for k, s in self._states.items() if k in wanted or s.in_flight}
+
+    def available(self, candidate: Candidate, now: float, last_resort: bool = False) -> bool:
+        """Whether the candidate may be picked: not cooling, and (but as a last resort) not being probed right now."""
+        state = self._states.get(candidate.identity)
+        return state is None or (state.cooling_until <= now and (last_resort or not state.probing))
+
+    def cooling_for(self, candidate: Candidate, now: float) -> float:
+        """Seconds until its cooldown ends; 0 when it is not cooling."""
+        state = self._states.get(candidate.identity)
+        return 0.0 if state is None else max(0.0, state.cooling_until - now)
+
+    def started(self, candidate: Candidate, now: float) -> State:
+        """A request goes to the candidate. Each call is paired with one of succeeded, failed or left."""
+        state = self.state(candidate.identity)
+        if now >= state.window_end:
+            state.requests = state.fails = 0
+            state.window_end = now + WINDOW
+        state.requests += 1
+        state.in_flight += 1
+        if state.probation:
+            state.probing = True
+        return state
+
+    def succeeded(self, candidate: Candidate) -> None:
+        """The upstream answered (for a stream: its first event came). `left` still has to follow at the end."""
+        state = self.state(candidate.identity)
+        state.probation = state.probing = False
+
+    def left(self, candidate: Candidate) -> None:
+        """The request is over, whatever came of it: the counterpart of `started`."""
+        state = self.state(candidate.identity)
+        state.in_flight -= 1
+        state.probing = False
+
+    def failed(
+        self, candidate: Candidate, error: GatewayError, now: float, *, peers: Iterable[Candidate], policy: Policy
+    ) -> None:
+        """A try ended with an error; puts the candidate into cooldown when the rules above say so."""
+        if not error.blames_deployment:
+            return
+        state = self.state(candidate.identity)
+        state.fails += 1
+        state.last_error = error.code
+        if policy.disable_cooldowns or not self._deserves_cooldown(state, error, policy):
+            return
+        told = error.retry_after
+        if not told and not any(self.available(p, now) for p in peers if p.identity != candidate.identity):
+            return
+        seconds = candidate.cooldown_time
+        if seconds is None:
+            seconds = min(told, MAX_RETRY_AFTER) if told else policy.cooldown_time * self._jitter()
+        state.cooling_until = max(state.cooling_until, now + seconds)
+        state.probation, state.probing = True, False
+        state.fails = 0
+
+    @staticmethod
+    def _deserves_cooldown(state: State, error: GatewayError, policy: Policy) -> bool:
+        if state.probation or error.status == 429 or error.verdict is Verdict.ELSEWHERE:
+            return True
+        if state.fails > policy.allowed_fails:
+            return True
+        return state.requests >= MIN_REQUESTS and state.fails * 2 > state.requests

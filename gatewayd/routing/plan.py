@@ -1,0 +1,170 @@
+"""Which deployment next: the whole retry and fallback policy as one generator without I/O and without a clock.
+
+`plan` yields *Try(candidate)* and is sent the error, or None when it answered; it yields *Wait(seconds)* and is sent
+None. It returns after a success and raises the error the client shall see when there is nothing left to try.
+
+The rules, in the order a reader meets them:
+  1. The group asked for is tried first, then the fallback groups of the list that its failure asks for.
+  2. Inside a group: the lowest `order` that has somebody left, picked by weight; nobody twice while another is left.
+  3. A group gets at most `num_retries` + 1 tries. When everybody was tried and tries are left, wait and start over
+     with those whose failure a wait can mend.
+  4. A long wait is not worth it while a fallback group is left: the client would pay for the upstream's trouble.
+  5. The caller's own mistake (FATAL) ends everything when the group asked for says so. From a fallback group it only
+     ends that group: the request was right for the model the client named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from gatewayd.errors import FallbackKind, GatewayError, NoDeploymentAvailable, Verdict
+from gatewayd.routing.pick import simple_shuffle
+from gatewayd.routing.table import Candidate, Chain, Hop
+
+BACKOFF_FIRST = 0.5
+BACKOFF_MAX = 8.0
+"""Seconds; doubled from try to try, times a random factor of 0.75 to 1 (the figures of litellm and of OpenAI's SDK)."""
+WAIT_WITH_FALLBACK = 1.0
+"""Longest wait, seconds, for another try in a group while a fallback group is left."""
+WAIT_MAX = 60.0
+"""Longest wait at all: a client is told to come back instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    hop: Hop
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    seconds: float
+
+
+Step = Try | Wait
+Pick = Callable[[Sequence[Candidate], Random], Candidate]
+
+
+class Available(Protocol):
+    """Whether a candidate may be picked; `last_resort` also admits one that another request is probing."""
+
+    def __call__(self, candidate: Candidate, last_resort: bool = False) -> bool: ...
+
+
+def plan(
+    chain: Chain,
+    *,
+    available: Available,
+    cooling_for: Callable[[Candidate], float],
+    rng: Random,
+    retry_after: float = 0.0,
+    pick: Pick = simple_shuffle,
+) -> Generator[Step, GatewayError | None, None]:
+    """See the module. `available` and `cooling_for` (seconds) are asked anew before every try.
+
+    `retry_after` is the configured least wait before a group starts over, in seconds. Raises GatewayError.
+    """
+    shown: GatewayError | None = None
+    kind = FallbackKind.GENERAL
+    hops: tuple[Hop, ...] = (chain.first,)
+    index = 0
+    while index < len(hops):
+        hop = hops[index]
+        is_first = index == 0
+        more = chain.fallbacks if is_first else hops[index + 1 :]
+        error = yield from _try_group(hop, bool(more), available, rng, retry_after, pick)
+        if error is _ANSWERED:
+            return
+        if error is not None:
+            if is_first and error.verdict is Verdict.FATAL:
+                raise error
+            shown = shown or error
+            if is_first:
+                kind = error.fallback
+        if is_first:
+            hops += _fallbacks(chain, kind)
+        index += 1
+    if shown is None:
+        shown = _all_cooling([c for hop in hops for c in hop.group.candidates], cooling_for)
+    raise shown
+
+
+class _Answered(GatewayError):
+    """Marks success inside this module; never raised."""
+
+
+_ANSWERED = _Answered("")
+
+
+def _try_group(
+    hop: Hop,
+    has_fallback: bool,
+    available: Available,
+    rng: Random,
+    retry_after: float,
+    pick: Pick,
+) -> Generator[Step, GatewayError | None, GatewayError | None]:
+    """All tries in one group; the last error, None when nobody could be tried, `_ANSWERED` on success."""
+    tried: set[str] = set()
+    hopeless: set[str] = set()
+    error: GatewayError | None = None
+    rounds = 0
+    tries_left = hop.group.num_retries + 1
+    while tries_left:
+        candidates = _left(hop, tried, available)
+        if not candidates and error is None and not has_fallback:
+            # Nobody else can answer: rather a second request to one that is being probed than a refusal.
+            candidates = _left(hop, tried, lambda candidate: available(candidate, True))
+        if not candidates:
+            if error is None or not (tried - hopeless):
+                return error
+            seconds = _wait(error, rounds, retry_after, rng)
+            if seconds > (WAIT_WITH_FALLBACK if has_fallback else WAIT_MAX):
+                return error
+            yield Wait(seconds)
+            rounds += 1
+            tried = set(hopeless)
+            if not (candidates := _left(hop, tried, available)):
+                return error
+        candidate = pick(candidates, rng)
+        tries_left -= 1
+        error = yield Try(hop, candidate)
+        if error is None:
+            return _ANSWERED
+        tried.add(candidate.id)
+        match error.verdict:
+            case Verdict.FATAL | Verdict.NEXT_GROUP:
+                return error
+            case Verdict.ELSEWHERE:
+                hopeless.add(candidate.id)
+            case Verdict.RETRY:
+                pass
+    return error
+
+
+def _left(hop: Hop, tried: set[str], available: Callable[[Candidate], bool]) -> list[Candidate]:
+    for level in hop.group.levels:
+        if left := [c for c in level if c.id not in tried and available(c)]:
+            return left
+    return []
+
+
+def _wait(error: GatewayError, rounds: int, retry_after: float, rng: Random) -> float:
+    backoff = min(BACKOFF_FIRST * 2.0**rounds, BACKOFF_MAX) * (1 - 0.25 * rng.random())
+    return max(backoff, retry_after, error.retry_after or 0.0)
+
+
+def _fallbacks(chain: Chain, kind: FallbackKind) -> tuple[Hop, ...]:
+    """The list for this kind of failure; a special kind without a list of its own uses the general one (litellm)."""
+    return chain.fallbacks.get(kind) or chain.fallbacks.get(FallbackKind.GENERAL, ())
+
+
+def _all_cooling(candidates: Sequence[Candidate], cooling_for: Callable[[Candidate], float]) -> GatewayError:
+    times = [seconds for c in candidates if (seconds := cooling_for(c)) > 0]
+    return NoDeploymentAvailable(
+        "Every deployment that could answer is cooling down after failures; try again later.",
+        retry_after=min(times, default=1.0),
+    )
