@@ -82,6 +82,8 @@ def peek(body: bytes, *, default_model: str | None = None) -> Intent:
     """
     try:
         fields = _top_level.decode(body)
+        if not body.isascii():
+            body.decode()  # the raw values below the top level have not been looked into
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJson(_describe(body, error)) from None
     for name in fields:

@@ -1,0 +1,145 @@
+"""Cooldowns with a hand-wound clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from gatewayd.errors import GatewayError, InvalidRequest, UpstreamAuth, UpstreamConnection, UpstreamStatus
+from gatewayd.routing.health import WINDOW, HealthBook, Policy
+from gatewayd.routing.table import Candidate
+
+A, B = Candidate("a", "a"), Candidate("b", "b")
+DOWN = UpstreamConnection("down")
+
+
+def fail(book: HealthBook, candidate: Candidate, error: GatewayError, now: float, policy: Policy | None = None) -> None:
+    book.started(candidate, now)
+    book.failed(candidate, error, now, peers=(A, B), policy=policy or Policy())
+    book.left(candidate)
+
+
+def succeed(book: HealthBook, candidate: Candidate, now: float) -> None:
+    book.started(candidate, now)
+    book.succeeded(candidate)
+    book.left(candidate)
+
+
+def test_more_than_the_allowed_failures_in_a_minute_cool_down_and_time_heals() -> None:
+    book = HealthBook()
+    for second in range(3):
+        fail(book, A, DOWN, second)
+        assert book.available(A, second)
+    fail(book, A, DOWN, 3)
+    assert not book.available(A, 3)
+    assert book.cooling_for(A, 4) == pytest.approx(4.0)
+    assert book.available(A, 8)
+
+
+def test_failures_of_an_older_minute_are_forgotten() -> None:
+    book = HealthBook()
+    for index in range(8):
+        fail(book, A, DOWN, index * (WINDOW / 2))
+        assert book.available(A, index * (WINDOW / 2))
+
+
+def test_more_than_half_of_five_requests_failing_is_enough() -> None:
+    book = HealthBook()
+    policy = Policy(allowed_fails=100)
+    for now in range(2):
+        succeed(book, A, now)
+    for now in range(2, 4):
+        fail(book, A, DOWN, now, policy)
+    assert book.available(A, 4)
+    fail(book, A, DOWN, 4, policy)
+    assert not book.available(A, 4)
+
+
+@pytest.mark.parametrize("error", [UpstreamStatus("busy", status=429), UpstreamAuth("401")])
+def test_a_429_or_a_wrong_key_cools_down_at_once(error: GatewayError) -> None:
+    book = HealthBook()
+    fail(book, A, error, 0)
+    assert not book.available(A, 0)
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidRequest("x"), UpstreamStatus("x", status=400), UpstreamStatus("x", status=422)]
+)
+def test_a_callers_fault_counts_against_nobody(error: GatewayError) -> None:
+    book = HealthBook()
+    for now in range(50):
+        fail(book, A, error, now)
+    assert book.available(A, 50)
+    assert book.state("a").fails == 0
+
+
+def test_the_last_one_in_service_is_never_taken_out() -> None:
+    book = HealthBook()
+    fail(book, A, UpstreamAuth("401"), 0)
+    for now in range(20):
+        fail(book, B, DOWN, now / 10)
+    assert not book.available(A, 1)
+    assert book.available(B, 1)
+
+
+def test_unless_the_upstream_itself_named_a_time_which_is_believed_within_reason() -> None:
+    """A-26"""
+    book = HealthBook()
+    fail(book, A, UpstreamStatus("busy", status=429, retry_after=7), 0)
+    fail(book, B, UpstreamStatus("busy", status=429, retry_after=1e9), 0)
+    assert book.cooling_for(A, 0) == 7
+    assert book.cooling_for(B, 0) == 60
+
+
+def test_the_deployments_own_cooldown_time_wins() -> None:
+    book = HealthBook()
+    mine = Candidate("m", "m", cooldown_time=30)
+    fail(book, mine, UpstreamStatus("busy", status=429, retry_after=7), 0)
+    assert book.cooling_for(mine, 0) == 30
+
+
+def test_cooldowns_can_be_disabled() -> None:
+    book = HealthBook()
+    for now in range(20):
+        fail(book, A, UpstreamStatus("busy", status=429), now, Policy(disable_cooldowns=True))
+    assert book.available(A, 20)
+
+
+def test_after_a_cooldown_one_request_probes_and_the_others_go_elsewhere() -> None:
+    """A-41"""
+    book = HealthBook()
+    fail(book, A, UpstreamAuth("401"), 0)
+    assert book.available(A, 5)
+    book.started(A, 5)
+    assert not book.available(A, 5)
+    assert book.available(A, 5, last_resort=True)
+    book.succeeded(A)
+    assert book.available(A, 5)
+    book.left(A)
+
+
+def test_a_failed_probe_cools_down_again_at_once_and_a_cancelled_one_leaves_room_for_the_next() -> None:
+    book = HealthBook()
+    fail(book, A, UpstreamAuth("401"), 0)
+    fail(book, A, DOWN, 6)
+    assert not book.available(A, 7)
+    book.started(A, 12)
+    book.left(A)
+    assert book.available(A, 12)
+    assert book.state("a").probation
+
+
+def test_in_flight_returns_to_zero_and_forgotten_records_are_only_idle_ones() -> None:
+    book = HealthBook()
+    book.started(A, 0)
+    succeed(book, B, 0)
+    book.keep_only([])
+    assert book.state("a").in_flight == 1
+    assert book.state("b").requests == 0
+    book.left(A)
+    assert book.state("a").in_flight == 0
+
+
+def test_jitter_spreads_the_ends_of_configured_cooldowns() -> None:
+    book = HealthBook(jitter=lambda: 1.2)
+    fail(book, A, UpstreamAuth("401"), 0)
+    assert book.cooling_for(A, 0) == pytest.approx(6.0)

@@ -1,0 +1,226 @@
+"""The plan's promises: by property for any group, any failures; by example for each rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.errors import (
+    FallbackKind,
+    GatewayError,
+    InvalidRequest,
+    NoDeploymentAvailable,
+    UpstreamAuth,
+    UpstreamConnection,
+    UpstreamStatus,
+)
+from gatewayd.routing.plan import BACKOFF_FIRST, Step, Try, Wait, plan
+from gatewayd.routing.table import Candidate, Chain, Group, Hop
+
+Steps = Generator[Step, GatewayError | None, None]
+
+
+def group(name: str, *names: str, retries: int = 2, orders: Mapping[str, int] | None = None) -> Group:
+    orders = orders or {}
+    return Group.of(name, [Candidate(n, n, order=orders.get(n, 0)) for n in names], retries)
+
+
+def chain(first: Group, *rest: Group, **kinds: Group) -> Chain:
+    lists: dict[FallbackKind, tuple[Hop, ...]] = {FallbackKind(kind): (Hop(g),) for kind, g in kinds.items()}
+    if rest:
+        lists[FallbackKind.GENERAL] = tuple(Hop(g) for g in rest)
+    return Chain(Hop(first), lists)
+
+
+def start(c: Chain, *, down: frozenset[str] = frozenset(), seed: int = 1, retry_after: float = 0.0) -> Steps:
+    return plan(
+        c,
+        available=lambda candidate, last_resort=False: candidate.id not in down,
+        cooling_for=lambda candidate: 3.0 if candidate.id in down else 0.0,
+        rng=Random(seed),
+        retry_after=retry_after,
+    )
+
+
+def run(steps: Steps, answer: Callable[[str], GatewayError | None]) -> tuple[list[str], list[float], object]:
+    """Drives a plan; returns (ids tried, seconds waited, final error or the id that answered)."""
+    tried: list[str] = []
+    waits: list[float] = []
+    try:
+        step = next(steps)
+        while True:
+            match step:
+                case Wait(seconds):
+                    waits.append(seconds)
+                    step = next(steps)
+                case Try(_, candidate):
+                    tried.append(candidate.id)
+                    step = steps.send(answer(candidate.id))
+    except StopIteration:
+        return tried, waits, tried[-1]
+    except GatewayError as error:
+        return tried, waits, error
+
+
+def refused(_: str) -> GatewayError:
+    return UpstreamConnection("refused")
+
+
+def test_the_first_answer_ends_the_plan() -> None:
+    tried, waits, end = run(start(chain(group("a", "a1"))), lambda _: None)
+    assert (tried, waits, end) == (["a1"], [], "a1")
+
+
+def test_another_deployment_is_tried_at_once_before_the_same_one_again() -> None:
+    tried, waits, _ = run(start(chain(group("a", "a1", "a2", retries=2))), refused)
+    assert set(tried[:2]) == {"a1", "a2"}
+    assert len(tried) == 3
+    assert len(waits) == 1
+
+
+def test_a_group_of_one_is_retried_after_growing_waits() -> None:
+    tried, waits, end = run(start(chain(group("a", "a1", retries=3))), refused)
+    assert tried == ["a1"] * 4
+    assert [BACKOFF_FIRST * 0.75 * 2**n <= wait <= BACKOFF_FIRST * 2**n for n, wait in enumerate(waits)] == [True] * 3
+    assert isinstance(end, UpstreamConnection)
+
+
+def test_no_retries_means_one_try() -> None:
+    assert run(start(chain(group("a", "a1", "a2", retries=0))), refused)[0].__len__() == 1
+
+
+def test_the_upstreams_retry_after_and_the_configured_one_are_least_waits() -> None:
+    busy = UpstreamStatus("busy", status=429, retry_after=7)
+    assert run(start(chain(group("a", "a1", retries=1))), lambda _: busy)[1] == [7]
+    assert run(start(chain(group("a", "a1", retries=1)), retry_after=9.0), refused)[1] == [9.0]
+
+
+def test_a_wait_beyond_reason_is_left_to_the_client() -> None:
+    busy = UpstreamStatus("busy", status=429, retry_after=3600)
+    tried, waits, end = run(start(chain(group("a", "a1"))), lambda _: busy)
+    assert (tried, waits, end) == (["a1"], [], busy)
+
+
+def test_a_long_wait_is_not_worth_it_while_a_fallback_is_left() -> None:
+    busy = UpstreamStatus("busy", status=429, retry_after=7)
+    tried, waits, end = run(
+        start(chain(group("a", "a1"), group("b", "b1"))), lambda name: busy if name == "a1" else None
+    )
+    assert (tried, waits, end) == (["a1", "b1"], [], "b1")
+
+
+def test_orders_are_levels() -> None:
+    ordered = group("a", "late", "early", retries=1, orders={"late": 2, "early": 1})
+    assert run(start(chain(ordered)), refused)[0] == ["early", "late"]
+
+
+def test_a_callers_mistake_is_asked_of_nobody_else() -> None:
+    """A-29"""
+    mistake = UpstreamStatus("bad", status=400)
+    tried, _, end = run(start(chain(group("a", "a1", "a2"), group("b", "b1"))), lambda _: mistake)
+    assert len(tried) == 1
+    assert end is mistake
+
+
+def test_a_mistake_that_only_a_fallback_sees_does_not_hide_the_first_error() -> None:
+    answers = {"a1": UpstreamConnection("down"), "b1": InvalidRequest("no tools here"), "c1": None}
+    steps = start(chain(group("a", "a1", retries=0), group("b", "b1", retries=0), group("c", "c1", retries=0)))
+    assert run(steps, answers.__getitem__)[2] == "c1"
+    answers["c1"] = InvalidRequest("no")
+    steps = start(chain(group("a", "a1", retries=0), group("b", "b1", retries=0), group("c", "c1", retries=0)))
+    assert run(steps, answers.__getitem__)[2] is answers["a1"]
+
+
+def test_a_wrong_key_is_never_asked_again() -> None:
+    tried, waits, end = run(start(chain(group("a", "a1", retries=5))), lambda _: UpstreamAuth("401"))
+    assert (tried, waits) == (["a1"], [])
+    assert isinstance(end, UpstreamAuth)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(FallbackKind.CONTEXT_WINDOW, "long1"), (FallbackKind.CONTENT_POLICY, "free1"), (FallbackKind.GENERAL, "b1")],
+)
+def test_each_kind_of_failure_has_its_list(kind: FallbackKind, expected: str) -> None:
+    c = chain(
+        group("a", "a1", "a2", retries=0),
+        group("b", "b1"),
+        context_window_fallbacks=group("long", "long1"),
+        content_policy_fallbacks=group("free", "free1"),
+    )
+    error = UpstreamStatus("no", status=400 if kind is not FallbackKind.GENERAL else 500, fallback=kind)
+    assert run(start(c), lambda name: error if name.startswith("a") else None)[2] == expected
+
+
+def test_a_special_kind_without_its_own_list_uses_the_general_one() -> None:
+    error = UpstreamStatus("long", status=400, fallback=FallbackKind.CONTEXT_WINDOW)
+    c = chain(group("a", "a1"), group("b", "b1"))
+    assert run(start(c), lambda name: error if name == "a1" else None)[0] == ["a1", "b1"]
+
+
+def test_all_cooling_fails_fast_and_says_when_to_come_back() -> None:
+    """A-42"""
+    tried, waits, end = run(start(chain(group("a", "a1", "a2")), down=frozenset({"a1", "a2"})), refused)
+    assert (tried, waits) == ([], [])
+    assert isinstance(end, NoDeploymentAvailable)
+    assert end.retry_after == 3.0
+
+
+def test_the_last_group_asks_a_probed_deployment_rather_than_refusing() -> None:
+    steps = plan(
+        chain(group("a", "a1")),
+        available=lambda candidate, last_resort=False: last_resort,
+        cooling_for=lambda candidate: 0.0,
+        rng=Random(1),
+    )
+    assert run(steps, lambda _: None)[2] == "a1"
+
+
+ERRORS: list[GatewayError | None] = [
+    None,
+    UpstreamConnection("x"),
+    UpstreamAuth("x"),
+    UpstreamStatus("x", status=429),
+    UpstreamStatus("x", status=400),
+    UpstreamStatus("x", status=400, fallback=FallbackKind.CONTEXT_WINDOW),
+]
+
+
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    retries=st.integers(0, 4),
+    script=st.lists(st.sampled_from(ERRORS), max_size=40),
+    down=st.sets(st.sampled_from([f"g{i}d{j}" for i in range(4) for j in range(4)])),
+    seed=st.integers(0, 9999),
+)
+def test_for_any_groups_and_failures(
+    sizes: list[int], retries: int, script: list[GatewayError | None], down: set[str], seed: int
+) -> None:
+    groups = [group(f"g{i}", *(f"g{i}d{j}" for j in range(size)), retries=retries) for i, size in enumerate(sizes)]
+    answers = iter(script)
+    told: list[GatewayError | None] = []
+
+    def answer(_: str) -> GatewayError | None:
+        told.append(next(answers, ERRORS[1]))
+        return told[-1]
+
+    tried, waits, end = run(start(chain(groups[0], *groups[1:]), down=frozenset(down), seed=seed), answer)
+
+    assert not down.intersection(tried)
+    assert [t[:2] for t in tried] == sorted(t[:2] for t in tried), "groups are visited in order"
+    for i, size in enumerate(sizes):
+        mine = [t for t in tried if t.startswith(f"g{i}")]
+        assert len(mine) <= retries + 1, "tries never exceed the budget"
+        left = size - len([d for d in down if d.startswith(f"g{i}") and int(d[3:]) < size])
+        assert len(set(mine[:left])) == len(mine[:left]), "nobody twice while another is left"
+    assert len(waits) <= len(tried)
+    assert all(wait > 0 for wait in waits)
+    if told and told[-1] is None:
+        assert end == tried[-1]
+    else:
+        assert isinstance(end, GatewayError)
+        assert not tried or end in told

@@ -1,0 +1,185 @@
+"""Reading and changing a request's top level without touching the rest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.errors import CODES, InvalidApiKey, InvalidJson, InvalidRequest
+from gatewayd.wire.openai import FORBIDDEN_FIELDS, FORBIDDEN_PREFIXES, error_body, error_event, peek
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def steers(name: str) -> bool:
+    return name in FORBIDDEN_FIELDS or name.startswith(FORBIDDEN_PREFIXES)
+
+
+fields = st.dictionaries(st.text(max_size=8).filter(lambda k: not steers(k) and k not in ("model", "stream")), values)
+
+
+@given(fields, st.text(min_size=1), st.booleans(), st.booleans(), st.sampled_from([None, 1]))
+def test_any_object_is_read_as_it_is(
+    rest: dict[str, Any], model: str, stream: bool, ascii: bool, indent: int | None
+) -> None:
+    body = json.dumps({**rest, "model": model, "stream": stream}, ensure_ascii=ascii, indent=indent)
+    try:
+        raw = body.encode()
+    except UnicodeEncodeError:
+        return
+    if "\\ud" in body.lower():
+        return  # a lone surrogate: valid for json.dumps, not for a parser that follows the RFC
+    intent = peek(raw)
+    assert (intent.model, intent.stream) == (model, stream)
+    assert {name: intent.value(name) for name in intent.fields} == {**rest, "model": model, "stream": stream}
+    assert intent.rewritten({}) is raw
+
+
+@given(fields, st.text(min_size=1))
+def test_a_rewritten_model_changes_the_model_and_no_other_byte(rest: dict[str, Any], model: str) -> None:
+    body = json.dumps({"a": 1.0, "model": "old", **rest}, separators=(",", ":"), ensure_ascii=False)
+    try:
+        raw = body.encode()
+        new = json.dumps(model, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return
+    out = peek(raw).rewritten({"model": model})
+    assert json.loads(out)["model"] == model
+    head, tail = raw.split(b'"model":"old"', 1)
+    assert out.startswith(head)
+    assert out.endswith(tail)
+    assert len(out) <= len(head) + len(b'"model":') + 6 * len(new) + len(tail)
+
+
+def test_numbers_escapes_and_order_reach_the_upstream_as_they_came() -> None:
+    body = b'{"temperature":1.00,"model":"m","seed":123456789012345678901234567890,"x":"\\u00e9\\/","y":{"b":1,"a":2}}'
+    assert peek(body).rewritten({"model": "n"}) == body.replace(b'"m"', b'"n"')
+
+
+def test_fields_are_added_at_the_end_and_dropped_by_name() -> None:
+    intent = peek(b'{"model":"m","a":1,"b":2}')
+    assert intent.rewritten({"c": [3]}, drop=frozenset({"a", "zz"})) == b'{"model":"m","b":2,"c":[3]}'
+    assert intent.rewritten({}, drop=frozenset({"zz"})) is intent.body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"  ", b"[]", b'"x"', b"null", b"3", b"{", b'{"model":"m"} x', b'{"model":"m",}', b"{'model':'m'}",
+     b'{"model":"m","t":NaN}', b'{"model":"m","t":Infinity}', b'\xef\xbb\xbf{"model":"m"}', b'{"model":"\xe9"}',
+     '{"model":"m"}'.encode("utf-16"), b"\x00"],
+)  # fmt: skip
+def test_what_is_not_one_json_object_in_utf8_is_refused(body: bytes) -> None:
+    """C-01, C-04, C-06"""
+    with pytest.raises(InvalidJson) as caught:
+        peek(body)
+    assert caught.value.status == 400
+
+
+def test_the_place_of_a_syntax_error_is_told_and_the_body_is_not() -> None:
+    with pytest.raises(InvalidJson, match=r"line 3, column \d+") as caught:
+        peek(b'{\n"model": "m",\n"secret-prompt" 1}')
+    assert "secret" not in caught.value.message
+
+
+def test_deep_nesting_ends_in_an_error_of_ours() -> None:
+    """C-02"""
+    body = b'{"model":"m","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    with pytest.raises(InvalidJson):
+        peek(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b"{}", "model"),
+        (b'{"model":3}', "model"),
+        (b'{"model":null}', "model"),
+        (b'{"model":["m"]}', "model"),
+        (b'{"model":"m","stream":"yes"}', "stream"),
+        (b'{"model":"m","stream":1}', "stream"),
+    ],
+)
+def test_a_missing_or_mistyped_field_is_named(body: bytes, param: str) -> None:
+    """C-09"""
+    with pytest.raises(InvalidRequest) as caught:
+        peek(body)
+    assert caught.value.param == param
+
+
+def test_the_default_model_serves_who_names_none() -> None:
+    assert peek(b'{"input":"x"}', default_model="emb").model == "emb"
+    assert not peek(b'{"model":"m","stream":null}').stream
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"cheap","model":"gpt"}',
+        b'{"model":"cheap","messages":[{"model":"x"}], "model" : "gpt"}',
+        b'{"model":"cheap","mod\\u0065l":"gpt"}',
+        b'{"stream":false,"model":"m","stream":true}',
+    ],
+)
+def test_a_field_that_decides_routing_may_not_stand_twice(body: bytes) -> None:
+    """C-03"""
+    with pytest.raises(InvalidRequest) as caught:
+        peek(body)
+    assert caught.value.code == "duplicate_key"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"model","messages":[{"model":"model","stream":"stream"}],"stream":true}',
+        b'{"tools":[{"properties":{"model":{"type":"string"},"stream":{}}}],"model":"m"}',
+        b'{"model":"m","text":"\\u00e9 \\"model\\": \\"x\\""}',
+        b'{"\\u00e9":1,"model":"m"}',
+    ],
+)
+def test_the_same_words_elsewhere_are_no_duplicates(body: bytes) -> None:
+    assert peek(body).fields
+
+
+@pytest.mark.parametrize("name", [*sorted(FORBIDDEN_FIELDS), "aws_anything", "vertex_x", "azure_ad_x"])
+def test_fields_that_would_steer_the_gateway_are_refused(name: str) -> None:
+    """C-10"""
+    with pytest.raises(InvalidRequest) as caught:
+        peek(json.dumps({"model": "m", name: "http://canary"}).encode())
+    assert (caught.value.code, caught.value.param) == ("param_not_allowed", name)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_end_in_an_intent_or_an_error_of_ours(body: bytes) -> None:
+    code = None
+    try:
+        peek(body)
+    except (InvalidJson, InvalidRequest) as error:
+        code = error.code
+    assert code is None or code in CODES
+
+
+def test_an_error_has_openais_four_members_and_an_event_is_one_line() -> None:
+    error = InvalidApiKey("No such key.\nReally.")
+    assert json.loads(error_body(error)) == {
+        "error": {
+            "message": "No such key.\nReally.",
+            "type": "authentication_error",
+            "param": None,
+            "code": "invalid_api_key",
+        }
+    }
+    event = error_event(error)
+    assert event.startswith(b"data: {")
+    assert event.count(b"\n") == 2
