@@ -7,7 +7,7 @@ by `gatewayd.config.validator` and by nobody else; its `revision` is a hash of a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -16,7 +16,11 @@ from gatewayd.secret import Secret
 
 UpstreamKind = Literal["forward", "translate", "scripted"]
 
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
+_EMPTY: Mapping[Any, Any] = MappingProxyType({})
+
+
+def _empty() -> Mapping[Any, Any]:
+    return _EMPTY  # a mapping proxy has no hash before Python 3.12, so it cannot be a default value itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,13 @@ class Deployment:
     api_key: Secret | None = None
     api_version: str | None = None
     organization: str | None = None
-    params: Mapping[str, Any] = _EMPTY
+    params: Mapping[str, Any] = field(default_factory=_empty)
     """Completion parameters used when the caller did not send them."""
-    extra_body: Mapping[str, Any] = _EMPTY
+    extra_body: Mapping[str, Any] = field(default_factory=_empty)
     """Fields merged into every body; they win over the caller's."""
-    extra_headers: Mapping[str, Secret] = _EMPTY
+    extra_headers: Mapping[str, Secret] = field(default_factory=_empty)
     """Headers added to every upstream request; lower-case names."""
-    litellm_params: Mapping[str, Any] = _EMPTY
+    litellm_params: Mapping[str, Any] = field(default_factory=_empty)
     """For translate: what litellm needs beside the above (aws_*, vertex_*, ...); secrets as Secret."""
     drop_params: bool = False
     additional_drop_params: tuple[str, ...] = ()
@@ -79,7 +83,7 @@ class Deployment:
     cooldown_time: float | None = None
     mock: Mapping[str, Any] | None = None
     """For scripted: the keys of `gatewayd.config.schema.mock.MockResponse`, validated."""
-    info: Mapping[str, Any] = _EMPTY
+    info: Mapping[str, Any] = field(default_factory=_empty)
     """`model_info`, as written."""
     place: str = ""
     """file:line of the entry."""
@@ -103,9 +107,9 @@ class RoutingSettings:
     cooldown_time: float = 5.0
     disable_cooldowns: bool = False
     max_fallbacks: int = 5
-    fallbacks: Mapping[FallbackKind, Mapping[str, tuple[str, ...]]] = _EMPTY  # type: ignore[assignment]
+    fallbacks: Mapping[FallbackKind, Mapping[str, tuple[str, ...]]] = field(default_factory=_empty)
     """Per kind: group (or `*`) to its fallback groups; every target exists."""
-    aliases: Mapping[str, Alias] = _EMPTY
+    aliases: Mapping[str, Alias] = field(default_factory=_empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ class ServerSettings:
     limits: Limits = Limits()
     drain: float = 120.0
     log: LogSettings = LogSettings()
-    default_models: Mapping[str, str] = _EMPTY
+    default_models: Mapping[str, str] = field(default_factory=_empty)
     """Endpoint (`chat/completions`, `embeddings`, ...) to the group used when the caller names no model."""
 
 
@@ -154,9 +158,9 @@ class Snapshot:
     deployments: tuple[Deployment, ...]
     routing: RoutingSettings = RoutingSettings()
     server: ServerSettings = ServerSettings()
-    environment: Mapping[str, str] = _EMPTY
+    environment: Mapping[str, str] = field(default_factory=_empty)
     """`environment_variables`, references resolved; exported to the process when the snapshot goes live."""
     files: tuple[str, ...] = ()
     """Absolute paths of every file that was read: the watcher's list."""
-    effective: Mapping[str, Any] = _EMPTY
+    effective: Mapping[str, Any] = field(default_factory=_empty)
     """The configuration as a redacted plain tree: what `GET /config` shows."""
