@@ -1,0 +1,140 @@
+"""The plan with I/O: health, time and the trail."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from gatewayd.config.snapshot import RoutingSettings, ServerSettings, ServerTimeouts
+from gatewayd.engine.dispatch import Trail, dispatch
+from gatewayd.engine.runtime import Gateway
+from gatewayd.errors import (
+    FallbackKind,
+    UnknownModel,
+    UpstreamConnection,
+    UpstreamIncomplete,
+    UpstreamStatus,
+    UpstreamTimeout,
+)
+from gatewayd.upstream.base import Timeouts
+from tests.engine.fakes import FakeUpstream, call, runtime_of
+
+DOWN = UpstreamConnection("down")
+
+
+async def test_the_trail_says_who_answered() -> None:
+    gateway, trail = Gateway(), Trail()
+    runtime = runtime_of(gateway, {"a": {"a1": FakeUpstream()}})
+    reply = await dispatch(runtime, call("a"), trail)
+    assert reply.status == 200
+    assert trail.deployment is not None
+    assert (trail.group, trail.answered_by, trail.deployment.id) == ("a", "a", "a1")
+    assert (trail.attempts, trail.retries, trail.fallbacks) == (1, 0, 0)
+    assert gateway.health.state("a1").in_flight == 1
+    trail.close()
+    trail.close()
+    assert gateway.health.state("a1").in_flight == 0
+
+
+async def test_failures_cost_the_client_nothing_while_somebody_can_answer() -> None:
+    gateway, trail = Gateway(), Trail()
+    routing = RoutingSettings(num_retries=1, fallbacks={FallbackKind.GENERAL: {"a": ("b",)}})
+    groups = {"a": {"a1": FakeUpstream([DOWN] * 9), "a2": FakeUpstream([DOWN] * 9)}, "b": {"b1": FakeUpstream()}}
+    reply = await dispatch(runtime_of(gateway, groups, routing=routing), call("a"), trail)
+    assert reply.status == 200
+    assert sorted(name for name, _ in trail.errors) == ["a1", "a2"]
+    assert (trail.group, trail.answered_by, trail.attempts, trail.retries, trail.fallbacks) == ("a", "b", 3, 1, 1)
+    trail.close()
+    assert {name: gateway.health.state(name).fails for name in ("a1", "a2", "b1")} == {"a1": 1, "a2": 1, "b1": 0}
+
+
+async def test_when_nobody_can_the_first_groups_error_comes_with_all_that_was_tried() -> None:
+    gateway, trail = Gateway(), Trail()
+    routing = RoutingSettings(num_retries=0, fallbacks={FallbackKind.GENERAL: {"a": ("b",)}})
+    busy = UpstreamStatus("busy", status=429)
+    groups = {"a": {"a1": FakeUpstream([busy])}, "b": {"b1": FakeUpstream([DOWN])}}
+    with pytest.raises(UpstreamStatus) as caught:
+        await dispatch(runtime_of(gateway, groups, routing=routing), call("a"), trail)
+    assert caught.value is busy
+    assert caught.value.tried == ("a1", "b1")
+    trail.close()
+    assert [gateway.health.state(name).in_flight for name in ("a1", "b1")] == [0, 0]
+
+
+async def test_an_upstream_that_hangs_is_cancelled_at_its_total_and_the_next_one_answers() -> None:
+    """A-18"""
+    gateway, trail, stuck = Gateway(), Trail(), FakeUpstream(hang=True)
+    routing = RoutingSettings(num_retries=0, fallbacks={FallbackKind.GENERAL: {"a": ("b",)}})
+    runtime = runtime_of(
+        gateway,
+        {"a": {"a1": stuck}, "b": {"b1": FakeUpstream()}},
+        routing=routing,
+        timeouts=Timeouts(connect=1, first_byte=1, idle=1, total=0.05),
+    )
+    await dispatch(runtime, call("a"), trail)
+    assert (stuck.cancelled, trail.answered_by) == (1, "b")
+    assert isinstance(trail.errors[0][1], UpstreamTimeout)
+    trail.close()
+
+
+async def test_the_clients_own_timeout_bounds_the_whole_request() -> None:
+    gateway, stuck = Gateway(), FakeUpstream(hang=True)
+    started = time.monotonic()
+    with pytest.raises(UpstreamTimeout):
+        await dispatch(runtime_of(gateway, {"a": {"a1": stuck}}), call("a", timeout=0.05), Trail())
+    assert time.monotonic() - started < 3
+    assert stuck.cancelled == 1
+
+
+async def test_no_wait_goes_beyond_the_deadline() -> None:
+    gateway = Gateway()
+    runtime = runtime_of(
+        gateway,
+        {"a": {"a1": FakeUpstream([DOWN] * 9)}},
+        routing=RoutingSettings(num_retries=5),
+        server=ServerSettings(timeouts=ServerTimeouts(total=0.2)),
+    )
+    started = time.monotonic()
+    with pytest.raises(UpstreamConnection):
+        await dispatch(runtime, call("a"), Trail())
+    assert time.monotonic() - started < 3
+
+
+async def test_a_client_that_leaves_cancels_the_try_and_blames_nobody() -> None:
+    """A-21"""
+    gateway, stuck, trail = Gateway(), FakeUpstream(hang=True), Trail()
+    task = asyncio.ensure_future(dispatch(runtime_of(gateway, {"a": {"a1": stuck}}), call("a"), trail))
+    await asyncio.wait_for(stuck.asked.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    trail.close()
+    state = gateway.health.state("a1")
+    assert (stuck.cancelled, state.fails, state.in_flight) == (1, 0, 0)
+
+
+async def test_a_stream_that_breaks_after_its_commit_point_counts_as_a_failure() -> None:
+    """A-01"""
+    gateway, trail = Gateway(), Trail()
+    await dispatch(runtime_of(gateway, {"a": {"a1": FakeUpstream()}}), call("a", stream=True), trail)
+    trail.close(UpstreamIncomplete("cut"))
+    state = gateway.health.state("a1")
+    assert (state.fails, state.last_error, state.in_flight) == (1, "upstream_incomplete", 0)
+
+
+async def test_what_a_pattern_caught_reaches_the_upstream() -> None:
+    gateway, upstream = Gateway(), FakeUpstream()
+    trail = Trail()
+    await dispatch(runtime_of(gateway, {"openai/*": {"w": upstream}}), call("openai/gpt-5"), trail)
+    assert (upstream.captures, trail.group) == (["gpt-5"], "openai/*")
+    trail.close()
+
+
+async def test_an_unknown_model_asks_nobody() -> None:
+    trail = Trail()
+    with pytest.raises(UnknownModel):
+        await dispatch(runtime_of(Gateway(), {"a": {"a1": FakeUpstream()}}), call("zzz"), trail)
+    trail.close()
+    assert trail.attempts == 0

@@ -1,0 +1,105 @@
+"""Leases, swaps and who closes what when."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gatewayd.engine.runtime import Gateway, UpstreamPool
+from gatewayd.routing.table import Candidate
+from gatewayd.upstream.base import Call, Reply
+from tests.engine.fakes import FakeUpstream, runtime_of
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_a_swapped_runtime_lives_until_its_last_lease_ends() -> None:
+    """E-21, R4"""
+    gateway, old, new = Gateway(), FakeUpstream(), FakeUpstream()
+    gateway.swap(runtime_of(gateway, {"a": {"old": old}}))
+    with gateway.lease() as leased:
+        gateway.swap(runtime_of(gateway, {"a": {"new": new}}, revision="r2"))
+        await settle()
+        assert leased.snapshot.revision == "r1"
+        assert gateway.lease().snapshot.revision == "r2"
+        assert (old.closed, gateway.in_flight) == (0, 1)
+    await settle()
+    assert (old.closed, new.closed, gateway.in_flight) == (1, 0, 0)
+
+
+async def test_an_unchanged_deployment_keeps_its_upstream_over_any_number_of_swaps() -> None:
+    """E-23: also when the oldest runtime is buried last."""
+    gateway, kept = Gateway(), FakeUpstream()
+    gateway.swap(runtime_of(gateway, {"a": {"kept": kept}}))
+    with gateway.lease():
+        for index in range(5):
+            gateway.swap(runtime_of(gateway, {"a": {"kept": FakeUpstream()}}, revision=f"r{index}"))
+            await settle()
+        assert gateway.current.targets["kept"].upstream is kept
+        assert kept.closed == 0
+    await settle()
+    assert kept.closed == 0
+    gateway.swap(runtime_of(gateway, {"a": {"other": FakeUpstream()}}))
+    await settle()
+    assert kept.closed == 1
+    assert len(gateway.upstreams) == 1
+
+
+async def test_idle_waits_for_the_requests_of_every_configuration() -> None:
+    gateway = Gateway()
+    gateway.swap(runtime_of(gateway, {"a": {"x": FakeUpstream()}}))
+    with gateway.lease():
+        gateway.swap(runtime_of(gateway, {"a": {"y": FakeUpstream()}}))
+        with gateway.lease():
+            waiter = asyncio.ensure_future(gateway.idle())
+            await settle()
+        await settle()
+        assert not waiter.done()
+    await asyncio.wait_for(waiter, 1)
+
+
+async def test_health_is_kept_by_identity_and_forgotten_with_the_deployment() -> None:
+    gateway = Gateway()
+    gateway.swap(runtime_of(gateway, {"a": {"x": FakeUpstream()}}))
+    gateway.health.started(Candidate("x", "x"), 0)
+    gateway.health.left(Candidate("x", "x"))
+    gateway.swap(runtime_of(gateway, {"a": {"x": FakeUpstream()}}))
+    assert gateway.health.state("x").requests == 1
+    gateway.swap(runtime_of(gateway, {"a": {"y": FakeUpstream()}}))
+    assert gateway.health.state("x").requests == 0
+
+
+async def test_before_the_first_configuration_nothing_is_ready() -> None:
+    gateway = Gateway()
+    assert not gateway.ready
+    with pytest.raises(RuntimeError):
+        gateway.lease()
+    await gateway.close()
+
+
+async def test_closing_retires_everything() -> None:
+    gateway, upstreams = Gateway(), [FakeUpstream(), FakeUpstream()]
+    gateway.swap(runtime_of(gateway, {"a": {"x": upstreams[0]}}))
+    gateway.swap(runtime_of(gateway, {"a": {"y": upstreams[1]}}))
+    await gateway.close()
+    assert [u.closed for u in upstreams] == [1, 1]
+
+
+class _Broken:
+    async def open(self, call: Call) -> Reply:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        raise OSError("sk-secret")
+
+
+async def test_an_upstream_that_cannot_be_closed_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    pool = UpstreamPool()
+    pool.acquire("k", _Broken)
+    await pool.release("k")
+    assert "OSError" in caplog.text
+    assert "sk-secret" not in caplog.text
