@@ -1,0 +1,133 @@
+"""What differs between two snapshots, in lines a person reads: the answer to "what did that edit do?".
+
+`+` new, `-` gone, `~` changed. Pure. Values are shown only where they cannot be secret (numbers, names, addresses);
+of a deployment only the names of the changed fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings, Snapshot
+from gatewayd.secret import Secret
+
+_SILENT = {"id", "identity", "place", "litellm_params"}
+"""Fields of a deployment that only mirror others, or say nothing to a reader by their name alone."""
+
+
+def changes(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
+    """One line per difference: model groups, deployments, routing, server, environment. Empty when nothing differs."""
+    return (
+        *_deployments(old.deployments, new.deployments),
+        *_routing(old.routing, new.routing),
+        *_server(old.server, new.server),
+        *_keys("environment", old.environment, new.environment),
+    )
+
+
+def _deployments(old: Sequence[Deployment], new: Sequence[Deployment]) -> Iterator[str]:
+    before, after = _by_group(old), _by_group(new)
+    for group in [*after, *(g for g in before if g not in after)]:
+        was, now = before.get(group, {}), after.get(group, {})
+        if not was or not now:
+            members = was or now
+            count = f"{len(members)} deployment{'s' if len(members) > 1 else ''}"
+            yield f"{'+' if now else '-'} group {group} ({count}: {', '.join(map(_name, members.values()))})"
+            continue
+        for one, other in _pairs(was, now):
+            if other is None:
+                assert one is not None
+                yield f"- deployment {group}: {_name(one)}"
+            elif one is None:
+                yield f"+ deployment {group}: {_name(other)}"
+            elif one.identity != other.identity or _differing(one, other):
+                what = ", ".join(_differing(one, other)) or "parameters"
+                yield f"~ deployment {group}: {_name(other)}: {what}"
+
+
+def _by_group(deployments: Sequence[Deployment]) -> dict[str, dict[str, Deployment]]:
+    groups: dict[str, dict[str, Deployment]] = defaultdict(dict)
+    for deployment in deployments:
+        groups[deployment.group][deployment.id] = deployment
+    return groups
+
+
+def _pairs(
+    was: Mapping[str, Deployment], now: Mapping[str, Deployment]
+) -> Iterator[tuple[Deployment | None, Deployment | None]]:
+    """Old and new of the same deployment: by id, and where an edit changed a derived id, by provider and model."""
+    gone = [d for key, d in was.items() if key not in now]
+    for key, deployment in now.items():
+        if key in was:
+            yield was[key], deployment
+            continue
+        twin = next((d for d in gone if (d.provider, d.model) == (deployment.provider, deployment.model)), None)
+        if twin is not None:
+            gone.remove(twin)
+        yield twin, deployment
+    for deployment in gone:
+        yield deployment, None
+
+
+def _differing(one: Deployment, other: Deployment) -> list[str]:
+    names = (f.name for f in dataclasses.fields(Deployment))
+    return [name for name in names if name not in _SILENT and getattr(one, name) != getattr(other, name)]
+
+
+def _name(deployment: Deployment) -> str:
+    """`openai/gpt-4o` and, where the address was given, its host: never the path or the query of the URL."""
+    text = f"{deployment.provider}/{deployment.model}"
+    if deployment.api_base:
+        parts = urlsplit(deployment.api_base)
+        text += f" at {parts.netloc.rpartition('@')[2]}"
+    return text
+
+
+def _routing(old: RoutingSettings, new: RoutingSettings) -> Iterator[str]:
+    yield from _values("", old, new, skip={"fallbacks", "aliases"})
+    for kind in dict.fromkeys([*old.fallbacks, *new.fallbacks]):
+        yield from _keys(kind.value, old.fallbacks.get(kind, {}), new.fallbacks.get(kind, {}), show=True)
+    yield from _keys("alias", old.aliases, new.aliases)
+
+
+def _server(old: ServerSettings, new: ServerSettings) -> Iterator[str]:
+    nested = ("timeouts", "limits", "log")
+    yield from _values("", old, new, skip={*nested, "master_key", "default_models"})
+    if old.master_key != new.master_key:
+        yield f"{_sign(old.master_key, new.master_key)} master_key"
+    for name in nested:
+        yield from _values(f"{name}.", getattr(old, name), getattr(new, name), skip=set())
+    yield from _keys("default model for", old.default_models, new.default_models, show=True)
+
+
+def _values(prefix: str, old: Any, new: Any, *, skip: set[str]) -> Iterator[str]:
+    for field in dataclasses.fields(old):
+        one, other = getattr(old, field.name), getattr(new, field.name)
+        if field.name not in skip and one != other:
+            yield f"~ {prefix}{field.name}: {_show(one)} → {_show(other)}"
+
+
+def _keys(label: str, old: Mapping[str, Any], new: Mapping[str, Any], *, show: bool = False) -> Iterator[str]:
+    for key in dict.fromkeys([*old, *new]):
+        one, other = old.get(key), new.get(key)
+        if one != other:
+            value = f": {_show(one)} → {_show(other)}" if show else ""
+            yield f"{_sign(one, other)} {label} {key}{value}"
+
+
+def _sign(old: object, new: object) -> str:
+    return "+" if old is None else "-" if new is None else "~"
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, Secret):
+        return value.fingerprint()
+    if isinstance(value, tuple):
+        return ", ".join(_show(v) for v in value) or "none"
+    return str(value)
