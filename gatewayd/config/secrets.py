@@ -1,0 +1,196 @@
+"""References to what does not stand in the file: environment variables, secret files, systemd credentials.
+
+    os.environ/NAME         a variable; the whole scalar, anywhere in the file (litellm's syntax)
+    file:/path              a file's text; a relative path starts at the configuration's folder
+    credential:NAME         a file in $CREDENTIALS_DIRECTORY (systemd.exec(5), LoadCredential=)
+    ${NAME} ${NAME:-else}   a variable inside a string; in the `gatewayd` section only, litellm leaves it alone
+
+Nothing here ever puts a value into a message: not the one found, and not the text after a prefix unless it has the
+shape of a name (people do write the key itself there).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gatewayd.config.document import Path, Position
+from gatewayd.config.problems import Problem, Severity
+from gatewayd.config.rawfile import Unreadable, read_regular
+from gatewayd.errors import GatewaydError
+
+MAX_SECRET_BYTES = 64 * 1024
+"""Size cap of a secret file: service-account JSON and certificate chains are a few KiB."""
+
+_ENVIRON = "os.environ/"
+_FILE = "file:"
+_CREDENTIAL = "credential:"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_EMBEDDED = re.compile(r"\$\{(?P<name>[^}:]*)(?P<default>:-[^}]*)?(?P<end>\}?)")
+
+_BLOCKED = frozenset(
+    "PATH LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT PYTHONPATH PYTHONSTARTUP PYTHONHOME"
+    " HOME USER SHELL LOGNAME NO_PROXY LITELLM_ENABLE_MCP_STDIO".split()
+)
+"""What litellm's proxy refuses to take from a file (compared in upper case), and LD_AUDIT, which loads code too."""
+
+
+class Unresolved(GatewaydError):
+    """A reference leads nowhere. `message` and `hint` name the variable or file, never a value."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Resolver:
+    """Replaces references by what they stand for; reads every secret file once and remembers which.
+
+    `environ` is the environment to look into (copied), `directory` the folder relative paths start at. One resolver
+    serves one reading of a configuration: it caches files and is then thrown away.
+    """
+
+    def __init__(self, environ: Mapping[str, str], directory: str = ".") -> None:
+        self.environ = dict(environ)
+        """Grows by what `export_environment` exports."""
+        self.directory = directory
+        self.files: dict[str, str] = {}
+        """Every secret file read: absolute path to the SHA-256 (hex) of its bytes."""
+        self._texts: dict[str, str] = {}
+
+    def resolve(self, text: str, *, own_section: bool = False) -> str:
+        """`text` itself when it is no reference, else what it refers to, without trailing line ends.
+
+        Raises Unresolved; an empty or blank value counts as unresolved.
+        """
+        if text.startswith(_ENVIRON):
+            return self._variable(text[len(_ENVIRON) :].strip())
+        if text.startswith(_FILE):
+            return self._file(text[len(_FILE) :])
+        if text.startswith(_CREDENTIAL):
+            return self._credential(text[len(_CREDENTIAL) :].strip())
+        if own_section and "${" in text:
+            return _EMBEDDED.sub(self._embedded, text)
+        return text
+
+    def _variable(self, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise Unresolved(
+                "the reference does not name an environment variable",
+                "write the variable's name after `os.environ/`, not its value",
+            )
+        value = self.environ.get(name)
+        if value is None:
+            raise Unresolved(f"the environment variable {name} is not set", self._similar(name))
+        value = value.rstrip("\r\n")
+        if not value.strip():
+            raise Unresolved(f"the environment variable {name} is set, but empty")
+        return value
+
+    def _embedded(self, match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        if not match["end"] or not _NAME.fullmatch(name):
+            raise Unresolved("`${` is not followed by a variable's name and `}`", "write ${NAME} or ${NAME:-default}")
+        if default is not None and not self.environ.get(name, "").strip():
+            return default[2:]
+        return self._variable(name)
+
+    def _similar(self, name: str) -> str:
+        upper = {other.upper(): other for other in self.environ}
+        if close := difflib.get_close_matches(name.upper(), upper, n=1, cutoff=0.75):
+            return f"did you mean {upper[close[0]]}, which is set?"
+        return "set it where gatewayd is started, or under environment_variables"
+
+    def _credential(self, name: str) -> str:
+        if not name or "/" in name or "\0" in name or name in (".", ".."):
+            raise Unresolved("the reference does not name a credential", "write credential:NAME, without a folder")
+        directory = self.environ.get("CREDENTIALS_DIRECTORY")
+        if not directory:
+            raise Unresolved(
+                f"the credential {name} cannot be looked up: $CREDENTIALS_DIRECTORY is not set",
+                f"systemd sets it for a service with LoadCredential={name}:/path",
+            )
+        return self._read(os.path.join(directory, name), f"the credential {name}")
+
+    def _file(self, path: str) -> str:
+        if not path.strip():
+            raise Unresolved("the reference does not name a file", "write file:/path/to/the/secret")
+        return self._read(path, f"the secret file {path}")
+
+    def _read(self, path: str, label: str) -> str:
+        path = os.path.normpath(os.path.join(os.path.abspath(self.directory), path))
+        if path in self._texts:
+            return self._texts[path]
+        try:
+            data = read_regular(path, MAX_SECRET_BYTES)
+        except Unreadable as error:
+            raise Unresolved(f"{label} {error.message}", error.hint) from None
+        self.files[path] = hashlib.sha256(data).hexdigest()
+        try:
+            text = data.decode("utf-8-sig").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise Unresolved(f"{label} is not UTF-8 text") from None
+        if not text.strip():
+            raise Unresolved(f"{label} is empty")
+        if "\0" in text:
+            raise Unresolved(f"{label} holds a NUL character")
+        self._texts[path] = text
+        return text
+
+
+def is_reference(text: str, *, own_section: bool = False) -> bool:
+    """Whether `Resolver.resolve` would look something up for `text`."""
+    return text.startswith((_ENVIRON, _FILE, _CREDENTIAL)) or (own_section and "${" in text)
+
+
+def export_environment(
+    mapping: Mapping[str, Any],
+    resolver: Resolver,
+    *,
+    locate: Callable[[Path, bool], Position] = lambda path, key: Position(),
+) -> tuple[dict[str, str], list[Problem]]:
+    """The section `environment_variables`: what it exports, references resolved, and what is wrong with it.
+
+    Entries are taken in order and added to `resolver.environ` at once, so that later entries and the rest of the file
+    may refer to them; a name set in the process too is overridden, as in litellm. litellm resolves references before
+    it exports, which makes a file that relies on its own variables silently lose its keys; exporting first changes
+    nothing for a file that works there. `locate` is `Document.locate`, to give the problems a place.
+    """
+    exported: dict[str, str] = {}
+    problems: list[Problem] = []
+
+    def report(code: str, name: str, message: str, hint: str | None = None, severity: Severity = "error") -> None:
+        place = locate(("environment_variables", name), True)
+        path = f"environment_variables.{name}"
+        problems.append(Problem(code, message, path, place.file, place.line, place.column, hint, severity))
+
+    for name, value in mapping.items():
+        if not name or "=" in name or "\0" in name:
+            report("environment_value", name, "this cannot be the name of an environment variable")
+        elif name.upper() in _BLOCKED or name.upper().startswith("DYLD_"):
+            report(
+                "environment_blocked",
+                name,
+                "this variable steers how programs are loaded or reached and is not taken from a configuration",
+                "set it where gatewayd is started; the entry is skipped, as litellm does",
+                "warning",
+            )
+        elif not isinstance(value, str | int | float):
+            kind = "nothing" if value is None else f"a {type(value).__name__}"
+            report("environment_value", name, f"an environment variable is text, but this is {kind}", "quote the value")
+        else:
+            try:
+                text = resolver.resolve(value) if isinstance(value, str) else str(value)
+            except Unresolved as error:
+                report("reference_unresolved", name, error.message, error.hint)
+                continue
+            if "\0" in text:
+                report("environment_value", name, "the value holds a NUL character")
+                continue
+            exported[name] = resolver.environ[name] = text
+    return exported, problems
