@@ -57,9 +57,12 @@ class Intent:
     body: bytes
 
     def value(self, name: str) -> Any:
-        """One top-level field, fully parsed; None when absent."""
+        """One top-level field, fully parsed; None when absent. Raises InvalidRequest for a number out of range."""
         raw = self.fields.get(name)
-        return None if raw is None else _any.decode(raw)
+        try:
+            return None if raw is None else _any.decode(raw)
+        except msgspec.DecodeError:  # the syntax was checked when the body came in; `1e999` is valid JSON and no double
+            raise InvalidRequest(f"The field '{name}' holds a number that is out of range.", param=name) from None
 
     def rewritten(self, changes: Mapping[str, Any], *, drop: frozenset[str] = frozenset()) -> bytes:
         """The body with top-level fields replaced or added (`changes`) and removed (`drop`), all else byte for byte.
@@ -178,9 +181,10 @@ def _describe(body: bytes, error: Exception) -> str:
     return f"The request body is not valid JSON (line {line}, column {column})."
 
 
-def error_body(error: GatewayError) -> bytes:
-    """OpenAI's error shape: all four members always present."""
-    return encode({"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}})
+def error_body(error: GatewayError, message: str | None = None) -> bytes:
+    """OpenAI's error shape: all four members always present. `message` replaces the error's own."""
+    text = error.message if message is None else message
+    return encode({"error": {"message": text, "type": error.type, "param": error.param, "code": error.code}})
 
 
 def error_event(error: GatewayError) -> bytes:
