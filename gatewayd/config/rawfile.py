@@ -91,7 +91,8 @@ def _not_opened(path: str, error: OSError) -> Unreadable:
                 "may not be read by this user",
                 "check the permissions of the file and of the folders above it",
             )
-    return Unreadable("config_unreadable", f"cannot be opened: {_reason(error)}")
+        case _:
+            return Unreadable("config_unreadable", f"cannot be opened: {_reason(error)}")
 
 
 def _reason(error: OSError) -> str:

@@ -16,6 +16,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any
 
 from gatewayd.config.document import Path, Position
@@ -33,10 +34,14 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EMBEDDED = re.compile(r"\$\{(?P<name>[^}:]*)(?P<default>:-[^}]*)?(?P<end>\}?)")
 
 _BLOCKED = frozenset(
-    "PATH LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT PYTHONPATH PYTHONSTARTUP PYTHONHOME"
-    " HOME USER SHELL LOGNAME NO_PROXY LITELLM_ENABLE_MCP_STDIO".split()
+    {
+        *("PATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME"),
+        *("HOME", "USER", "SHELL", "LOGNAME", "NO_PROXY", "no_proxy"),
+    }
 )
-"""What litellm's proxy refuses to take from a file (compared in upper case), and LD_AUDIT, which loads code too."""
+"""What litellm's proxy refuses to take from a file, and LD_AUDIT, which loads code too."""
+_MCP_STDIO = "LITELLM_ENABLE_MCP_STDIO"
+"""Lets requests start programs; litellm compares this one without regard to case."""
 
 
 class Unresolved(GatewaydError):
@@ -172,7 +177,7 @@ def export_environment(
     for name, value in mapping.items():
         if not name or "=" in name or "\0" in name:
             report("environment_value", name, "this cannot be the name of an environment variable")
-        elif name.upper() in _BLOCKED or name.upper().startswith("DYLD_"):
+        elif name in _BLOCKED or name.startswith("DYLD_") or name.upper() == _MCP_STDIO:
             report(
                 "environment_blocked",
                 name,
@@ -180,7 +185,7 @@ def export_environment(
                 "set it where gatewayd is started; the entry is skipped, as litellm does",
                 "warning",
             )
-        elif not isinstance(value, str | int | float):
+        elif not isinstance(value, str | int | float | date):
             kind = "nothing" if value is None else f"a {type(value).__name__}"
             report("environment_value", name, f"an environment variable is text, but this is {kind}", "quote the value")
         else:
