@@ -36,6 +36,8 @@ class Section(BaseModel):
     """Whether the section is gatewayd's own, so that an unknown key is an error and not a warning."""
     OPEN: ClassVar[bool] = False
     """Whether keys of any name are allowed, because they are handed on."""
+    TRANSLATED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Keys given to litellm as they are, in deployments that litellm translates: what they are for → their names."""
     IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Why the keys do nothing here → their names."""
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -79,7 +81,8 @@ def unused(section: type[Section]) -> Mapping[str, tuple[Support, str]]:
 @cache
 def known(section: type[Section]) -> frozenset[str]:
     """Every key name the section has a word about."""
-    return frozenset(section.model_fields) | frozenset(unused(section))
+    handed_on = (name for names in section.TRANSLATED.values() for name in names)
+    return frozenset(section.model_fields).union(unused(section), handed_on)
 
 
 def numeral(value: object) -> object:
@@ -104,3 +107,4 @@ Flag = Annotated[bool, BeforeValidator(truth)]
 Count = Annotated[int, BeforeValidator(numeral), Field(ge=0, le=1_000_000_000_000)]
 Number = Annotated[float, BeforeValidator(numeral), Field(allow_inf_nan=False)]
 Seconds = Annotated[float, BeforeValidator(numeral), Field(ge=0, le=31_536_000, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(numeral), Field(ge=0, le=1_000_000_000_000, allow_inf_nan=False)]

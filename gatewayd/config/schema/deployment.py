@@ -1,0 +1,216 @@
+"""`model_list` and `credential_list`: the deployments, in litellm's words.
+
+Every key of `litellm_params` that gatewayd gives a meaning is a field here; keys it has no word for are completion
+parameters and go upstream, as in litellm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator
+
+from gatewayd.config.schema.base import Count, Flag, Number, Seconds, Section, Share, key, numeral
+from gatewayd.secret import Secret
+
+
+def _secret(value: object) -> object:
+    return Secret(value) if isinstance(value, str) else value
+
+
+def _identifier(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _stripped_slash(value: str) -> str:
+    return value.rstrip("/")
+
+
+SecretText = Annotated[Secret, BeforeValidator(_secret)]
+Url = Annotated[str, AfterValidator(_stripped_slash)]
+Headers = Mapping[str, SecretText]
+Whole = Annotated[int, BeforeValidator(numeral)]
+
+
+class LitellmParams(Section):
+    """Where a deployment is, how to sign in there, how much it takes, and what to add to its requests.
+
+    Keys that are not listed are completion parameters: sent when the caller does not send them.
+    """
+
+    OPEN: ClassVar[bool] = True
+
+    # --- where
+    model: str = key(..., "`provider/name`, or a name alone when litellm knows whose it is.", min_length=1)
+    custom_llm_provider: str | None = key(None, "The provider, when `model` does not start with it.", min_length=1)
+    api_base: Url | None = key(None, "Base URL. Default: the provider's own.", min_length=1)
+    base_url: Url | None = key(None, "The same as `api_base`, which wins.", min_length=1)
+    api_version: str | None = key(None, "Azure's `api-version`.", min_length=1)
+    organization: str | None = key(None, "OpenAI organization, sent as a header.", min_length=1)
+    litellm_credential_name: str | None = key(
+        None, "Entry of `credential_list` whose values fill what is missing here.", min_length=1
+    )
+
+    # --- signing in
+    api_key: SecretText | None = key(
+        None,
+        "The provider's key. Default: the provider's environment variable, at the provider's own address only.",
+        why="a key from the environment never goes to a custom `api_base`",
+        secret=True,
+    )
+
+    # --- how much, and when
+    rpm: Count | None = key(None, "Requests a minute: the share of a deployment without `weight`.")
+    tpm: Count | None = key(None, "Tokens a minute: the share of a deployment without `weight` and `rpm`.")
+    weight: Share | None = key(
+        None, "Share of the group's requests, relative to the others'. Default: by `rpm`, else `tpm`, else equal."
+    )
+    order: Whole | None = key(None, "Lower is tried first; deployments without it come last.")
+    timeout: Seconds | None = key(
+        None, "Seconds for one try, all of it. Default: `router_settings.timeout`, then `gatewayd.timeouts.total`."
+    )
+    stream_timeout: Seconds | None = key(None, "The same for streams, up to the first event. Default: `timeout`.")
+    num_retries: Count | None = key(None, "Further tries in the group. Default: `router_settings.num_retries`.")
+    max_retries: Count | None = key(
+        None,
+        "Taken as `num_retries` when that is not given.",
+        approximated="litellm gives it to the provider's SDK; gatewayd has one retry loop only",
+    )
+    cooldown_time: Seconds | None = key(
+        None, "Seconds out of service after failures. Default: `router_settings.cooldown_time`."
+    )
+
+    # --- what to send
+    drop_params: Flag | None = key(
+        None, "Leave out parameters the provider does not know. Default: `litellm_settings.drop_params`."
+    )
+    additional_drop_params: list[str] | None = key(None, "Names of parameters never sent to this deployment.")
+    extra_body: dict[str, Any] | None = key(None, "Fields merged into every request body; they win over the caller's.")
+    extra_headers: Headers | None = key(None, "Headers added to every upstream request.", secret=True)
+    headers: Headers | None = key(None, "The same as `extra_headers`, which wins.", secret=True)
+
+    # --- completion parameters, sent when the caller does not send them
+    temperature: Number | None = key(None, "Default of the parameter.")
+    top_p: Number | None = key(None, "Default of the parameter.")
+    max_tokens: Whole | None = key(None, "Default of the parameter.", ge=1)
+    max_completion_tokens: Whole | None = key(None, "Default of the parameter.", ge=1)
+    presence_penalty: Number | None = key(None, "Default of the parameter.")
+    frequency_penalty: Number | None = key(None, "Default of the parameter.")
+    seed: Whole | None = key(None, "Default of the parameter.")
+    n: Whole | None = key(None, "Default of the parameter.", ge=1)
+    stop: str | list[str] | None = key(None, "Default of the parameter.")
+    dimensions: Whole | None = key(None, "Default of the parameter, for embeddings.", ge=1)
+    reasoning_effort: str | None = key(None, "Default of the parameter.")
+    response_format: dict[str, Any] | None = key(None, "Default of the parameter.")
+    thinking: dict[str, Any] | None = key(None, "Default of the parameter (Anthropic).")
+
+    # --- answers without a provider
+    mock_response: Any = key(
+        None,
+        "Answer without a provider: a text, one of litellm's error names (`litellm.RateLimitError`, ...), a vector, "
+        "or the mapping described under *mock_response*.",
+    )
+    mock_delay: Seconds | None = key(None, "Seconds before a mock answers.")
+    mock_timeout: Flag | None = key(None, "The mock never answers, so that the timeout strikes.")
+    mock_tool_calls: list[dict[str, Any]] | None = key(None, "Tool calls in a mock's answer, in OpenAI's form.")
+
+    TRANSLATED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Azure sign-in without a key": (
+            "azure_ad_token", "tenant_id", "client_id", "client_secret", "azure_username", "azure_password",
+            "azure_scope",
+        ),
+        "Google Vertex AI": ("vertex_project", "vertex_location", "vertex_credentials"),
+        "AWS Bedrock and SageMaker": (
+            "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name", "aws_session_name",
+            "aws_profile_name", "aws_role_name", "aws_web_identity_token", "aws_sts_endpoint", "aws_external_id",
+            "aws_bedrock_runtime_endpoint",
+        ),
+        "IBM watsonx": ("watsonx_region_name",),
+        "the provider's region": ("region_name",),
+        "how litellm shapes the request": (
+            "allowed_openai_params", "merge_reasoning_content_in_choices", "cache_control_injection_points",
+            "use_chat_completions_api",
+        ),
+    }  # fmt: skip
+    """Handed to litellm as they are, in deployments that litellm translates."""
+
+    IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "costs are not counted in this version": (
+            "input_cost_per_token", "output_cost_per_token", "input_cost_per_second", "output_cost_per_second",
+            "input_cost_per_character", "output_cost_per_character", "cache_read_input_token_cost",
+            "cache_creation_input_token_cost", "tiered_pricing", "cost_per_second",
+        ),
+        "budgets are not enforced in this version": ("max_budget", "budget_duration"),
+        "the number of requests in flight is limited for the gateway as a whole only": ("max_parallel_requests",),
+        "limits of single client keys come with client keys": (
+            "default_api_key_tpm_limit", "default_api_key_rpm_limit",
+        ),
+        "`rpm` and `tpm` are the shares gatewayd knows": ("itpm", "otpm"),
+        "tag routing does not exist in this version": ("tags", "tag_regex"),
+        "clients never choose addresses or keys": ("configurable_clientside_auth_params",),
+        "no such endpoint in this version": ("use_in_pass_through", "max_file_size_mb", "s3_bucket_name",
+            "s3_region_name", "s3_access_key_id", "s3_secret_access_key", "s3_endpoint_url", "s3_encryption_key_id",
+            "s3_output_bucket_name", "s3_bucket_owner", "aws_batch_role_arn"),
+        "service tiers share one timeout": ("timeout_by_service_tier", "stream_timeout_by_service_tier"),
+        "streams are kept alive by the upstream itself": ("keepalive_seconds", "allow_client_keepalive_override"),
+        "shadow traffic does not exist in this version": ("silent_model",),
+        "sticky routing does not exist in this version": ("provider_affinity_header",),
+        "certificates are always checked": ("ssl_verify",),
+        "model_info stands beside litellm_params": ("model_info",),
+        "automatic routers do not exist in this version": (
+            "auto_router_config_path", "auto_router_config", "auto_router_default_model",
+            "auto_router_embedding_model", "complexity_router_config", "complexity_router_default_model",
+            "adaptive_router_config", "adaptive_router_default_model", "quality_router_config",
+            "quality_router_default_model",
+        ),
+    }  # fmt: skip
+    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "requests would pass unchecked": ("guardrails",),
+    }
+
+
+class ModelInfo(Section):
+    """Facts about a deployment. Keys that are not listed are kept and shown, and have no effect."""
+
+    OPEN: ClassVar[bool] = True
+
+    id: Annotated[str, BeforeValidator(_identifier)] | None = key(
+        None,
+        "Public id of the deployment, unique in the file. Default: a short hash of the entry that survives reordering.",
+        min_length=1,
+        max_length=200,
+    )
+    IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "teams and access groups do not exist in this version: whoever has the key may call every model": (
+            "team_id", "team_public_model_name", "access_groups",
+        ),
+        "`model_info.cooldown_time` is not read; it belongs in litellm_params": ("cooldown_time",),
+    }  # fmt: skip
+    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "the deployment would answer although the file restricts it": (
+            "blocked", "access_windows", "supported_environments",
+        ),
+    }  # fmt: skip
+
+
+class ModelEntry(Section):
+    """One deployment. Entries that share a `model_name` are one model group, and its requests are spread over them."""
+
+    model_name: str = key(
+        ..., "What clients ask for; `openai/*` and `*` are patterns whose match fills the `*` of `model`.", min_length=1
+    )
+    litellm_params: LitellmParams = key(..., "See *litellm_params*.")
+    model_info: ModelInfo = key(ModelInfo(), "See *model_info*.")
+    rpm: Count | None = key(None, "The same as `litellm_params.rpm`, which wins.")
+    tpm: Count | None = key(None, "The same as `litellm_params.tpm`, which wins.")
+
+
+class Credential(Section):
+    """Values that several deployments share, chosen by `litellm_params.litellm_credential_name`."""
+
+    credential_name: str = key(..., "The name deployments use.", min_length=1)
+    credential_values: dict[str, Any] = key(
+        {}, "`api_key`, `api_base` and other keys of litellm_params, used where the deployment has none.", secret=True
+    )
+    credential_info: dict[str, Any] = key({}, "Notes; no effect.")

@@ -1,0 +1,117 @@
+"""`general_settings`: litellm's settings of its server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, Field
+
+from gatewayd.config.schema.base import Flag, Section, key, numeral
+from gatewayd.config.schema.deployment import SecretText
+
+Megabytes = Annotated[float, BeforeValidator(numeral), Field(gt=0, le=4096, allow_inf_nan=False)]
+
+
+class GeneralSettings(Section):
+    """Settings of the server."""
+
+    master_key: SecretText | None = key(
+        None,
+        "The key clients must send. Without it everybody who can connect may call, so gatewayd then listens on "
+        "loopback addresses and unix sockets only.",
+        secret=True,
+    )
+    completion_model: str | None = key(
+        None,
+        "Model group for chat and text completions whose caller names no model.",
+        approximated="litellm also overrides the model a caller names",
+        min_length=1,
+    )
+    embedding_model: str | None = key(
+        None,
+        "The same for embeddings.",
+        approximated="litellm also overrides the model a caller names",
+        min_length=1,
+    )
+    max_request_size_mb: Megabytes | None = key(None, "The same as `gatewayd.limits.body_mb`, which wins.")
+    cancel_on_disconnect: Flag | None = key(
+        None,
+        "Stop the upstream when the client has gone.",
+        approximated="gatewayd always does, whatever the value",
+    )
+
+    IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "gatewayd has no database: models and keys live in the file": (
+            "database_url", "store_model_in_db", "database_connection_pool_limit", "database_connection_timeout",
+            "database_connection_pool_timeout", "database_connect_timeout", "database_socket_timeout",
+            "database_max_idle_connection_lifetime", "database_extra_connection_params",
+            "database_disable_prepared_statements", "database_type", "database_args", "supported_db_objects",
+            "allow_requests_on_db_unavailable", "disable_prisma_schema_update", "proxy_batch_write_at",
+            "proxy_config_reload_interval_seconds", "use_redis_transaction_buffer", "coordination_redis",
+            "use_shared_health_check", "user_api_key_cache_ttl", "user_api_key_cache_max_size",
+        ),
+        "spend is not recorded in this version": (
+            "disable_spend_logs", "disable_error_logs", "disable_spend_updates", "disable_reset_budget",
+            "store_prompts_in_spend_logs", "spend_logs_metadata_fields", "spend_report_frequency",
+            "maximum_spend_logs_retention_period", "maximum_spend_logs_retention_interval",
+            "maximum_spend_logs_cleanup_cron", "disable_budget_reservation", "track_unmanaged_batch_cost",
+        ),
+        "there are no users, teams or generated keys in this version": (
+            "allow_user_auth", "ui_access_mode", "custom_sso", "custom_key_generate", "custom_key_update",
+            "disable_custom_api_keys", "disable_master_key_return", "default_team_disabled",
+            "disable_auto_add_proxy_admin_to_teams", "auto_redirect_ui_login_to_sso", "user_header_name",
+            "user_header_mappings", "use_team_public_model_name", "litellm_license", "enable_public_model_hub",
+            "custom_ui_sso_sign_in_handler", "disable_password_login_when_sso_enabled",
+            "disable_env_credential_login", "apply_user_budget_to_team_keys", "allow_client_side_credentials",
+        ),
+        "no such endpoint in this version": (
+            "image_generation_model", "moderation_model", "pass_through_endpoints", "pass_through_request_timeout",
+            "max_batch_file_size_mb", "max_file_size_mb", "allowed_file_extensions", "blocked_file_extensions",
+            "enable_mcp_registry", "search_tools", "enable_openai_websocket_passthrough",
+        ),
+        "the limits gatewayd has stand in gatewayd.limits": (
+            "max_parallel_requests", "global_max_parallel_requests", "max_response_size_mb",
+            "max_in_flight_requests_per_worker", "max_queued_requests_per_worker",
+            "admission_queue_timeout_seconds", "token_rate_limit_type",
+        ),
+        "deployments are judged by the requests they serve": (
+            "background_health_checks", "health_check_interval", "health_check_concurrency",
+            "health_check_details", "health_check_staleness_threshold", "health_check_ignore_transient_errors",
+            "enable_health_check_routing", "health_check_skip_disabled_background_models",
+            "background_health_check_model_groups", "model_list_healthy_only",
+        ),
+        "alerts do not exist in this version; watch the metrics": (
+            "alerting", "alerting_threshold", "alert_types", "alert_to_webhook_url", "alerting_args",
+            "alert_type_config", "otel", "tracing",
+        ),
+        "client headers never go upstream, except the few that the wire needs": (
+            "forward_client_headers_to_llm_api", "forward_openai_org_id", "forward_llm_provider_auth_headers",
+        ),
+        "gatewayd reads the key from `authorization`, `x-api-key` and `api-key`": ("litellm_key_header_name",),
+        "gatewayd opens no further routes": ("public_routes", "use_x_forwarded_for", "trusted_proxy_ranges"),
+        "usage is asked for by the caller": ("always_include_stream_usage",),
+        "models are listed in model_list": ("infer_model_from_keys",),
+        "a non-loopback address without a key is always refused": ("dangerously_permit_weak_or_unset_master_key",),
+        "not used by gatewayd": (
+            "plugins", "include_call_id_in_error_body", "enable_drain_endpoint", "drain_endpoint_token",
+            "expose_fallback_errors_to_caller", "disable_responses_id_security", "control_plane_url",
+            "missing_session_id", "enable_claude_code_gateway", "scheduled_job_stagger",
+            "disable_retry_on_max_parallel_request_limit_error", "transcribe_media_buckets",
+        ),
+    }  # fmt: skip
+    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "requests would be let in that the file shuts out": (
+            "custom_auth", "enable_jwt_auth", "litellm_jwtauth", "enforce_rbac", "role_permissions",
+            "allowed_ips", "allowed_routes", "admin_only_routes", "service_account_settings", "custom_key_policy",
+            "enable_oauth2_auth", "enable_oauth2_proxy_auth", "oauth2_config_mappings",
+            "custom_auth_run_common_checks",
+        ),
+        "requests would pass unchecked": (
+            "enforce_user_param", "enforced_params", "reject_clientside_metadata_tags", "user_url_validation",
+            "user_url_allowed_hosts", "provider_url_destination_allowed_hosts",
+        ),
+        "secrets would be missing": (
+            "key_management_system", "key_management_settings", "use_google_kms", "use_azure_key_vault",
+        ),
+    }  # fmt: skip

@@ -1,0 +1,89 @@
+"""`litellm_settings`: in litellm the attributes of its module; here the few that have a meaning for a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from gatewayd.config.schema.base import Count, Flag, Seconds, Section, key
+from gatewayd.config.schema.router import Fallbacks
+
+
+class LitellmSettings(Section):
+    """Settings that litellm keeps for its whole module. Where `router_settings` has the same key, that one wins."""
+
+    drop_params: Flag | None = key(
+        None, "Leave out parameters a provider does not know, instead of failing. Default: false."
+    )
+    request_timeout: Seconds | None = key(
+        None,
+        "Seconds for one try, where `router_settings.timeout` is not given. Default: `gatewayd.timeouts.total`.",
+        why="litellm's 6000 s would keep a hanging request for 100 minutes",
+    )
+    num_retries: Count | None = key(None, "As in router_settings.")
+    allowed_fails: Count | None = key(None, "As in router_settings.")
+    max_fallbacks: Count | None = key(None, "As in router_settings.")
+    fallbacks: Fallbacks | None = key(None, "As in router_settings.")
+    context_window_fallbacks: Fallbacks | None = key(None, "As in router_settings.")
+    content_policy_fallbacks: Fallbacks | None = key(None, "As in router_settings.")
+    default_fallbacks: list[str] | None = key(None, "As in router_settings.")
+    set_verbose: Flag | None = key(None, "`true`: the same as `gatewayd.log.level: debug`, which wins.")
+    json_logs: Flag | None = key(None, "`true`: the same as `gatewayd.log.format: json`, which wins.")
+    turn_off_message_logging: Any = key(
+        None, "Keep prompts out of logs.", approximated="gatewayd never writes prompts, whatever the value"
+    )
+
+    IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "callbacks are not called in this version; metrics are served by the admin listener": (
+            "callbacks", "success_callback", "failure_callback", "service_callback", "service_callbacks",
+            "input_callback", "audit_log_callbacks", "langfuse_default_tags", "s3_callback_params",
+            "datadog_params", "datadog_llm_observability_params", "aws_sqs_callback_params", "otel",
+            "prometheus_metrics_config", "prometheus_latency_buckets", "prometheus_initialize_budget_metrics",
+            "custom_prometheus_metadata_labels", "custom_prometheus_tags", "disable_streaming_logging",
+            "standard_logging_payload_excluded_fields", "log_raw_request_response", "redact_user_api_key_info",
+            "generic_logger_headers", "require_auth_for_metrics_endpoint", "global_disable_no_log_param",
+        ),
+        "answers are not cached in this version": (
+            "cache", "cache_params", "caching", "enable_redis_auth_cache", "default_in_memory_ttl",
+            "default_redis_ttl", "enable_caching_on_provider_specific_optional_params",
+        ),
+        "budgets are not enforced in this version": (
+            "max_budget", "budget_duration", "max_user_budget", "max_internal_user_budget", "max_end_user_budget",
+            "internal_user_budget_duration", "default_soft_budget", "tag_budget_config", "budget_reset_time",
+            "timezone",
+        ),
+        "costs are not counted in this version": (
+            "cost_discount_config", "cost_margin_config", "include_cost_in_streaming_usage", "model_cost_map_url",
+        ),
+        "there are no users, teams or generated keys in this version": (
+            "default_internal_user_params", "default_team_settings", "default_team_params",
+            "upperbound_key_generate_params", "default_key_generate_params", "key_generation_settings",
+            "store_audit_logs", "priority_reservation", "priority_reservation_settings", "model_group_settings",
+            "public_model_groups", "mcp_aliases",
+        ),
+        "gatewayd decides this for each deployment or not at all": (
+            "modify_params", "custom_provider_map", "use_litellm_proxy", "model_alias_map", "model_fallbacks",
+            "num_retries_per_request", "enable_json_schema_validation", "check_provider_endpoint",
+            "disable_hf_tokenizer_download", "disable_token_counter", "suppress_debug_info",
+            "return_response_headers", "add_function_to_prompt", "responses", "enable_preview_features",
+            "use_chat_completions_url_for_anthropic_messages", "disable_add_prefix_to_prompt",
+            "sse_keepalive_ping_interval_seconds", "anthropic_sse_ping_interval_seconds",
+            "forward_traceparent_to_llm_provider", "add_user_information_to_llm_headers",
+        ),
+        "connections are gatewayd's own, and certificates are always checked": (
+            "ssl_verify", "ssl_certificate", "ssl_security_level", "ssl_ecdh_curve", "force_ipv4", "http2",
+            "use_aiohttp_transport", "disable_aiohttp_transport", "aiohttp_trust_env", "disable_aiohttp_trust_env",
+        ),
+        "keys and addresses are set for each deployment": (
+            "api_key", "api_base", "openai_key", "azure_key", "anthropic_key", "groq_key", "api_version",
+            "organization", "vertex_project", "vertex_location", "headers",
+        ),
+    }  # fmt: skip
+    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "requests would pass unchecked": (
+            "guardrails", "pre_call_rules", "post_call_rules", "blocked_user_list", "banned_keywords_list",
+            "llamaguard_unsafe_content_categories", "llm_guard_mode", "google_moderation_confidence_threshold",
+            "presidio_ad_hoc_recognizers", "prompt_injection_params", "block_requests_for_models_without_pricing",
+            "output_parse_pii", "azure_content_safety_params",
+        ),
+    }  # fmt: skip

@@ -1,0 +1,127 @@
+"""`gatewayd`: what litellm's sections have no word for. Strict: an unknown key here is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from gatewayd.config.schema.address import parse_address
+from gatewayd.config.schema.base import Section, key, numeral
+from gatewayd.config.schema.general import Megabytes
+from gatewayd.config.snapshot import Address
+
+Wait = Annotated[float, BeforeValidator(numeral), Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+_NOT_YET = "not supported by this version"
+
+
+def _address(value: object) -> Address:
+    try:
+        return parse_address(value)
+    except ValueError as error:
+        raise PydanticCustomError("address", "{reason}", {"reason": str(error)}) from None
+
+
+def _several(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _off(value: object) -> object:
+    return None if value is False or value == "off" else value  # plain `off` is YAML 1.1 for false
+
+
+def _auto(value: object) -> object:
+    return None if value == "auto" else numeral(value)
+
+
+_ADDRESS_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^(unix:.+|\S+:[0-9]+|[$].*|os\.environ/.*)$"}
+
+AddressText = Annotated[Address, BeforeValidator(_address), WithJsonSchema(_ADDRESS_SCHEMA)]
+Addresses = Annotated[
+    tuple[AddressText, ...],
+    BeforeValidator(_several),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [_ADDRESS_SCHEMA, {"type": "array", "items": _ADDRESS_SCHEMA, "minItems": 1}]}),
+]
+AddressOrOff = Annotated[
+    AddressText | None,
+    BeforeValidator(_off),
+    WithJsonSchema({"anyOf": [_ADDRESS_SCHEMA, {"enum": ["off", False]}]}),
+]
+CountOrAuto = Annotated[
+    Annotated[int, Field(ge=1, le=10_000_000)] | None,
+    BeforeValidator(_auto),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 10_000_000}, {"const": "auto"}]}),
+]
+
+
+class Timeouts(Section):
+    """How long gatewayd waits for upstreams, in seconds."""
+
+    OWN: ClassVar[bool] = True
+
+    connect: Wait = key(10.0, "For a connection, TLS included.", why="a live host answers in far less")
+    first_byte: Wait | None = key(
+        None,
+        "For the first byte of an answer. Default: 60 for streams; `total` for calls that do not stream, whose answer "
+        "comes when all of it is ready.",
+    )
+    idle: Wait = key(120.0, "Longest silence inside an answer.", why="models pause to think, but not for minutes")
+    total: Wait = key(
+        600.0, "For one whole try; for a stream up to its first event.", why="the OpenAI SDK's own timeout"
+    )
+
+
+class Limits(Section):
+    """What gatewayd takes in at most."""
+
+    OWN: ClassVar[bool] = True
+
+    body_mb: Megabytes = key(32.0, "Largest request body, in megabytes.", why="room for images and long agent prompts")
+    connections: CountOrAuto = key(
+        None, "Largest number of client connections. Default: `auto`, from the limit of open files."
+    )
+
+
+class Log(Section):
+    """What gatewayd writes to its standard error. Prompts and answers are never written."""
+
+    OWN: ClassVar[bool] = True
+
+    format: Literal["json", "text"] = key("text", "One JSON object a line, or text for people.")
+    level: Literal["debug", "info", "warning", "error"] = key("info", "Least severity that is written.")
+
+    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {_NOT_YET: ("prompts",)}
+
+
+class Gatewayd(Section):
+    """gatewayd's own settings."""
+
+    OWN: ClassVar[bool] = True
+
+    listen: Addresses = key(
+        (Address("127.0.0.1", 4000),),
+        "Where clients connect: `host:port`, `unix:/path`, or a list of them.",
+        why="litellm's port; loopback, because there is no key to begin with",
+    )
+    admin: AddressOrOff = key(
+        Address("127.0.0.1", 4001),
+        "Where status, metrics and reload are served: `host:port`, `unix:/path`, or `off`.",
+        why="apart from the clients' address, so that a client's key opens no admin door",
+    )
+    timeouts: Timeouts = key(Timeouts(), "See *gatewayd.timeouts*.")
+    limits: Limits = key(Limits(), "See *gatewayd.limits*.")
+    drain: Annotated[float, BeforeValidator(numeral), Field(ge=0, le=86_400, allow_inf_nan=False)] = key(
+        120.0, "Seconds that requests in flight get to end when gatewayd stops.", why="long answers take that long"
+    )
+    log: Log = key(Log(), "See *gatewayd.log*.")
+    ignore_unsupported: Annotated[list[str], AfterValidator(tuple)] = key(
+        (),
+        "Names of refused keys of litellm's sections that you accept to be without effect.",
+        why="a guard that silently does nothing is worse than none",
+    )
+
+    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {_NOT_YET: ("keys", "store", "state", "tls")}

@@ -1,0 +1,57 @@
+"""The file as a whole: its sections, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from gatewayd.config.schema.base import Section, key
+from gatewayd.config.schema.deployment import Credential, ModelEntry
+from gatewayd.config.schema.general import GeneralSettings
+from gatewayd.config.schema.litellm import LitellmSettings
+from gatewayd.config.schema.own import Gatewayd
+from gatewayd.config.schema.router import Fallbacks, RouterSettings
+
+
+class Root(Section):
+    """The sections of the file. Names that start with `x-` are free for your own use (YAML anchors, notes)."""
+
+    model_list: list[ModelEntry] = key(..., "The deployments. See *model_list*.", min_length=1)
+    router_settings: RouterSettings = key(RouterSettings(), "See *router_settings*.")
+    litellm_settings: LitellmSettings = key(LitellmSettings(), "See *litellm_settings*.")
+    general_settings: GeneralSettings = key(GeneralSettings(), "See *general_settings*.")
+    gatewayd: Gatewayd = key(Gatewayd(), "See *gatewayd*.")
+    fallbacks: Fallbacks | None = key(
+        None, "The same as `router_settings.fallbacks`, which wins; a plain list `[a, b]` is for every group."
+    )
+    environment_variables: dict[str, Any] = key(
+        {},
+        "Variables for the process, set before any reference is looked up. Values are text or numbers.",
+        secret=True,
+    )
+    credential_list: list[Credential] = key([], "See *credential_list*.")
+    include: list[str] = key(
+        [], "Files to merge into this one, relative to it. Lists are joined; any other value of theirs replaces ours."
+    )
+
+    IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "callbacks are not called in this version": ("callback_settings",),
+        "not used by gatewayd": (
+            "mcp_servers", "mcp_tools", "agents", "agent_list", "prompts", "vector_store_registry", "search_tools",
+            "sandbox_tools", "worker_registry", "assistant_settings", "finetune_settings", "files_settings",
+            "default_vertex_config", "coordination_redis",
+        ),
+    }  # fmt: skip
+    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "requests would pass unchecked": ("guardrails", "policies", "policy_attachments"),
+        "requests would be let in that the file shuts out": ("enable_jwt_auth", "litellm_jwtauth"),
+    }
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    "router_settings": RouterSettings,
+    "litellm_settings": LitellmSettings,
+    "general_settings": GeneralSettings,
+    "gatewayd": Gatewayd,
+}
+"""The sections that are one mapping each."""
