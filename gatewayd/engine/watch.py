@@ -1,0 +1,186 @@
+"""Notices that a configuration file may have changed, however it was saved, and asks for a look at it.
+
+Editors rename a new file over the old one and Kubernetes swaps a symbolic link, so the *directories* are watched: of
+each file, and of every link on the way to it. Events only say "look": what counts is whether the bytes differ from
+those seen last. A slow poll catches what the kernel does not tell (network mounts, exhausted inotify limits).
+
+This module must not know what a configuration is or what a reload does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
+
+from watchfiles import awatch
+
+from gatewayd.tasks import spawn
+
+_log = logging.getLogger("gatewayd.watch")
+
+_STEP_MS = 50
+_BURST_MS = 200
+"""A burst of events is reported when it pauses for a step, or after this long."""
+_VANISHED = 0.2
+"""Seconds until the next try when a directory disappeared while it was being watched."""
+_READ_LIMIT = 16 * 2**20 + 1
+"""Bytes hashed at most: one more than the largest configuration file that is read at all."""
+_MAX_LINKS = 40
+"""Links followed for one file (the kernel's own limit)."""
+
+Digest = bytes | None
+"""SHA-256 of a file's bytes; None when there is no readable regular file."""
+
+
+class Watcher:
+    """`files` names what to watch, asked anew each time; `changed` is called on the loop, once per difference seen.
+
+    `seen` holds digests from before the files were read, so that an edit in between is noticed; a file that is not in
+    it counts as changed. `poll`: seconds.
+    """
+
+    def __init__(
+        self,
+        files: Callable[[], Iterable[str]],
+        changed: Callable[[], object],
+        *,
+        seen: Mapping[str, Digest],
+        poll: float = 5.0,
+        observe: Callable[[bool], None] = lambda up: None,
+    ) -> None:
+        self._files = files
+        self._changed = changed
+        self._seen = dict(seen)
+        self._poll = poll
+        self._observe = observe
+        self._rearm = asyncio.Event()
+        self._looking = asyncio.Lock()
+        self.up = False
+        """Whether the kernel tells about changes; False = only the poll notices them."""
+
+    async def run(self) -> None:
+        """Watches until cancelled. Re-arms when directories come and go or the set of files changes."""
+        while True:
+            self._rearm.clear()
+            try:
+                armed = await asyncio.to_thread(self._directories)
+                async with aclosing(
+                    awatch(
+                        *armed,
+                        watch_filter=None,
+                        recursive=False,
+                        step=_STEP_MS,
+                        debounce=_BURST_MS,
+                        rust_timeout=max(1, round(self._poll * 1000)),
+                        yield_on_timeout=True,
+                        stop_event=self._rearm,
+                    )
+                ) as events:
+                    # Starts when this task first waits: awatch has its watch standing by then.
+                    standing = spawn(self._stands(), name="first look at the configuration files")
+                    try:
+                        async for batch in events:
+                            await self._look()
+                            # A directory that was removed and made again can even have its old inode number.
+                            replaced = any(path in armed for _, path in batch)
+                            if replaced or await asyncio.to_thread(self._directories) != armed:
+                                break
+                    finally:
+                        standing.cancel()
+            except FileNotFoundError:
+                await asyncio.sleep(_VANISHED)
+            except (OSError, RuntimeError) as error:  # inotify's limits, or its thread died
+                self._tell(False, str(error))
+                await asyncio.sleep(self._poll)
+                await self._look()
+
+    def rearm(self) -> None:
+        """Looks at once whether other directories are to be watched: what is read may have changed."""
+        self._rearm.set()
+
+    async def _stands(self) -> None:
+        self._tell(True)
+        await self._look()  # at what changed while there was no watch
+
+    async def _look(self) -> None:
+        async with self._looking:
+            now = await asyncio.to_thread(digests, tuple(dict.fromkeys(self._files())))
+            before, self._seen = self._seen, now
+            if not now.items() <= before.items():
+                self._changed()
+
+    def _directories(self) -> dict[str, tuple[int, int]]:
+        """The directories to watch, with device and inode: the same path can become another directory."""
+        found: dict[str, tuple[int, int]] = {}
+        for path in {directory for file in self._files() for directory in directories(file)}:
+            status = os.stat(path)
+            found[path] = status.st_dev, status.st_ino
+        return found
+
+    def _tell(self, up: bool, why: str = "") -> None:
+        if up == self.up:
+            return
+        self.up = up
+        if not up:
+            _log.warning("file events are off (%s); changes are found by looking every %g s", why, self._poll)
+        self._observe(up)
+
+
+def digests(files: Iterable[str]) -> dict[str, Digest]:
+    return {path: _digest(path) for path in files}
+
+
+def _digest(path: str) -> Digest:
+    try:
+        # O_NONBLOCK: a FIFO in the file's place must not block us.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return None
+            return hashlib.sha256(file.read(_READ_LIMIT)).digest()
+    except OSError:
+        return None
+
+
+def directories(file: str) -> set[str]:
+    """Every existing directory in which an event can mean that `file` now has other bytes.
+
+    That is the directory of the file, and of each symbolic link met on the way to its bytes, as a link in place of the
+    file or of a directory above it (`..data` in Kubernetes). For a directory that does not exist: the nearest one above
+    that does, where it will appear.
+    """
+    found: set[str] = set()
+    path = os.path.abspath(file)
+    for _ in range(_MAX_LINKS):
+        link = _first_link(path)
+        found.add(_nearest(os.path.dirname(link or path)))
+        if link is None:
+            break
+        try:
+            target = os.path.join(os.path.dirname(link), os.readlink(link))
+        except OSError:  # replaced by a file just now; its directory is in the set already
+            break
+        path = os.path.normpath(target + path[len(link) :])
+    return found
+
+
+def _first_link(path: str) -> str | None:
+    """The shortest leading part of an absolute path that is a symbolic link."""
+    end = 0
+    while end < len(path):
+        end = path.find("/", end + 1)
+        if end == -1:
+            end = len(path)
+        if os.path.islink(path[:end]):
+            return path[:end]
+    return None
+
+
+def _nearest(directory: str) -> str:
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    return directory
