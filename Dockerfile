@@ -1,0 +1,35 @@
+# docker build -t gatewayd .
+# docker run -v ./gatewayd.yaml:/etc/gatewayd/gatewayd.yaml:ro -e LITELLM_MASTER_KEY -p 4000:4000 gatewayd
+#
+# The image listens on every address of its container, so the configuration must name a master key
+# (general_settings: {master_key: os.environ/LITELLM_MASTER_KEY}); without one the daemon refuses to start.
+# Mount the directory of the file, not the file, if edits are to be followed: an editor replaces the file, and a mount
+# of the file alone keeps showing the old one.
+
+FROM python:3.13-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+COPY requirements/run.lock requirements/run.lock
+RUN python -m venv /opt/gatewayd \
+ && /opt/gatewayd/bin/pip install --require-hashes -r requirements/run.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY gatewayd gatewayd
+RUN /opt/gatewayd/bin/pip install --no-deps --no-build-isolation . \
+ && /opt/gatewayd/bin/pip uninstall --yes editables hatchling pip
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="gatewayd" \
+      org.opencontainers.image.description="A local OpenAI-compatible LLM gateway: one YAML file, edited live." \
+      org.opencontainers.image.licenses="Apache-2.0"
+ENV PATH=/opt/gatewayd/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    GATEWAYD_CONFIG=/etc/gatewayd/gatewayd.yaml
+COPY --from=build /opt/gatewayd /opt/gatewayd
+# A numeric user, so that "runAsNonRoot" can be checked; nothing in the image is writable for it.
+USER 10001:10001
+EXPOSE 4000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=15s CMD ["gatewayd", "status"]
+ENTRYPOINT ["gatewayd"]
+CMD ["run", "--host", "0.0.0.0"]
