@@ -1,0 +1,137 @@
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatewayd.config.changes import changes
+from gatewayd.config.snapshot import (
+    Address,
+    Alias,
+    Deployment,
+    LogSettings,
+    RoutingSettings,
+    ServerSettings,
+    ServerTimeouts,
+    Snapshot,
+)
+from gatewayd.errors import FallbackKind
+from gatewayd.secret import Secret
+
+KEY = Secret("sk-canary-5f2d")
+
+
+def deployment(id: str, group: str = "chat", model: str = "gpt-4o", **fields: Any) -> Deployment:
+    values: dict[str, Any] = {"provider": "openai", "kind": "forward", "api_key": KEY} | fields
+    values.setdefault("identity", f"{id}/{group}/{model}/{sorted(map(str, fields.items()))}")
+    return Deployment(id=id, group=group, model=model, **values)
+
+
+def snapshot(*deployments: Deployment, **fields: Any) -> Snapshot:
+    return Snapshot("r", deployments, **fields)
+
+
+BASE = snapshot(deployment("a"), deployment("b", api_base="https://user:pw@host.example:8443/v1?key=canary"))
+
+
+def test_equal_snapshots_do_not_differ() -> None:
+    assert changes(BASE, replace(BASE, revision="other", files=("/x",))) == ()
+
+
+def test_groups_come_and_go() -> None:
+    new = snapshot(deployment("c", "embed", "small"), deployment("d", "embed", "large"))
+    assert changes(BASE, new) == (
+        "+ group embed (2 deployments: openai/small, openai/large)",
+        "- group chat (2 deployments: openai/gpt-4o, openai/gpt-4o at host.example:8443)",
+    )
+
+
+def test_deployments_of_a_group() -> None:
+    grown = snapshot(*BASE.deployments, deployment("c", model="gpt-5"))
+    assert changes(BASE, grown) == ("+ deployment chat: openai/gpt-5",)
+    assert changes(grown, BASE) == ("- deployment chat: openai/gpt-5",)
+
+
+def test_a_changed_deployment_is_named_by_its_fields_only() -> None:
+    new = snapshot(replace(BASE.deployments[0], api_key=Secret("sk-new"), rpm=5, identity="z"), BASE.deployments[1])
+    assert changes(BASE, new) == ("~ deployment chat: openai/gpt-4o: api_key, rpm",)
+
+
+def test_an_edit_that_changes_the_derived_id_is_still_a_change() -> None:
+    old, new = snapshot(deployment("a")), snapshot(deployment("x", timeout=5.0))
+    assert changes(old, new) == ("~ deployment chat: openai/gpt-4o: timeout",)
+
+
+def test_a_change_inside_translated_parameters_shows_no_value() -> None:
+    old = snapshot(deployment("a", kind="translate", litellm_params={"aws_secret_access_key": KEY}))
+    new = snapshot(
+        deployment("a", kind="translate", litellm_params={"aws_secret_access_key": Secret("canary")}, identity="z")
+    )
+    assert changes(old, new) == ("~ deployment chat: openai/gpt-4o: parameters",)
+
+
+def test_routing() -> None:
+    old = RoutingSettings(
+        fallbacks={FallbackKind.GENERAL: {"a": ("b",), "c": ("d",)}}, aliases={"x": Alias("a"), "y": Alias("b")}
+    )
+    new = RoutingSettings(
+        num_retries=3, fallbacks={FallbackKind.GENERAL: {"a": ("b", "c")}}, aliases={"x": Alias("b"), "z": Alias("b")}
+    )
+    assert changes(snapshot(routing=old), snapshot(routing=new)) == (
+        "~ num_retries: 2 → 3",
+        "~ fallbacks a: b → b, c",
+        "- fallbacks c: d → none",
+        "~ alias x",
+        "- alias y",
+        "+ alias z",
+    )
+
+
+def test_server_and_environment() -> None:
+    old = ServerSettings(admin=None, default_models={"embeddings": "e"})
+    new = ServerSettings(
+        listen=(Address("::1", 1), Address(path="/run/x")),
+        master_key=KEY,
+        timeouts=ServerTimeouts(connect=1.0),
+        log=LogSettings(level="debug"),
+        default_models={"embeddings": "f"},
+    )
+    lines = changes(
+        snapshot(server=old, environment={"A": "1"}), snapshot(server=new, environment={"A": "2", "B": "3"})
+    )
+    assert lines == (
+        "~ listen: 127.0.0.1:4000 → [::1]:1, unix:/run/x",
+        "~ admin: none → 127.0.0.1:4001",
+        "+ master_key",
+        "~ timeouts.connect: 10.0 → 1.0",
+        "~ log.level: info → debug",
+        "~ default model for embeddings: e → f",
+        "~ environment A",
+        "+ environment B",
+    )
+
+
+DEPLOYMENTS = st.lists(
+    st.builds(
+        deployment,
+        id=st.sampled_from("abcdef"),
+        group=st.sampled_from(["g", "h"]),
+        model=st.sampled_from(["m", "n"]),
+        rpm=st.sampled_from([None, 1, 2]),
+        api_key=st.sampled_from([KEY, None]),
+        extra_headers=st.sampled_from([{}, {"x": KEY}]),
+    ),
+    max_size=5,
+    unique_by=lambda d: d.id,
+)
+
+
+@given(DEPLOYMENTS, DEPLOYMENTS, st.sampled_from([None, KEY]))
+@settings(max_examples=100)
+def test_any_two_snapshots(old: list[Deployment], new: list[Deployment], key: Secret | None) -> None:
+    """Differences are told exactly when there are some, none is told of a secret, and the way back is as long."""
+    one, other = snapshot(*old), snapshot(*new, server=ServerSettings(master_key=key))
+    lines = changes(one, other)
+    assert bool(lines) == (set(map(repr, old)) != set(map(repr, new)) or key is not None)
+    assert len(changes(other, one)) == len(lines)
+    assert KEY.reveal() not in "".join(lines)
