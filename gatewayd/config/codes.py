@@ -10,6 +10,7 @@ PROBLEM_CODES: dict[str, str] = {
     "config_too_large": "The configuration files together hold more bytes than 16 MiB.",
     "config_empty": "The file holds no YAML value: it is empty, or has comments only, or is `null`.",
     "config_not_mapping": "The file's top level is a list or a scalar; it must be `key: value` pairs.",
+    "config_limit": "More nesting, aliases, values, included files or problems than a configuration may have.",
     "config_value": "A configuration given from code holds a value that no YAML file could hold.",
     "config_reader_failed": "The process that reads the configuration crashed, hung or sent no result.",
     # YAML
@@ -17,7 +18,6 @@ PROBLEM_CODES: dict[str, str] = {
     "yaml_character": "The file holds a character that YAML forbids, such as NUL or another control character.",
     "yaml_syntax": "The file is not well-formed YAML.",
     "yaml_documents": "The file holds more than one YAML document.",
-    "yaml_limit": "Nesting, aliases, values or problems exceed what a configuration may hold.",
     "yaml_alias": "An alias names no anchor or the value around it, or an anchor is defined twice.",
     "yaml_merge": "The value of a merge key `<<` is neither a mapping nor a list of mappings.",
     "yaml_duplicate_key": "A key stands twice in one mapping; YAML would silently keep the last.",
