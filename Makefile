@@ -1,0 +1,69 @@
+# Needs Python >= 3.11 and make. Everything is installed into two virtual environments of its own, from lock files
+# whose every package is checked by hash: .venv (development) and .venv-run (what a user gets).
+
+PYTHON ?= python3 python3.13 python3.12 python3.11
+CONFIG ?= configs/quickstart.yaml
+TESTS ?= tests
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+DEV = .venv/.stamp-project
+RUN = .venv-run/.stamp-project
+REAL = .real/.stamp
+B = .venv/bin
+
+.PHONY: default run test check fmt docs lock test-real clean
+.DELETE_ON_ERROR:
+
+default: test
+
+run: $(RUN)  ## start the daemon on CONFIG (default: the demo that needs no key)
+	@exec .venv-run/bin/gatewayd run --config $(CONFIG)
+
+test: check  ## everything a change must pass: lint, types, import contracts, docs, tests
+	$(B)/python -m pytest -n 2 --dist loadfile -m 'not real' $(TESTS)
+
+check: $(DEV)  ## lint, types, import contracts, generated docs
+	$(B)/ruff check .
+	$(B)/ruff format --check .
+	$(B)/mypy
+	$(B)/lint-imports
+	$(B)/python -m docs.generate --check
+
+fmt: $(DEV)  ## format the code and mend what ruff can
+	$(B)/ruff check --fix .
+	$(B)/ruff format .
+
+docs: $(DEV)  ## write the generated parts of docs/ anew
+	$(B)/python -m docs.generate
+
+lock:  ## resolve the dependencies anew (needs uv); UPGRADE=1 takes newer versions
+	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -o requirements/dev.lock
+	printf 'editables\nhatchling\n' | $(LOCK) pyproject.toml - -c requirements/dev.lock -o requirements/run.lock
+
+test-real: $(REAL)  ## the tests against a real language model (builds llama.cpp once: ten minutes)
+	$(B)/python -m pytest -m real $(TESTS)
+
+clean:  ## remove the environments and caches
+	rm -rf .venv .venv-run .real .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+
+.venv/.stamp-deps: requirements/dev.lock
+.venv-run/.stamp-deps: requirements/run.lock
+
+.venv/.stamp-deps .venv-run/.stamp-deps:
+	@for python in $(PYTHON); do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		echo "installing $< into $(@D) with $$python (once; a minute or two)"; \
+		exec $$python -m venv --clear $(@D); \
+	done; echo 'gatewayd needs Python 3.11 or newer; tried: $(PYTHON)' >&2; exit 1
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+%/.stamp-project: %/.stamp-deps pyproject.toml
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(REAL): requirements/real.lock $(DEV)
+	@$(B)/python -m venv --clear $(@D)
+	@CMAKE_ARGS='-DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF' $(@D)/bin/python -m pip install --quiet \
+		--disable-pip-version-check --require-hashes -r $<
+	@touch $@
