@@ -127,6 +127,8 @@ class GatewayError(GatewaydError):
         """Seconds until a new request makes sense, when somebody said so."""
         if code is not None:
             self.code = code
+        self.told = False
+        """Whether the client has seen the error already, as an event of the upstream's own in a stream."""
         self.tried: tuple[str, ...] = ()
         """Deployment ids tried for the request that ended with this error, in order."""
 

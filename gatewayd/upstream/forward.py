@@ -1,0 +1,198 @@
+"""The forwarding upstream: the client's bytes go through, but for the model's name and what the operator configured.
+
+The request head is made once per endpoint; a call adds its length, a few of the client's headers, and its body. Answers
+are relayed as they are: whole ones after a look at both ends of the JSON, streams by `stream.StreamAnswer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+
+from gatewayd._version import __version__
+from gatewayd.config import providers
+from gatewayd.config.snapshot import Deployment
+from gatewayd.errors import ConfigurationError, UpstreamBadResponse
+from gatewayd.secret import Secret
+from gatewayd.upstream.base import Call, Reply, WholeReply
+from gatewayd.upstream.dial import Origin
+from gatewayd.upstream.pool import Pool
+from gatewayd.upstream.refusal import failed_body, refused
+from gatewayd.upstream.rewrite import Rewriter
+from gatewayd.upstream.stream import StreamAnswer
+from gatewayd.upstream.transport import MAX_BODY, Answer
+from gatewayd.wire.coding import CodingError, decoded, is_identity
+from gatewayd.wire.headers import HOP_BY_HOP, client_headers
+from gatewayd.wire.sse import StreamWatcher
+from gatewayd.wire.usage import usage_of
+
+AZURE_API_VERSION: Final = "2025-02-01-preview"
+"""Used when the deployment names none: litellm's default (1.106.2)."""
+
+OMITS_DONE: Final = frozenset({"custom_openai", "openai_like"})
+"""Providers behind which stands any server at all, some of which (`transformers serve`) end a stream without `[DONE]`.
+For these a properly delimited stream in which every choice got its finish reason is complete."""
+
+_validated: Final = msgspec.json.Decoder(msgspec.Raw)
+_SPACE: Final = b" \t\r\n"
+
+
+class ForwardUpstream:
+    """Implements `Upstream` for one deployment. `tls` replaces the system's trust.
+
+    Raises ConfigurationError if the deployment cannot be called: base URL or headers are malformed.
+    """
+
+    def __init__(self, deployment: Deployment, *, tls: ssl.SSLContext | None = None) -> None:
+        if not deployment.api_base:
+            raise ConfigurationError("a forwarding deployment needs a base URL", config_key="api_base")
+        self._origin, parts = Origin.of(deployment.api_base)
+        self._pool = Pool(self._origin, tls=tls)
+        self._path, self._query = parts.path.rstrip("/"), parts.query
+        self._azure = deployment.provider == "azure"
+        if self._azure:
+            self._path, self._query = _azure(self._path, self._query, deployment.api_version)
+        self._model = deployment.model
+        self._wild = "*" in deployment.model
+        provider = providers.get(deployment.provider)
+        self._rewriter = Rewriter(deployment, provider.renames if provider else ())
+        self._omits_done = deployment.provider in OMITS_DONE
+        self._fields, self._own = _fields(deployment, self._origin)
+        self._secrets = tuple(
+            secret.reveal().encode()
+            for secret in (deployment.api_key, *deployment.extra_headers.values())
+            if secret is not None and len(secret.reveal()) >= 8
+        )
+        self._heads: dict[str, bytes] = {}
+
+    async def open(self, call: Call) -> Reply:
+        intent = call.intent
+        model = self._model.replace("*", call.capture) if self._wild else self._model
+        body = self._rewriter.body(call, model)
+        head = self._head(call, model, len(body))
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not intent.stream:
+            answer = Answer(ready)
+            await self._pool.exchange(answer, head, body, call.timeouts)
+            return self._whole(answer)
+        choices = _choices(call) if self._omits_done else 0
+        stream = StreamAnswer(ready, StreamWatcher(choices=choices))
+        await self._pool.exchange(stream, head, body, call.timeouts)
+        if stream.live:
+            return stream
+        self._whole(stream)
+        raise UpstreamBadResponse("The upstream answered a streaming call without a stream.")
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+    def _head(self, call: Call, model: str, length: int) -> bytes:
+        if self._azure and self._wild:
+            prefix = self._prefix(call.endpoint, model)
+        else:
+            cached = self._heads.get(call.endpoint)
+            if cached is None:
+                cached = self._heads[call.endpoint] = self._prefix(call.endpoint, model)
+            prefix = cached
+        if not call.headers:
+            return b"%bcontent-length: %d\r\n\r\n" % (prefix, length)
+        own = self._own
+        lines = [f"{name}: {value}\r\n" for name, value in call.headers if name not in own]
+        return b"%b%bcontent-length: %d\r\n\r\n" % (prefix, "".join(lines).encode("latin-1"), length)
+
+    def _prefix(self, endpoint: str, model: str) -> bytes:
+        path = self._path.replace("{model}", quote(model, safe="")) if self._azure else self._path
+        target = f"{path}/{endpoint}" + (f"?{self._query}" if self._query else "")
+        return f"POST {target} HTTP/1.1\r\n".encode("ascii") + self._fields
+
+    def _whole(self, answer: Answer) -> Reply:
+        fields = answer.fields
+        body = answer.body or b""
+        coding = fields.get(b"content-encoding")
+        if coding is not None and not is_identity(coding):
+            try:
+                body = decoded(body, coding, MAX_BODY)
+            except CodingError as error:
+                raise UpstreamBadResponse(f"The upstream's answer cannot be read: {error}.") from None
+        status = answer.status
+        if not 200 <= status < 300:
+            raise refused(status, fields, body, self._secrets)
+        if not _looks_whole(body, delimited=answer.delimited):
+            raise UpstreamBadResponse("The upstream's answer is not JSON.")
+        failure = failed_body(body, self._secrets) if b'"error"' in body[:64] else None
+        if failure is not None:
+            raise failure
+        return WholeReply(status, client_headers(fields), body, usage_of(body))
+
+
+def _fields(deployment: Deployment, origin: Origin) -> tuple[bytes, frozenset[str]]:
+    """The header lines that every request has, and their names: a client cannot replace these."""
+    fields = {
+        "host": origin.authority,
+        "user-agent": f"gatewayd/{__version__}",
+        "accept": "*/*",
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+    }
+    token = deployment.litellm_params.get("azure_ad_token")
+    if deployment.api_key is not None and deployment.provider == "azure":
+        fields["api-key"] = deployment.api_key.reveal()
+    elif deployment.api_key is not None:
+        fields["authorization"] = f"Bearer {deployment.api_key.reveal()}"
+    elif isinstance(token, Secret):
+        fields["authorization"] = f"Bearer {token.reveal()}"
+    if deployment.organization is not None:
+        fields["openai-organization"] = deployment.organization
+    for name, secret in deployment.extra_headers.items():
+        if name.lower() in HOP_BY_HOP or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+            raise ConfigurationError(f"the header {name!r} cannot be set", config_key="extra_headers")
+        fields[name.lower()] = secret.reveal()
+    for name, value in fields.items():
+        if not value.isascii() or not value.isprintable():
+            raise ConfigurationError(f"the value of the header {name!r} has characters that no header may have")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return lines.encode("ascii"), frozenset(fields)
+
+
+def _azure(path: str, query: str, version: str | None) -> tuple[str, str]:
+    """Azure's path, with `{model}` for the deployment's name, and query.
+
+    The API without dated versions (`.../openai/v1`) names the model in the body, as everyone else; its only versions
+    are `preview` and `latest`. All else goes to `/openai/deployments/{name}` of a dated version.
+    """
+    if version in ("preview", "latest", "v1") and not path.endswith("/openai/v1"):
+        path = path.removesuffix("/openai") + "/openai/v1"
+    if path.endswith("/openai/v1"):
+        wanted = version if version in ("preview", "latest") else None
+    else:
+        wanted = version or AZURE_API_VERSION
+        if "/openai/deployments/" not in path:
+            path = path.removesuffix("/openai") + "/openai/deployments/{model}"
+    if wanted is None or "api-version=" in query:
+        return path, query
+    return path, "&".join(filter(None, (query, f"api-version={quote(wanted, safe='')}")))
+
+
+def _choices(call: Call) -> int:
+    if call.endpoint != "chat/completions":
+        return 0
+    n = call.intent.value("n")
+    return n if isinstance(n, int) and n > 0 else 1
+
+
+def _looks_whole(body: bytes, *, delimited: bool) -> bool:
+    """Whether a body is one JSON object. One whose end was marked is looked at from outside only; one that ended with
+    its connection may be cut anywhere, and is parsed."""
+    text = body.strip(_SPACE) if body[-1:].isspace() or body[:1].isspace() else body
+    if not (text.startswith(b"{") and text.endswith(b"}")):
+        return False
+    if not delimited:
+        try:
+            _validated.decode(body)
+        except (msgspec.DecodeError, RecursionError):
+            return False
+    return True

@@ -1,0 +1,170 @@
+"""From an upstream's error answer to the exception that the plan and the client understand.
+
+An error in OpenAI's shape passes through as its author wrote it, unless the deployment's own key is in it. What is not
+in that shape is wrapped, with the few words it has for us if it is JSON, with none if it is not: login pages and stack
+traces are nobody's business.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import msgspec
+
+from gatewayd.errors import FallbackKind, UpstreamAuth, UpstreamError, UpstreamRedirect, UpstreamStatus
+
+MAX_RETRY_AFTER: Final = 60.0
+"""Seconds. A longer `Retry-After` is cut to this: a header must not take a deployment out for a day, and the next
+answer will say so again if it is still true."""
+_MAX_TEXT: Final = 500
+
+# Codes and words by which upstreams say that the prompt is too long. The words are those that litellm 1.106.2 looks for
+# (`litellm_core_utils/exception_mapping_utils.py`) and those of vLLM, llama.cpp and LM Studio.
+_CONTEXT_CODES: Final = {"context_length_exceeded", "exceed_context_size_error"}
+_CONTEXT_WORDS: Final = re.compile(
+    r"maximum context length|maximum context limit|exceed context limit|longer than the model's context length"
+    r"|longer than the maximum model length|input tokens exceed the configured limit|available context size"
+    r"|`inputs` tokens \+ `max_new_tokens` must be|exceeds the maximum number of tokens allowed"
+    r"|context (?:length|window) (?:exceeded|overflow)|exceeds? (?:the|its) (?:model'?s? )?context (?:length|window)"
+    r"|current length is .{0,80} while limit is|maximum input length is .{0,80} tokens|prompt is too long",
+    re.IGNORECASE | re.DOTALL,
+)
+_POLICY_CODES: Final = {
+    "content_policy_violation",
+    "content_filter",
+    "responsibleaipolicyviolation",
+    "moderation_blocked",
+}
+_POLICY_WORDS: Final = re.compile(
+    r"content_policy_violation|responsibleaipolicyviolation|content_filter_policy|azure openai's content management"
+    r"|filtered due to the prompt triggering|(?:as a result of|rejected by) (?:our|the) safety system"
+    r"|the model produced invalid content",
+    re.IGNORECASE,
+)
+_SIGNIFICANT: Final = (400, 413, 422, 500)
+"""Statuses with which a prompt that is too long or not allowed is refused (500: older TGI and some gateways)."""
+
+
+def refused(status: int, fields: Mapping[bytes, bytes], body: bytes, secrets: tuple[bytes, ...] = ()) -> UpstreamError:
+    """The exception for an answer whose status is not 2xx. `secrets` are the deployment's: they never pass."""
+    if 300 <= status < 400:
+        return UpstreamRedirect("The upstream answered with a redirect; the gateway does not follow them.")
+    if status in (401, 403):
+        return UpstreamAuth(f"The upstream refused the gateway's credentials ({status}).")
+    return _status(status, _parsed(body), body, secrets, retry_after(fields))
+
+
+def failed_body(body: bytes, secrets: tuple[bytes, ...] = ()) -> UpstreamError | None:
+    """The exception for an error that came as an answer of status 200; None if the body is no error."""
+    tree = _parsed(body)
+    if not isinstance(tree, dict) or not tree.get("error"):
+        return None
+    return _status(_told_status(tree), tree, body, secrets, None)
+
+
+def failed_event(data: bytes, *, told: bool) -> UpstreamError:
+    """The exception for an error event of a stream. `told`: the event has been relayed, the client knows."""
+    tree = _parsed(data)
+    error = _status(_told_status(tree), tree, data, (), None)
+    error.told = told
+    return error
+
+
+def retry_after(fields: Mapping[bytes, bytes]) -> float | None:
+    """Seconds to wait, from `retry-after-ms` (OpenAI's) or `retry-after` (RFC 9110, 10.2.3: seconds or a date).
+
+    Negative values and garbage count as absent, long times as MAX_RETRY_AFTER.
+    """
+    seconds = _number(fields.get(b"retry-after-ms"), 0.001)
+    told = fields.get(b"retry-after")
+    if seconds is None and told is not None:
+        seconds = _number(told, 1.0)
+        if seconds is None:
+            seconds = _until(told)
+    return None if seconds is None or seconds < 0 else min(seconds, MAX_RETRY_AFTER)
+
+
+def _number(told: bytes | None, unit: float) -> float | None:
+    try:
+        value = math.nan if told is None else float(told) * unit
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _until(told: bytes) -> float | None:
+    try:
+        date = parsedate_to_datetime(told.decode("latin-1"))
+    except (ValueError, TypeError, IndexError):
+        return None
+    date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    return (date - datetime.now(UTC)).total_seconds()
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _status(status: int, tree: Any, body: bytes, secrets: tuple[bytes, ...], wait: float | None) -> UpstreamStatus:
+    tree = tree if isinstance(tree, dict) else {}
+    error = tree.get("error")
+    shaped = isinstance(error, dict) and isinstance(error.get("message"), str)
+    safe = not any(secret in body for secret in secrets)
+    detail = error if isinstance(error, dict) else tree
+    words = _words(error, detail.get("message"), tree.get("detail"))
+    kind = _kind(status, detail, words)
+    message = words if shaped else f"The upstream answered {status}" + (f": {words}" if words else ".")
+    return UpstreamStatus(
+        message if safe else f"The upstream answered {status}.",
+        status=status if status < 600 else 502,
+        body=body if shaped and safe else None,
+        code=_CODES[kind],
+        fallback=kind,
+        retry_after=wait,
+    )
+
+
+_CODES: Final = {
+    FallbackKind.GENERAL: None,
+    FallbackKind.CONTEXT_WINDOW: "context_length_exceeded",
+    FallbackKind.CONTENT_POLICY: "content_policy_violation",
+}
+
+
+def _words(*candidates: Any) -> str:
+    text = next((candidate for candidate in candidates if isinstance(candidate, str)), "")
+    return " ".join(text[:_MAX_TEXT].split())
+
+
+def _kind(status: int, detail: Mapping[str, Any], words: str) -> FallbackKind:
+    if status not in _SIGNIFICANT:
+        return FallbackKind.GENERAL
+    inner = detail.get("innererror")  # where Azure says which of its filters struck
+    names = (detail.get("code"), detail.get("type"), inner.get("code") if isinstance(inner, dict) else None)
+    codes = {name.lower() for name in names if isinstance(name, str)}
+    if codes & _CONTEXT_CODES or _CONTEXT_WORDS.search(words):
+        return FallbackKind.CONTEXT_WINDOW
+    if codes & _POLICY_CODES or _POLICY_WORDS.search(words):
+        return FallbackKind.CONTENT_POLICY
+    return FallbackKind.GENERAL
+
+
+def _told_status(tree: Any) -> int:
+    """The status an error would have had, had it not come after a 200."""
+    error = tree.get("error") if isinstance(tree, dict) else None
+    detail = error if isinstance(error, dict) else tree if isinstance(tree, dict) else {}
+    for told in (detail.get("code"), detail.get("status")):
+        if isinstance(told, int | str) and re.fullmatch("[45][0-9][0-9]", str(told)):
+            return int(told)
+    names = {name for name in (detail.get("type"), detail.get("code")) if isinstance(name, str)}
+    if names & {"rate_limit_error", "rate_limit_exceeded", "insufficient_quota", "tokens", "requests"}:
+        return 429
+    return 400 if "invalid_request_error" in names else 502

@@ -1,0 +1,201 @@
+"""An event stream on its way from one connection to another: what `open` returns for a streaming call.
+
+Until the first good event arrives everything is held back, so that a stream that begins with an error, or is empty,
+fails the try and not the request. From `pipe` on the bytes go from the socket to the sink without waking a task. The
+stream is complete when its end mark was seen and for no other reason: not because the connection ended, however
+properly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from gatewayd.errors import UpstreamBadResponse, UpstreamError, UpstreamIncomplete
+from gatewayd.upstream.base import Header, Sink
+from gatewayd.upstream.refusal import failed_event
+from gatewayd.upstream.transport import Answer, Connection, Fields
+from gatewayd.wire.coding import CodingError, Inflater, is_identity
+from gatewayd.wire.headers import client_headers
+from gatewayd.wire.openai import Usage
+from gatewayd.wire.sse import MAX_EVENT, StreamWatcher
+
+MAX_HELD: Final = 64 * 1024
+"""Bytes held back for a sink that is not there yet, before reading stops."""
+MAX_BEFORE: Final = 2 * MAX_EVENT
+"""Bytes of comments and unfinished events before the first event; more is no stream."""
+MAX_INFLATED: Final = 4 * 1024 * 1024
+"""Bytes that one segment of a compressed stream may become."""
+
+
+class StreamAnswer(Answer):
+    """A `Reply` if `live`; else the upstream has answered with something else than a stream, collected whole."""
+
+    __slots__ = ("_end", "_error", "_held", "_held_size", "_inflater", "_settled", "_sink", "_sink_full", "_watcher",
+                 "headers", "live", "usage")  # fmt: skip
+
+    def __init__(self, ready: asyncio.Future[None], watcher: StreamWatcher) -> None:
+        super().__init__(ready)
+        self._watcher = watcher
+        self._inflater: Inflater | None = None
+        self._sink: Sink | None = None
+        self._sink_full = False
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._end: asyncio.Future[None] | None = None
+        self._settled = False
+        self._error: UpstreamError | None = None
+        self.live = False
+        """Whether the answer is an event stream."""
+        self.headers: Sequence[Header] = ()
+        self.usage: Usage | None = None
+
+    # --- Reply
+
+    async def pipe(self, sink: Sink) -> None:
+        sink.attach(self)
+        for data in self._held:
+            sink.write(data)
+        self._held.clear()
+        self._sink = sink
+        if not self._settled:
+            self._end = asyncio.get_running_loop().create_future()
+            if self._connection is not None and not self._sink_full:
+                self._connection.resume()
+            await self._end
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        self._settled = True
+        if self._connection is not None:
+            self._connection.drop(self)
+            self._connection = None
+
+    # --- Flow
+
+    def pause(self) -> None:
+        self._sink_full = True
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        self._sink_full = False
+        if self._connection is not None:
+            self._connection.resume()
+
+    # --- Answer
+
+    def begin(self, connection: Connection, status: int, fields: Fields) -> None:
+        kind = fields.get(b"content-type", b"text/event-stream")
+        if status != 200 or not kind.lower().startswith(b"text/event-stream"):
+            super().begin(connection, status, fields)
+            return
+        self._connection = connection
+        self.status = status
+        self.fields = fields
+        self.headers = client_headers(fields)
+        self.live = True  # the first-byte timeout goes on until the first event
+        coding = fields.get(b"content-encoding")
+        if coding is not None and not is_identity(coding):
+            try:
+                self._inflater = Inflater(coding, MAX_INFLATED)
+            except CodingError as error:
+                self._break(UpstreamBadResponse(f"The upstream's stream cannot be read: {error}."))
+
+    def push(self, data: bytes) -> None:
+        if not self.live:
+            super().push(data)
+            return
+        if self._inflater is not None:
+            try:
+                data = self._inflater.feed(data)
+            except CodingError as error:
+                self._break(UpstreamBadResponse(f"The upstream's stream cannot be read: {error}."))
+                return
+        watcher = self._watcher
+        data = watcher.feed(data)
+        sink = self._sink
+        if sink is not None:
+            sink.write(data)
+        else:
+            self._hold(data)
+        if watcher.over:
+            self._over()
+
+    def finish(self, delimited: bool) -> None:
+        if self.live:
+            self._connection = None
+            self._stop(UpstreamIncomplete("The upstream's stream ended before its end mark."))
+        else:
+            super().finish(delimited)
+
+    def fail(self, error: UpstreamError) -> None:
+        if self.live:
+            self._connection = None
+            self._stop(error)
+        else:
+            super().fail(error)
+
+    # --- inside
+
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._watcher.started:
+            if not self.ready.done():
+                self.ready.set_result(None)
+                if self._connection is not None:
+                    self._connection.answering()
+            if self._held_size > MAX_HELD and self._connection is not None:
+                self._connection.pause()
+        elif self._held_size > MAX_BEFORE:
+            self._break(UpstreamBadResponse("The upstream's stream does not begin."))
+
+    def _over(self) -> None:
+        """The watcher has seen the end of the stream; its message may have some bytes of framing left."""
+        connection, self._connection = self._connection, None
+        watcher = self._watcher
+        if connection is not None:
+            if watcher.done and not watcher.surplus:
+                connection.rest()
+            else:
+                connection.abort()
+        if watcher.error is not None:
+            self._settle(failed_event(watcher.error, told=self.ready.done()))
+        else:
+            self._settle(None)
+
+    def _stop(self, error: UpstreamError) -> None:
+        """The bytes have ended, or will not come."""
+        missing = self._watcher.end()
+        if missing is None:
+            self._settle(error)
+            return
+        if missing:
+            if self._sink is not None:
+                self._sink.write(missing)
+            else:
+                self._held.append(missing)
+        self._settle(None)
+
+    def _break(self, error: UpstreamError) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+        self._settle(error)
+
+    def _settle(self, error: UpstreamError | None) -> None:
+        if self._settled:
+            return
+        self._settled = True
+        self.usage = self._watcher.usage()
+        if not self.ready.done():
+            if error is None or (isinstance(error, UpstreamIncomplete) and not self._held_size):
+                error = UpstreamIncomplete("The upstream's stream held no event.")
+            self.ready.set_exception(error)
+        self._error = error
+        end = self._end
+        if end is not None and not end.done():
+            end.set_result(None)

@@ -1,0 +1,256 @@
+"""Server-sent events, incrementally: a decoder by the book, and the watcher of OpenAI streams.
+
+The grammar is the WHATWG's (HTML, 9.2.6 "Interpreting an event stream"): lines end in CR, LF or CRLF, a leading BOM is
+skipped, lines that begin with a colon are comments, several `data:` lines are one event. Any chunking of the same bytes
+gives the same events. Nothing here relays, waits or keeps what it has seen: streams are watched, not rebuilt.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from gatewayd.wire.openai import DONE, Usage
+from gatewayd.wire.usage import read_usage
+
+MAX_EVENT: Final = 1024 * 1024
+"""Bytes of an unfinished event that are kept for inspection; beyond, the event passes uninspected."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_LINE_END: Final = re.compile(rb"\r\n?|\n")
+_FINISHED: Final = re.compile(rb'"finish_reason"\s*:\s*"')
+_ENDS: Final = (b"\n\n", b"\r\n\r\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`id:` and `retry:` concern clients that reconnect and are not kept."""
+
+    type: bytes
+    """The `event:` field; empty when there was none."""
+    data: bytes | None
+    """None when the event was larger than the decoder keeps."""
+    end: int
+    """Where the event ends in the bytes last fed: the offset behind its empty line."""
+
+
+class Decoder:
+    """Bytes in, events out. Memory is bounded by `limit` whatever is fed."""
+
+    __slots__ = ("_bom", "_data", "_limit", "_partial", "_size", "_skip_lf", "_too_large", "_type")
+
+    def __init__(self, limit: int = MAX_EVENT) -> None:
+        self._limit = limit
+        self._bom = 0  # bytes of the BOM seen so far; 3: past the start
+        self._skip_lf = False  # the last line ended in CR at the end of a chunk
+        self._partial = bytearray()  # the line under way
+        self._data: list[bytes] = []  # of the event under way
+        self._type = b""
+        self._size = 0
+        self._too_large = False
+
+    @property
+    def between(self) -> bool:
+        """Whether the stream stands between two events, with nothing begun."""
+        return not (self._partial or self._data or self._type or self._too_large or self._skip_lf or 0 < self._bom < 3)
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the event under way is larger than is kept."""
+        return self._too_large
+
+    @property
+    def pending(self) -> tuple[bytes, bytes]:
+        """Data of the event that was begun, and of the line that was begun, for a stream that stops here."""
+        return b"\n".join(self._data), bytes(self._partial)
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        events: list[Event] = []
+        at = self._start(chunk) if self._bom < 3 and chunk else 0
+        if self._skip_lf and at < len(chunk):
+            at += chunk[at : at + 1] == b"\n"
+            self._skip_lf = False
+        while (end := _LINE_END.search(chunk, at)) is not None:
+            line = chunk[at : end.start()]
+            if self._partial:
+                line = bytes(self._partial) + line
+                self._partial.clear()
+            at = end.end()
+            if line:
+                self._field(line)
+            else:
+                self._dispatch(events, at)
+        if at < len(chunk):
+            self._keep(chunk[at:])
+        self._skip_lf = chunk.endswith(b"\r") if chunk else self._skip_lf
+        return events
+
+    def _start(self, chunk: bytes) -> int:
+        at = 0
+        while self._bom < 3 and at < len(chunk):
+            if chunk[at] != _BOM[self._bom]:
+                self._partial += _BOM[: self._bom]
+                self._bom = 3
+                return at
+            self._bom += 1
+            at += 1
+        return at
+
+    def _keep(self, piece: bytes) -> None:
+        # A line that is too long is kept as the name of its field: "data: " is enough to know an event came.
+        if len(self._partial) + len(piece) + self._size <= self._limit:
+            self._partial += piece
+        elif not self._too_large:
+            self._too_large = True
+            self._partial += piece[:8]
+            del self._partial[8:]
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._size += len(value)
+            if self._too_large or self._size > self._limit:
+                self._too_large = True
+                self._data = [b""]
+            else:
+                self._data.append(value.removeprefix(b" "))
+        elif name == b"event":
+            self._type = value.removeprefix(b" ")[:256]
+
+    def _dispatch(self, events: list[Event], end: int) -> None:
+        if self._data:
+            data = None if self._too_large else self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+            events.append(Event(self._type, data, end))
+            self._data = []
+        self._type = b""
+        self._size = 0
+        self._too_large = False
+
+
+class StreamWatcher:
+    """Looks at an OpenAI stream while it passes: has it begun well, has it ended, what did it cost.
+
+    `feed` returns the bytes that may pass: all of them, or those up to the end of the event that ends the stream
+    (`[DONE]`, or an error). `choices` > 0 is for upstreams known to leave out `[DONE]`: the number of choices that must
+    have had their finish reason for an end without it to be good.
+    """
+
+    __slots__ = (
+        "_between",
+        "_choices",
+        "_decoder",
+        "_finished",
+        "_usage",
+        "done",
+        "error",
+        "over",
+        "started",
+        "surplus",
+    )
+
+    def __init__(self, *, choices: int = 0) -> None:
+        self._decoder = Decoder()
+        self._between = False  # the decoder has begun nothing
+        self._choices = choices
+        self._finished: set[int] = set()
+        self._usage = b""  # the last bytes that spoke of usage
+        self.started = False
+        """Whether an event that is no error and no end mark has been seen."""
+        self.done = False
+        """Whether `[DONE]` has been seen."""
+        self.over = False
+        """Whether the stream has ended, well or not: nothing more is to be fed."""
+        self.error: bytes | None = None
+        """The data of an error event; the stream is over with it."""
+        self.surplus = False
+        """Whether more than line ends came behind the end in the same bytes."""
+
+    def feed(self, data: bytes) -> bytes:
+        # The common chunk is one or more whole events with nothing to notice: five substring searches and no parsing.
+        if (
+            self._between
+            and self.started
+            and data.endswith(_ENDS)
+            and b"[DONE]" not in data
+            and (b"error" not in data or (b'"error"' not in data and b"event:" not in data))
+            and not (self._choices and _FINISHED.search(data))
+        ):
+            if b'"usage"' in data:
+                self._usage = data
+            return data
+        return self._scan(data)
+
+    def end(self) -> bytes | None:
+        """The bytes have ended. Returns what is missing to a good end (mostly nothing), or None: it is no good end."""
+        if self.done:
+            return b""
+        if self.error is not None:
+            return None
+        data, line = self._decoder.pending
+        if data == b"[DONE]" and not line:
+            self.done = True
+            return b"\n"
+        if not data and line in (b"data: [DONE]", b"data:[DONE]"):
+            self.done = True
+            return b"\n\n"
+        if self._choices and len(self._finished) >= self._choices and self._between:
+            self.done = True
+            return DONE
+        return None
+
+    def usage(self) -> Usage | None:
+        """Tokens as told by the last event that spoke of them."""
+        for line in reversed(_LINE_END.split(self._usage)):
+            if b'"usage"' in line and (usage := read_usage(line.removeprefix(b"data:"))) is not None:
+                return usage
+        return None
+
+    def _scan(self, data: bytes) -> bytes:
+        for event in self._decoder.feed(data):
+            if self._is_last(event):
+                self.over = True
+                self.surplus = bool(data[event.end :].strip(b"\r\n"))
+                return data[: event.end]
+            self.started = True
+        self._between = self._decoder.between
+        if self._decoder.too_large:
+            self.started = True  # too large to look into, so it is not held back either
+        return data
+
+    def _is_last(self, event: Event) -> bool:
+        data = event.data
+        if data is None:
+            return False
+        if data.strip() == b"[DONE]":
+            self.done = True
+            return True
+        suspicious = b'"error"' in data or event.type == b"error"
+        if suspicious and _is_error(data, event.type):
+            self.error = data
+            return True
+        if b'"usage"' in data:
+            self._usage = data
+        if self._choices and _FINISHED.search(data):
+            self._finished |= _finished_choices(data)
+        return False
+
+
+def _is_error(data: bytes, type: bytes) -> bool:
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return type == b"error"
+    if type == b"error":
+        return True
+    return isinstance(value, dict) and (bool(value.get("error")) or value.get("object") == "error")
+
+
+def _finished_choices(data: bytes) -> set[int]:
+    try:
+        value: Any = msgspec.json.decode(data)
+        return {choice["index"] for choice in value["choices"] if choice.get("finish_reason")}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError):
+        return set()
