@@ -25,20 +25,18 @@ from gatewayd.errors import (
     UpstreamTimeout,
     UpstreamTls,
 )
+from gatewayd.upstream.answer import MAX_BODY, Answer, Fields
+
+__all__ = ["MAX_BODY", "Answer", "Connection", "Fields", "Home", "StaleConnection"]
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a response head, interim responses before it included."""
 MAX_HEADER: Final = 16 * 1024
 """Bytes of one header, name and value."""
 MAX_HEADERS: Final = 128
-MAX_BODY: Final = 64 * 1024 * 1024
-"""Bytes of a body that is collected: twenty large images in base64 fit."""
 LINGER: Final = 1.0
 """Seconds from the logical end of an answer (`[DONE]`) to the end of its message; longer: the connection is closed."""
 _TICK: Final = 0.002  # a timer may fire this much early: libuv counts in milliseconds
-
-Fields = dict[bytes, bytes]
-"""Header fields, names in lower case. Of repeated ones the first is kept."""
 
 
 class StaleConnection(UpstreamConnection):
@@ -53,55 +51,6 @@ class Home(Protocol):
 
     def gone(self, connection: Connection) -> None:
         """The connection is closed; called exactly once."""
-
-
-class Answer:
-    """One response, collected whole. `ready` is done when `body` is there, or failed with an UpstreamError.
-
-    The four methods are called by the connection while bytes arrive; they must not raise. A subclass may take the
-    pushed bytes elsewhere.
-    """
-
-    __slots__ = ("_connection", "_limit", "_parts", "_size", "body", "delimited", "fields", "ready", "status")
-
-    def __init__(self, ready: asyncio.Future[None], limit: int = MAX_BODY) -> None:
-        self.ready = ready
-        self.status = 0
-        self.fields: Fields = {}
-        self.body: bytes | None = None
-        self.delimited = True
-        """Whether the end of the body was marked (RFC 9112, 6.3). False: it ended with the connection, and nothing
-        but its content can tell whether it is whole."""
-        self._connection: Connection | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._limit = limit
-
-    def begin(self, connection: Connection, status: int, fields: Fields) -> None:
-        self._connection = connection
-        self.status = status
-        self.fields = fields
-        connection.answering()
-
-    def push(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > self._limit:
-            if self._connection is not None:
-                self._connection.abort()
-            self.fail(UpstreamBadResponse("The upstream's answer is larger than the gateway takes."))
-        else:
-            self._parts.append(data)
-
-    def finish(self, delimited: bool) -> None:
-        parts = self._parts
-        self.body = parts[0] if len(parts) == 1 else b"".join(parts)
-        self.delimited = delimited
-        if not self.ready.done():
-            self.ready.set_result(None)
-
-    def fail(self, error: UpstreamError) -> None:
-        if not self.ready.done():
-            self.ready.set_exception(error)
 
 
 class _Rest(Answer):

@@ -188,5 +188,10 @@ def error_body(error: GatewayError, message: str | None = None) -> bytes:
 
 
 def error_event(error: GatewayError) -> bytes:
-    """The same as one server-sent event, for a stream that breaks after its commit point."""
+    """The same as one server-sent event, for a stream that breaks after its commit point.
+
+    Empty if the upstream's own error event went through: a client gets one error event, never two.
+    """
+    if error.told:
+        return b""
     return b"data: " + error_body(error) + b"\n\n"
