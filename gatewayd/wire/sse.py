@@ -40,7 +40,7 @@ class Event:
 class Decoder:
     """Bytes in, events out. Memory is bounded by `limit` whatever is fed."""
 
-    __slots__ = ("_bom", "_data", "_limit", "_partial", "_size", "_skip_lf", "_too_large", "_type")
+    __slots__ = ("_bom", "_data", "_limit", "_partial", "_size", "_skip_lf", "_too_large", "_type", "crlf")
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
         self._limit = limit
@@ -51,6 +51,8 @@ class Decoder:
         self._type = b""
         self._size = 0
         self._too_large = False
+        self.crlf = False
+        """Whether the last line whose end is known for certain ended in CRLF."""
 
     @property
     def between(self) -> bool:
@@ -71,14 +73,17 @@ class Decoder:
         events: list[Event] = []
         at = self._start(chunk) if self._bom < 3 and chunk else 0
         if self._skip_lf and at < len(chunk):
-            at += chunk[at : at + 1] == b"\n"
             self._skip_lf = False
+            self.crlf = chunk[at] == 0x0A
+            at += self.crlf
         while (end := _LINE_END.search(chunk, at)) is not None:
             line = chunk[at : end.start()]
             if self._partial:
                 line = bytes(self._partial) + line
                 self._partial.clear()
             at = end.end()
+            if at < len(chunk) or chunk[at - 1] == 0x0A:
+                self.crlf = at - end.start() == 2
             if line:
                 self._field(line)
             else:
@@ -213,7 +218,9 @@ class StreamWatcher:
             if self._is_last(event):
                 self.over = True
                 self.surplus = bool(data[event.end :].strip(b"\r\n"))
-                return data[: event.end]
+                # A CR ends the event, but where lines end in CRLF its LF is under way and belongs to it.
+                halved = event.end == len(data) and data.endswith(b"\r") and self._decoder.crlf
+                return data + b"\n" if halved else data[: event.end]
             self.started = True
         self._between = self._decoder.between
         if self._decoder.too_large:
