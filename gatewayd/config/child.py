@@ -1,0 +1,44 @@
+"""The process that reads a configuration for a running daemon.
+
+A file can crash a parser, exhaust its memory or keep it busy; here that ends one short-lived process, not the daemon.
+The environment is the configuration's environment. The `Result` goes to standard output as `channel` frames; the only
+caller is `gatewayd.config.loader`.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import sys
+import traceback
+
+from gatewayd.config import channel
+from gatewayd.config.problems import Problem
+from gatewayd.config.result import Result
+
+
+def main() -> None:
+    """Reads the file named by the first argument, writes the frames and ends the process."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every secret
+    gc.disable()  # the process ends before garbage could matter; collecting doubles the time of large files
+    pipe = os.dup(1)
+    os.dup2(2, 1)  # whatever else writes to standard output must not get between the frames
+    path = sys.argv[1]
+    try:
+        from gatewayd.config.validator import ConfigValidator  # here, so that a failing import is reported too
+
+        frames = list(channel.dump(ConfigValidator(environ=os.environ).check(path)))
+    except Exception as error:
+        frames = list(channel.dump(failed(path, error)))
+    with os.fdopen(pipe, "wb") as out:
+        out.writelines(frames)
+    os._exit(0)  # without taking hundreds of thousands of nodes apart first
+
+
+def failed(path: str, error: Exception) -> Result:
+    """What a bug of ours amounts to. The error's message is left out: it may quote the configuration."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    message = f"reading the configuration failed with {type(error).__name__}{place}"
+    return Result(None, (Problem("config_reader_failed", message, file=path, hint="this is a bug of gatewayd"),))
