@@ -170,6 +170,13 @@ class LitellmParams(Section):
     }
 
 
+COMPLETION_PARAMETERS = (
+    "temperature", "top_p", "max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty", "seed", "n",
+    "stop", "dimensions", "reasoning_effort", "response_format", "thinking",
+)  # fmt: skip
+"""Fields of `LitellmParams` that go upstream when the caller does not send them."""
+
+
 class ModelInfo(Section):
     """Facts about a deployment. Keys that are not listed are kept and shown, and have no effect."""
 

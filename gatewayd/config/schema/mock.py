@@ -7,7 +7,7 @@ become a `MockResponse`, which is what `gatewayd.upstream.scripted` plays.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
@@ -94,7 +94,7 @@ def normalise(
     *,
     delay: float | None = None,
     timeout: bool = False,
-    tool_calls: list[Mapping[str, Any]] | None = None,
+    tool_calls: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """litellm's `mock_response`, `mock_delay`, `mock_timeout` and `mock_tool_calls` → the keys of a `MockResponse`.
 

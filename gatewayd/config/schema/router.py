@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
+from pydantic import ConfigDict, TypeAdapter
+
 from gatewayd.config.schema.base import Count, Flag, Seconds, Section, key
 
 Path = tuple[str | int, ...]
 
 Fallbacks = list[str | dict[str, str | list[str]]] | dict[str, str | list[str]]
 """`[{group: [target, ...]}, ...]` (litellm's form), `{group: [target, ...]}`, or `[target, ...]` for every group."""
+
+FALLBACKS: TypeAdapter[Any] = TypeAdapter(Fallbacks | None, config=ConfigDict(strict=True, hide_input_in_errors=True))
+"""Checks a value of this form where it stands alone."""
 
 STRATEGIES = (
     "simple-shuffle", "least-busy", "latency-based-routing", "usage-based-routing", "usage-based-routing-v2",

@@ -1,0 +1,337 @@
+"""Third stage, for `model_list`: each entry becomes a `Deployment`, or the reasons why it cannot.
+
+Where it goes and with which key is decided in `checks.target`; this module puts the rest together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from gatewayd.config.checks.report import Report
+from gatewayd.config.checks.secrecy import is_secret_name
+from gatewayd.config.checks.suggest import did_you_mean
+from gatewayd.config.checks.target import Target, check_provider, find_target
+from gatewayd.config.checks.values import explain
+from gatewayd.config.document import Path
+from gatewayd.config.schema.base import known
+from gatewayd.config.schema.deployment import COMPLETION_PARAMETERS, LitellmParams, ModelEntry
+from gatewayd.config.schema.mock import MockResponse, normalise
+from gatewayd.config.secrets import is_reference
+from gatewayd.config.snapshot import Deployment
+from gatewayd.secret import Secret
+
+_HANDED_ON = frozenset(name for names in LitellmParams.TRANSLATED.values() for name in names)
+_HANDED_ON_PREFIXES = ("aws_", "vertex_", "azure_", "watsonx_", "bedrock_")
+_KNOWN = known(LitellmParams)
+# What may be changed without it being another deployment: its id stays, and with it its place in dashboards.
+_TUNING = frozenset(
+    {"rpm", "tpm", "weight", "order", "timeout", "stream_timeout", "num_retries", "max_retries", "cooldown_time"}
+)
+_NO_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all entries have in common."""
+
+    defaults: Mapping[str, Any]
+    """`router_settings.default_litellm_params`, resolved."""
+    credentials: Mapping[str, Mapping[str, Any]]
+    """`credential_list` by name, values resolved."""
+    drop_params: bool
+    environ: Mapping[str, str]
+
+
+def build_deployments(
+    written: Sequence[Any], resolved: Sequence[Any], shared: Shared, report: Report, place: Callable[[int], str]
+) -> list[Deployment]:
+    """`written` and `resolved`: `model_list` as in the file, and with references looked up. `place` gives file:line."""
+    ids = _Ids(report)
+    deployments: list[Deployment] = []
+    orders: dict[str, list[int | None]] = defaultdict(list)
+    for index, entry in enumerate(resolved):
+        path: Path = ("model_list", index)
+        if not isinstance(entry, dict):
+            report.error("wrong_type", path, "must be a mapping with model_name and litellm_params")
+            continue
+        built = _Entry(written[index], entry, path, shared, report).build(place(index))
+        if built is not None:
+            deployment, order = built
+            name, identity = ids.take(deployment, written[index], path)
+            deployments.append(replace(deployment, id=name, identity=identity))
+            orders[deployment.group].append(order)
+    return _ordered(deployments, orders)
+
+
+class _Entry:
+    """One entry of `model_list` on its way to a deployment."""
+
+    def __init__(self, written: Any, entry: Mapping[str, Any], path: Path, shared: Shared, report: Report) -> None:
+        self._written = written
+        self._entry = entry
+        self._path = path
+        self._shared = shared
+        self._report = report
+        own = entry.get("litellm_params")
+        self._own: Mapping[str, Any] = own if isinstance(own, dict) else {}
+        self._raw = self._merged()
+
+    def build(self, place: str) -> tuple[Deployment, int | None] | None:
+        entry = self._validated()
+        if entry is None:
+            check_provider(self._raw, (*self._path, "litellm_params"), self._report)
+            return None
+        params = entry.litellm_params
+        mock, scripted = self._mock(params)
+        target = find_target(entry, self._raw, scripted, self._shared.environ, self._path, self._report)
+        headers = self._headers(params)
+        if target is None or (scripted and mock is None) or not _name_is_sane(entry, self._path, self._report):
+            return None
+        handed_on, completion = self._others(params, target)
+        deployment = Deployment(
+            id=entry.model_info.id or "",
+            identity="",
+            group=entry.model_name,
+            kind=target.kind,
+            provider=target.provider,
+            model=target.model,
+            api_base=target.api_base,
+            api_key=target.api_key,
+            api_version=target.api_version,
+            organization=params.organization,
+            params=completion,
+            extra_body=_plain(params.extra_body or {}),
+            extra_headers=headers,
+            litellm_params=handed_on,
+            drop_params=self._shared.drop_params if params.drop_params is None else params.drop_params,
+            additional_drop_params=tuple(params.additional_drop_params or ()),
+            weight=params.weight,
+            rpm=params.rpm if params.rpm is not None else entry.rpm,
+            tpm=params.tpm if params.tpm is not None else entry.tpm,
+            timeout=params.timeout,
+            stream_timeout=params.stream_timeout,
+            num_retries=params.num_retries if params.num_retries is not None else params.max_retries,
+            cooldown_time=params.cooldown_time,
+            mock=mock,
+            info=_plain(self._entry.get("model_info") or {}),
+            place=place,
+        )
+        return deployment, params.order
+
+    def _merged(self) -> Mapping[str, Any]:
+        """Own keys, then the credential's, then the defaults; a key without a value counts as absent."""
+        name = self._own.get("litellm_credential_name")
+        credential = self._shared.credentials.get(name) if isinstance(name, str) else None
+        if name is not None and credential is None and isinstance(name, str):
+            path = (*self._path, "litellm_params", "litellm_credential_name")
+            message = f"credential_list has no entry {self._report.quote(path, name)}"
+            hint = did_you_mean(name, sorted(self._shared.credentials))
+            self._report.error("unknown_credential", path, message, hint)
+        if not credential and not self._shared.defaults:
+            return self._own
+        own = {key: value for key, value in self._own.items() if value is not None}
+        return {**self._shared.defaults, **(credential or {}), **own}
+
+    def _validated(self) -> ModelEntry | None:
+        whole = self._entry
+        if whole.get("model_info", whole) is None:
+            whole = {key: value for key, value in whole.items() if key != "model_info"}
+        if self._raw is not self._own:
+            whole = {**whole, "litellm_params": self._raw}
+        try:
+            return ModelEntry.model_validate(whole)
+        except ValidationError as error:
+            # What came from a credential or from the defaults has been checked where it stands.
+            explain(error, whole, self._path, self._report, only=self._is_own)
+            return None
+
+    def _is_own(self, inner: Path) -> bool:
+        return inner[:1] != ("litellm_params",) or len(inner) < 2 or inner[1] in self._own or inner[1] not in self._raw
+
+    def _mock(self, params: LitellmParams) -> tuple[dict[str, Any] | None, bool]:
+        if params.mock_response is None and not params.mock_timeout and not params.mock_tool_calls:
+            return None, False
+        fields = normalise(
+            params.mock_response,
+            delay=params.mock_delay,
+            timeout=bool(params.mock_timeout),
+            tool_calls=params.mock_tool_calls,
+        )
+        try:
+            script = MockResponse.model_validate(fields)
+        except ValidationError as error:
+            path = (*self._path, "litellm_params", "mock_response")
+            if isinstance(params.mock_response, dict):
+                explain(error, fields, path, self._report)
+            elif not self._report.failed(path):
+                message = "must be a text, a list of numbers (an embedding) or a mapping"
+                self._report.error("wrong_type", path, message)
+            return None, True
+        return script.model_dump(exclude_unset=True), True
+
+    def _headers(self, params: LitellmParams) -> dict[str, Secret]:
+        headers: dict[str, Secret] = {}
+        for key, values in (("headers", params.headers), ("extra_headers", params.extra_headers)):
+            for name, value in (values or {}).items():
+                path = (*self._path, "litellm_params", key, name)
+                text = value.reveal()
+                if not name or not name.isascii() or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name):
+                    self._report.error("invalid_value", path, "that is no name of an HTTP header", at_key=True)
+                elif name.lower() in _NO_HEADERS:
+                    self._report.error("invalid_value", path, "this header is gatewayd's own to set", at_key=True)
+                elif not _fits_header(text):
+                    self._report.error("invalid_value", path, "holds characters that no HTTP header may hold")
+                headers[name.lower()] = value
+        return headers
+
+    def _others(self, params: LitellmParams, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What goes to litellm beside the named fields, and the completion parameters."""
+        handed_on: dict[str, Any] = {}
+        completion: dict[str, Any] = {}
+        for name in COMPLETION_PARAMETERS:
+            value = getattr(params, name)
+            if value is not None:
+                completion[name] = _plain(value)
+        for name, value in self._raw.items():
+            if value is None or (name in _KNOWN and name not in _HANDED_ON):
+                continue
+            if name not in _HANDED_ON and not name.startswith(_HANDED_ON_PREFIXES):
+                completion[name] = _plain(value)
+            elif target.kind == "translate":
+                handed_on[name] = _secretive(name, value)
+            elif target.kind == "forward" and name in self._own:
+                path = (*self._path, "litellm_params", name)
+                message = f"has no effect: {target.provider} speaks OpenAI's wire, so litellm is not involved"
+                self._report.once("unused_key", path, message)
+        return handed_on, completion
+
+
+class _Ids:
+    """Gives every deployment its id and its identity, both unique in the file."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._taken: dict[str, Path] = {}
+        self._seen: dict[str, int] = defaultdict(int)
+
+    def take(self, deployment: Deployment, written: Any, path: Path) -> tuple[str, str]:
+        """(id, identity)"""
+        identity = _identity(deployment)
+        self._seen[identity] += 1
+        if self._seen[identity] > 1:
+            identity = _digest([identity, self._seen[identity]])
+        if deployment.id:
+            if deployment.id in self._taken:
+                other = self._taken[deployment.id][1]
+                message = f"model_list[{other}] has the same id; ids are unique"
+                self._report.error("duplicate_id", (*path, "model_info", "id"), message)
+            self._taken[deployment.id] = path
+            return deployment.id, identity
+        base = _digest([deployment.group, _as_written(written["litellm_params"])])[:12]
+        name, count = base, 1
+        while name in self._taken:
+            count += 1
+            name = f"{base}-{count}"
+        self._taken[name] = path
+        return name, identity
+
+
+def check_partial(values: Mapping[str, Any], path: Path, report: Report) -> bool:
+    """Reports what is wrong with keys of litellm_params that stand elsewhere: in a credential, among the defaults."""
+    whole = {"model": "openai/any", **{key: value for key, value in values.items() if value is not None}}
+    try:
+        LitellmParams.model_validate(whole)
+    except ValidationError as error:
+        explain(error, whole, path, report)
+        return False
+    return True
+
+
+def _ordered(deployments: list[Deployment], orders: Mapping[str, list[int | None]]) -> list[Deployment]:
+    """Entries without `order` come after the ordered ones of their group."""
+    positions: dict[str, int] = defaultdict(int)
+    last = {
+        group: max((order for order in given if order is not None), default=-1) + 1 for group, given in orders.items()
+    }
+    result = []
+    for deployment in deployments:
+        order = orders[deployment.group][positions[deployment.group]]
+        positions[deployment.group] += 1
+        order = last[deployment.group] if order is None else order
+        result.append(replace(deployment, order=order) if order else deployment)
+    return result
+
+
+def _identity(deployment: Deployment) -> str:
+    """Everything that changes what is sent, where to, or how long it is waited for."""
+    d = deployment
+    return _digest(
+        [
+            d.group, d.kind, d.provider, d.model, d.api_base, d.api_key, d.api_version, d.organization, d.params,
+            d.extra_body, d.extra_headers, d.litellm_params, d.drop_params, d.additional_drop_params, d.timeout,
+            d.stream_timeout, d.mock,
+        ]
+    )  # fmt: skip
+
+
+def _digest(value: Any) -> str:
+    encoded = msgspec.json.encode(value, enc_hook=_reveal, order="deterministic")
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def _reveal(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(type(value).__name__)
+
+
+def _as_written(value: Any, name: str = "") -> Any:
+    """An entry as its id sees it: references as references, other secrets by fingerprint, nothing that only tunes."""
+    if isinstance(value, Mapping):
+        return {key: _as_written(inner, key) for key, inner in value.items() if name or key not in _TUNING}
+    if isinstance(value, list):
+        return [_as_written(inner, name) for inner in value]
+    if isinstance(value, str) and is_secret_name(name) and not is_reference(value):
+        return Secret(value).fingerprint()
+    return value
+
+
+def _secretive(name: str, value: Any) -> Any:
+    """Text under a secret name as `Secret`; a mapping under one (a service account) as the JSON text of it."""
+    if not is_secret_name(name) or isinstance(value, bool | int | float):
+        return _plain(value)
+    return Secret(value if isinstance(value, str) else msgspec.json.encode(_plain(value)).decode())
+
+
+def _plain(value: Any) -> Any:
+    """A value fit for JSON: dates, which only YAML has, as the text they were written as."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    return value
+
+
+def _fits_header(text: str) -> bool:
+    """RFC 9110, section 5.5, less obs-text: visible ASCII, spaces and tabs inside."""
+    return text.isascii() and text == text.strip() and all(c.isprintable() or c == "\t" for c in text)
+
+
+def _name_is_sane(entry: ModelEntry, path: Path, report: Report) -> bool:
+    for inner, text in ((("model_name",), entry.model_name), (("model_info", "id"), entry.model_info.id or "")):
+        if not text.isprintable() or len(text) > 500:
+            report.error("invalid_value", (*path, *inner), "holds line ends or control characters, or is too long")
+            return False
+    return True

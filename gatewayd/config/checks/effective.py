@@ -1,0 +1,71 @@
+"""What `GET /config` shows: the configuration as it is in force, defaults filled in, secrets as `***`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from gatewayd.config.checks.secrecy import MASK, redacted, without_userinfo
+from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings
+
+
+def effective_tree(
+    written: Mapping[str, Any], deployments: Sequence[Deployment], routing: RoutingSettings, server: ServerSettings
+) -> dict[str, Any]:
+    """A tree of the file's own form: references as written, every section complete, keys without effect left out."""
+    entries = written.get("model_list") or []
+    tree: dict[str, Any] = {
+        "model_list": [_entry(entry, deployment) for entry, deployment in zip(entries, deployments, strict=True)],
+        "router_settings": _routing(routing),
+        "general_settings": {
+            "master_key": None if server.master_key is None else MASK,
+            **{
+                key: server.default_models[endpoint]
+                for key, endpoint in (("completion_model", "chat/completions"), ("embedding_model", "embeddings"))
+                if endpoint in server.default_models
+            },
+        },
+        "gatewayd": _server(server),
+    }
+    for name in ("environment_variables", "credential_list"):
+        if written.get(name):
+            tree[name] = redacted(written[name], secret=name == "environment_variables")
+    return tree
+
+
+def _entry(entry: Mapping[str, Any], deployment: Deployment) -> dict[str, Any]:
+    shown: dict[str, Any] = redacted(entry)
+    params = shown["litellm_params"]
+    if deployment.api_base is not None and "api_base" not in params and "base_url" not in params:
+        params["api_base"] = without_userinfo(deployment.api_base)
+    if deployment.api_key is not None and "api_key" not in params:
+        params["api_key"] = MASK
+    info = shown.get("model_info") or {}
+    shown["model_info"] = {**info, "id": deployment.id}
+    return shown
+
+
+def _routing(routing: RoutingSettings) -> dict[str, Any]:
+    tree = {field.name: getattr(routing, field.name) for field in fields(routing)}
+    del tree["fallbacks"], tree["aliases"]
+    for kind, groups in routing.fallbacks.items():
+        tree[kind.value] = [{group: list(names)} for group, names in groups.items()]
+    tree["model_group_alias"] = {
+        name: {"model": alias.model, "hidden": alias.hidden} for name, alias in routing.aliases.items()
+    }
+    return tree
+
+
+def _server(server: ServerSettings) -> dict[str, Any]:
+    return {
+        "listen": [str(address) for address in server.listen],
+        "admin": "off" if server.admin is None else str(server.admin),
+        "timeouts": {field.name: getattr(server.timeouts, field.name) for field in fields(server.timeouts)},
+        "limits": {
+            "body_mb": server.limits.body_mb,
+            "connections": "auto" if server.limits.connections is None else server.limits.connections,
+        },
+        "drain": server.drain,
+        "log": {"format": server.log.format, "level": server.log.level},
+    }

@@ -1,0 +1,85 @@
+"""Collects problems and gives each its place in the file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from gatewayd.config.document import Document, Path, dotted
+from gatewayd.config.problems import Problem, Severity
+
+MAX_PROBLEMS = 500
+"""Of each severity. More than anyone reads; bounds time and memory for a file that is wrong everywhere."""
+
+
+class Report:
+    """The findings of one validation, in the order they were made."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._problems: list[Problem] = []
+        self._counts: Counter[Severity] = Counter()
+        self._repeated: dict[tuple[str, str], tuple[int, int]] = {}
+        self._failed: set[Path] = set()
+        self.referenced: set[Path] = set()
+        """Paths whose value was looked up elsewhere: what was found there is never shown."""
+        self.has_errors = any(problem.severity == "error" for problem in document.problems)
+
+    def error(self, code: str, path: Path, message: str, hint: str | None = None, *, at_key: bool = False) -> None:
+        self._failed.add(path)
+        self._add(code, path, message, hint, "error", at_key)
+
+    def warning(self, code: str, path: Path, message: str, hint: str | None = None, *, at_key: bool = False) -> None:
+        self._add(code, path, message, hint, "warning", at_key)
+
+    def once(self, code: str, path: Path, message: str, hint: str | None = None) -> None:
+        """A warning about a key that may stand in thousands of entries: reported for the first, with a count."""
+        group = code, dotted(tuple(0 if isinstance(part, int) else part for part in path))
+        if group in self._repeated:
+            index, count = self._repeated[group]
+            self._repeated[group] = index, count + 1
+        elif self._add(code, path, message, hint, "warning", True):
+            self._repeated[group] = len(self._problems) - 1, 1
+
+    def add_all(self, problems: Iterable[Problem]) -> None:
+        """Findings made elsewhere, which have their places already."""
+        for problem in problems:
+            self._problems.append(problem)
+            self.has_errors |= problem.severity == "error"
+
+    def failed(self, path: Path) -> bool:
+        """Whether an error was found at exactly this path: a second one there would only be noise."""
+        return path in self._failed
+
+    def quote(self, path: Path, text: str) -> str:
+        """The text at `path` for a message: in quotes, shortened, without control characters; or a stand-in."""
+        if path in self.referenced:
+            return "of the name it refers to"
+        text = text if len(text) <= 80 else f"{text[:80]}..."
+        return f"'{text if text.isprintable() else ascii(text)[1:-1]}'"
+
+    def spelling(self, path: Path) -> str | None:
+        return self._document.spelling(path)
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything found, the reading's own findings first."""
+        found = list(self._problems)
+        for index, count in self._repeated.values():
+            if count > 1:
+                found[index] = replace(found[index], message=f"{found[index].message} ({count} times in all)")
+        for severity, count in self._counts.items():
+            if count > MAX_PROBLEMS:
+                message = f"{count - MAX_PROBLEMS} more {severity}s are not shown"
+                found.append(Problem("too_many_problems", message, severity=severity))
+        return (*self._document.problems, *found)
+
+    def _add(self, code: str, path: Path, message: str, hint: str | None, severity: Severity, at_key: bool) -> bool:
+        self.has_errors |= severity == "error"
+        self._counts[severity] += 1
+        if self._counts[severity] > MAX_PROBLEMS:
+            return False
+        place = self._document.locate(path, at_key)
+        problem = Problem(code, message, dotted(path), place.file, place.line, place.column, hint, severity)
+        self._problems.append(problem)
+        return True

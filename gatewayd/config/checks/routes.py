@@ -1,0 +1,248 @@
+"""Third stage, for names: fallbacks, aliases and default models lead to groups that exist, and not in circles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gatewayd.config.checks.report import Report
+from gatewayd.config.checks.suggest import did_you_mean
+from gatewayd.config.document import Path
+from gatewayd.config.schema.general import GeneralSettings
+from gatewayd.config.schema.litellm import LitellmSettings
+from gatewayd.config.schema.router import AliasItem, RouterSettings, as_lists, targets
+from gatewayd.config.snapshot import Alias, Deployment, RoutingSettings
+from gatewayd.errors import FallbackKind
+
+
+class Names:
+    """What a model name in the configuration may mean."""
+
+    def __init__(self, groups: Iterable[str], aliases: Iterable[str], others: Iterable[str]) -> None:
+        """`others`: deployment ids and `provider/model`, which also name one deployment (litellm)."""
+        self.groups = frozenset(groups)
+        self.aliases = frozenset(aliases)
+        self._others = frozenset(others)
+        self._patterns = [_pattern(name) for name in self.groups if "*" in name]
+        self._stripped = frozenset(name.partition("/")[2] for name in self.groups)
+        self._slashed = [_pattern(f"x/{tail}") for name in self.groups if "*" in (tail := name.partition("/")[2])]
+
+    def known(self, name: str) -> bool:
+        """Whether a request for this model would find a deployment."""
+        return (
+            name in self.groups
+            or name in self.aliases
+            or name in self._others
+            or any(pattern.fullmatch(name) for pattern in self._patterns)
+        )
+
+    def looked_up(self, name: str) -> bool:
+        """Whether fallbacks listed under this name can ever be used: litellm also looks without the provider."""
+        if name == "*" or name in self._stripped or self.known(name):
+            return True
+        return any(pattern.fullmatch(f"x/{name}") for pattern in self._slashed)
+
+    def suggest(self, name: str) -> str:
+        """A hint for an unknown name."""
+        known = sorted(self.groups | self.aliases)
+        if found := did_you_mean(name, known):
+            return found
+        known = [_short(group) for group in known]
+        return f"known: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One fallback: from a group (or `*`) to a target, and where both are written."""
+
+    group: str
+    target: str
+    group_path: Path
+    path: Path
+
+
+def names_of(entries: Iterable[Any], deployments: Sequence[Deployment], router_settings: Mapping[str, Any]) -> Names:
+    """The names in `model_list` and `model_group_alias`, also of entries that are wrong in some other way."""
+    groups = {deployment.group for deployment in deployments}
+    others = {deployment.id for deployment in deployments}
+    others.update(f"{deployment.provider}/{deployment.model}" for deployment in deployments)
+    for entry in entries:
+        name = entry.get("model_name") if isinstance(entry, dict) else None
+        if isinstance(name, str):
+            groups.add(name)
+    aliases = router_settings.get("model_group_alias")
+    return Names(groups, aliases if isinstance(aliases, dict) else (), others)
+
+
+def build_routing(
+    router: RouterSettings, litellm: LitellmSettings, top_level: Any, names: Names, report: Report
+) -> RoutingSettings:
+    """The two sections merged, `router_settings` first, with litellm's defaults. `top_level`: the key `fallbacks`."""
+    if router.routing_strategy not in (None, "simple-shuffle"):
+        message = f"{router.routing_strategy} is carried out as simple-shuffle: at random by weight, rpm or tpm"
+        report.warning("approximated", ("router_settings", "routing_strategy"), message)
+    told = {
+        "num_retries": _first(router.num_retries, litellm.num_retries),
+        "retry_after": router.retry_after,
+        "timeout": _first(router.timeout, litellm.request_timeout),
+        "stream_timeout": router.stream_timeout,
+        "allowed_fails": _first(router.allowed_fails, litellm.allowed_fails),
+        "cooldown_time": router.cooldown_time,
+        "disable_cooldowns": router.disable_cooldowns,
+        "max_fallbacks": _first(router.max_fallbacks, litellm.max_fallbacks),
+    }
+    return RoutingSettings(
+        **{name: value for name, value in told.items() if value is not None},
+        fallbacks=_fallbacks(router, litellm, top_level, names, report),
+        aliases=_aliases(router, names, report),
+    )
+
+
+def default_models(general: GeneralSettings, names: Names, report: Report) -> dict[str, str]:
+    """Endpoint → group for callers who name no model."""
+    models: dict[str, str] = {}
+    for field, name, endpoints in (
+        ("completion_model", general.completion_model, ("chat/completions", "completions")),
+        ("embedding_model", general.embedding_model, ("embeddings",)),
+    ):
+        if name is not None and names.known(name):
+            models.update(dict.fromkeys(endpoints, name))
+        elif name is not None:
+            _unknown(name, ("general_settings", field), names, report)
+    return models
+
+
+def _fallbacks(
+    router: RouterSettings, litellm: LitellmSettings, top_level: Any, names: Names, report: Report
+) -> dict[FallbackKind, dict[str, tuple[str, ...]]]:
+    lists: dict[FallbackKind, dict[str, tuple[str, ...]]] = {}
+    for kind in FallbackKind:
+        written: list[tuple[Path, Any]] = [
+            (("router_settings", kind.value), getattr(router, kind.value)),
+            (("litellm_settings", kind.value), getattr(litellm, kind.value)),
+        ]
+        if kind is FallbackKind.GENERAL:
+            written.append((("fallbacks",), top_level))
+        path, value = _winner(written, report)
+        edges = [Edge(g, t, (*path, *gp), (*path, *tp)) for g, t, gp, tp in targets(value)] if value else []
+        lists[kind] = as_lists(value) if value else {}
+        if kind is FallbackKind.GENERAL:
+            edges += _default_fallbacks(router, litellm, lists[kind], report)
+        _check_edges(edges, names, report)
+        _check_circles(edges, kind, report)
+    return {kind: groups for kind, groups in lists.items() if groups}
+
+
+def _default_fallbacks(
+    router: RouterSettings, litellm: LitellmSettings, lists: dict[str, tuple[str, ...]], report: Report
+) -> list[Edge]:
+    """`default_fallbacks: [a]` is `{"*": [a]}`, unless there is such an entry already."""
+    path, value = _winner(
+        [
+            (("router_settings", "default_fallbacks"), router.default_fallbacks),
+            (("litellm_settings", "default_fallbacks"), litellm.default_fallbacks),
+        ],
+        report,
+    )
+    if value:
+        lists.setdefault("*", tuple(dict.fromkeys(value)))
+    return [Edge("*", name, path, (*path, index)) for index, name in enumerate(value or ())]
+
+
+def _winner(written: Sequence[tuple[Path, Any]], report: Report) -> tuple[Path, Any]:
+    """The first place that says anything; a warning for every other that does, too."""
+    said = [(path, value) for path, value in written if value is not None]
+    for path, _ in said[1:]:
+        message = f"has no effect: the same key of {said[0][0][0]} wins"
+        report.warning("overridden_key", path, message, at_key=True)
+    return said[0] if said else ((), None)
+
+
+def _check_edges(edges: Sequence[Edge], names: Names, report: Report) -> None:
+    checked: set[Path] = set()
+    for edge in edges:
+        if not names.known(edge.target):
+            _unknown(edge.target, edge.path, names, report)
+        elif edge.target == edge.group:
+            report.warning("fallback_self", edge.path, f"{report.quote(edge.path, edge.target)} falls back to itself")
+        if edge.group_path not in checked and not names.looked_up(edge.group):
+            checked.add(edge.group_path)
+            quoted = report.quote(edge.group_path, edge.group)
+            message = f"no model group is called {quoted}, so these fallbacks are never used"
+            report.warning("unused_fallback", edge.group_path, message, names.suggest(edge.group), at_key=True)
+
+
+def _check_circles(edges: Sequence[Edge], kind: FallbackKind, report: Report) -> None:
+    """A circle is legal, since each group is tried once for a request, but worth knowing."""
+    paths = {(edge.group, edge.target): edge.path for edge in edges if edge.group not in ("*", edge.target)}
+    graph: dict[str, list[str]] = {}
+    for group, target in paths:
+        graph.setdefault(group, []).append(target)
+    for circle in circles(graph):
+        message = f"{kind.value} run in a circle: {' → '.join(map(_short, circle))}"
+        hint = "each group is tried once for a request, so this is allowed"
+        report.warning("fallback_cycle", paths[circle[-2], circle[-1]], message, hint)
+
+
+def circles(graph: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+    """Circles of a directed graph as `[a, b, a]`: at least one through every group of nodes that reach each other."""
+    done: set[str] = set()
+    for start in graph:
+        trail: dict[str, Iterator[str]] = {} if start in done else {start: iter(graph[start])}
+        while trail:
+            node = next(reversed(trail))
+            follower = next(trail[node], None)
+            if follower is None:
+                done.add(node)
+                del trail[node]
+            elif follower in trail:
+                nodes = list(trail)
+                yield [*nodes[nodes.index(follower) :], follower]
+            elif follower not in done and follower in graph:
+                trail[follower] = iter(graph[follower])
+
+
+def _aliases(router: RouterSettings, names: Names, report: Report) -> dict[str, Alias]:
+    aliases: dict[str, Alias] = {}
+    written = router.model_group_alias or {}
+    for name, item in written.items():
+        path: Path = ("router_settings", "model_group_alias", name)
+        target, hidden = (item.model, item.hidden) if isinstance(item, AliasItem) else (item, False)
+        if isinstance(item, AliasItem):
+            path = (*path, "model")
+        if target in names.groups:
+            aliases[name] = Alias(target, hidden)
+        elif target in written:
+            hint = "name the model group itself"
+            message = f"{report.quote(path, target)} is an alias too; aliases are looked up once"
+            report.error("alias_chain", path, message, hint)
+            continue
+        elif names.known(target):
+            aliases[name] = Alias(target, hidden)
+        else:
+            _unknown(target, path, names, report)
+            continue
+        if name in names.groups:
+            message = f"there is a model group {report.quote(path, name)}, which the alias hides"
+            report.warning("alias_hides_group", path, message, at_key=True)
+    return aliases
+
+
+def _unknown(name: str, path: Path, names: Names, report: Report) -> None:
+    hint = None if path in report.referenced else names.suggest(name)
+    report.error("unknown_group", path, f"there is no model group {report.quote(path, name)}", hint)
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _short(name: str) -> str:
+    text = name if len(name) <= 80 else f"{name[:80]}..."
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)

@@ -1,0 +1,67 @@
+"""What may be shown: which names hold secrets, and a tree without them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from gatewayd.config.secrets import is_reference
+from gatewayd.secret import Secret
+
+MASK = "***"
+
+_WORDS = frozenset(
+    {
+        "key", "keys", "apikey", "token", "tokens", "secret", "secrets", "password", "passwd", "pass", "pwd",
+        "credential", "credentials", "authorization", "auth", "cookie", "cookies", "passphrase", "signature",
+        "sas", "dsn", "jwt", "username",
+    }
+)  # fmt: skip
+_NAMES = frozenset({"database_url", "redis_url", "headers", "extra_headers", "environment_variables"})
+_PARTS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
+
+
+@lru_cache(maxsize=4096)
+def is_secret_name(name: str) -> bool:
+    """Whether text under a key of this name is treated as secret. Errs on the side of yes: numbers stay visible."""
+    return name in _NAMES or not _WORDS.isdisjoint(word.lower() for word in _PARTS.split(name))
+
+
+def is_secret_path(path: tuple[str | int, ...]) -> bool:
+    return any(isinstance(part, str) and is_secret_name(part) for part in path)
+
+
+def redacted(value: Any, secret: bool = False) -> Any:
+    """A plain copy fit for JSON, in which secrets are `***`. References stay readable: they say where, not what."""
+    if isinstance(value, Mapping):
+        return {str(name): redacted(inner, secret or is_secret_name(str(name))) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(inner, secret) for inner in value]
+    if isinstance(value, Secret):
+        return MASK
+    if isinstance(value, str):
+        if is_reference(value):
+            return value
+        return MASK if secret and value else without_userinfo(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    return value
+
+
+def without_userinfo(text: str) -> str:
+    """A URL without user name, password and query; other text unchanged."""
+    if "://" not in text:
+        return text
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return MASK
+    if "@" in parts.netloc:
+        parts = parts._replace(netloc=f"{MASK}@{parts.netloc.rpartition('@')[2]}")
+    if parts.query:
+        parts = parts._replace(query=MASK)
+    return parts.geturl()

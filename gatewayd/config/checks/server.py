@@ -1,0 +1,165 @@
+"""Third stage, for the server itself: addresses, the master key, limits, logging, and who can read the file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gatewayd.config.checks.report import Report
+from gatewayd.config.checks.secrecy import is_secret_name
+from gatewayd.config.document import Path
+from gatewayd.config.schema.general import GeneralSettings
+from gatewayd.config.schema.litellm import LitellmSettings
+from gatewayd.config.schema.own import Gatewayd
+from gatewayd.config.schema.router import RouterSettings
+from gatewayd.config.secrets import is_reference
+from gatewayd.config.snapshot import Address, Limits, LogSettings, ServerSettings, ServerTimeouts
+from gatewayd.secret import Secret
+
+SHORTEST_KEY = 16
+"""Characters; a random key of letters and digits then has some 95 bits. Shorter ones can be guessed offline."""
+_DUMMIES = frozenset({"none", "null", "dummy", "fake", "empty", "anything", "no-key", "not-needed", "placeholder"})
+"""What people write as the key of a server that wants none."""
+
+
+def build_server(
+    own: Gatewayd,
+    general: GeneralSettings,
+    litellm: LitellmSettings,
+    router: RouterSettings,
+    directory: str,
+    report: Report,
+) -> ServerSettings:
+    """`gatewayd` and `general_settings` together. `default_models` is left to `checks.routes`."""
+    listen = tuple(_absolute(address, directory) for address in own.listen)
+    admin = None if own.admin is None else _absolute(own.admin, directory)
+    key = _master_key(general, report)
+    _check_addresses(listen, admin, key, report)
+    if general.cancel_on_disconnect is False:
+        message = "has no effect: the upstream is always stopped when the client has gone"
+        report.warning("approximated", ("general_settings", "cancel_on_disconnect"), message)
+    timeouts = own.timeouts
+    body_mb = own.limits.body_mb
+    if general.max_request_size_mb is not None and "body_mb" not in own.limits.model_fields_set:
+        body_mb = general.max_request_size_mb
+    return ServerSettings(
+        listen=listen,
+        admin=admin,
+        master_key=key,
+        timeouts=ServerTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total),
+        limits=Limits(body_mb, own.limits.connections),
+        drain=own.drain,
+        log=_log(own, litellm, router),
+    )
+
+
+def check_permissions(files: tuple[str, ...], tree: Mapping[str, Any], report: Report) -> None:
+    """Whoever may write the file decides where keys are sent; whoever may read it has the keys that stand in it.
+
+    `tree` is the file's content as written, with references.
+    """
+    secret = next(_inline_secrets(tree, ()), None)
+    for name in files:
+        try:
+            status = os.stat(name)
+        except OSError:
+            continue  # it vanished after it was read; the next reading will say so
+        if not stat.S_ISREG(status.st_mode):
+            continue
+        shown = os.path.basename(name)
+        if status.st_mode & stat.S_IWOTH:
+            report.error("file_writable", (), f"every user of this machine may write {shown}", f"chmod o-w {name}")
+        elif status.st_mode & stat.S_IWGRP and not _private_group(status):
+            message = f"other users may write {shown}, through its group"
+            report.error("file_writable", (), message, f"chmod g-w {name}")
+        if secret is not None and status.st_mode & stat.S_IROTH:
+            message = f"every user of this machine may read {shown}, and a secret stands in the configuration"
+            hint = f"chmod o-r {name}, or write os.environ/NAME instead of the secret"
+            report.warning("secret_readable", secret, message, hint)
+
+
+def _absolute(address: Address, directory: str) -> Address:
+    """A relative socket path starts at the configuration's folder, not where the process happened to start."""
+    if not address.path or os.path.isabs(address.path):
+        return address
+    return replace(address, path=os.path.normpath(os.path.join(os.path.abspath(directory), address.path)))
+
+
+def _master_key(general: GeneralSettings, report: Report) -> Secret | None:
+    path = ("general_settings", "master_key")
+    key = general.master_key
+    if key is None:
+        return None
+    text = key.reveal()
+    if not text.strip():
+        hint = "leave the key out to serve without one, on loopback addresses only"
+        report.error("invalid_value", path, "must not be empty", hint)
+        return None
+    if text != text.strip() or not text.isascii() or not text.isprintable():
+        report.error("invalid_value", path, "holds spaces at its ends, or characters that no HTTP header may hold")
+    elif len(text) < SHORTEST_KEY:
+        message = f"has fewer than {SHORTEST_KEY} characters and can be guessed"
+        hint = "python3 -c 'import secrets; print(\"sk-\" + secrets.token_urlsafe(32))' prints a good one"
+        report.warning("weak_master_key", path, message, hint)
+    return key
+
+
+def _check_addresses(listen: tuple[Address, ...], admin: Address | None, key: Secret | None, report: Report) -> None:
+    places: list[tuple[Address, Path]] = [(address, ("gatewayd", "listen")) for address in listen]
+    if len(listen) > 1:
+        places = [(address, ("gatewayd", "listen", index)) for index, address in enumerate(listen)]
+    if admin is not None:
+        places.append((admin, ("gatewayd", "admin")))
+    seen: set[str] = set()
+    for address, path in places:
+        if str(address) in seen and (address.port or address.path):
+            report.error("address_taken", path, f"{address} is used twice")
+        seen.add(str(address))
+        if key is None and not address.is_loopback:
+            report.error(
+                "exposed_without_key",
+                path,
+                f"{address} can be reached from other machines, and there is no general_settings.master_key",
+                "add `master_key: os.environ/GATEWAYD_MASTER_KEY`, or listen on 127.0.0.1",
+            )
+
+
+def _log(own: Gatewayd, litellm: LitellmSettings, router: RouterSettings) -> LogSettings:
+    log = LogSettings(own.log.format, own.log.level)
+    verbose = litellm.set_verbose or router.set_verbose or router.debug_level == "DEBUG"
+    if verbose and "level" not in own.log.model_fields_set:
+        log = replace(log, level="debug")
+    if "format" not in own.log.model_fields_set and litellm.json_logs:
+        log = replace(log, format="json")
+    return log
+
+
+def _inline_secrets(value: Any, path: Path) -> Any:
+    """Paths of secrets that stand in the file itself. A generator."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _inline_secrets(inner, (*path, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _inline_secrets(inner, (*path, index))
+    elif isinstance(value, str) and len(value) > 7 and not is_reference(value) and "$" not in value[:1]:
+        name = next((part for part in reversed(path) if isinstance(part, str)), "")
+        section = path[0] if path else ""
+        if section != "include" and is_secret_name(name) and value.lower() not in _DUMMIES:
+            yield path
+
+
+def _private_group(status: os.stat_result) -> bool:
+    """Whether the file's group holds its owner alone, as Debian's user private groups do."""
+    import grp
+    import pwd
+
+    try:
+        owner = pwd.getpwuid(status.st_uid)
+        group = grp.getgrgid(status.st_gid)
+    except KeyError:
+        return status.st_uid == status.st_gid
+    return owner.pw_gid == status.st_gid and not set(group.gr_mem) - {owner.pw_name}

@@ -1,0 +1,213 @@
+"""Where a deployment sends its requests, in which way, and with which key.
+
+The rule that matters most here: a key from the environment belongs to the provider's own address and never travels to
+a configured one. litellm falls back to `OPENAI_API_KEY` whatever `api_base` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from gatewayd.config import providers
+from gatewayd.config.checks.report import Report
+from gatewayd.config.checks.suggest import did_you_mean
+from gatewayd.config.document import Path
+from gatewayd.config.providers import Provider
+from gatewayd.config.schema.deployment import LitellmParams, ModelEntry
+from gatewayd.config.snapshot import UpstreamKind
+from gatewayd.secret import Secret
+
+MOCK = "mock"
+"""Provider of a scripted deployment whose model names none."""
+_AZURE_DEFAULT_VERSION = "2025-02-01-preview"
+"""litellm 1.106.2, constants.py, `AZURE_DEFAULT_API_VERSION`."""
+_OTHER_SIGN_IN = (
+    "azure_ad_token", "tenant_id", "client_id", "azure_username", "aws_access_key_id", "aws_profile_name",
+    "aws_role_name", "vertex_credentials", "anthropic_federation_rule_id", "openai_identity_provider_id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    kind: UpstreamKind
+    provider: str
+    model: str
+    api_base: str | None = None
+    api_key: Secret | None = None
+    api_version: str | None = None
+
+
+def find_target(
+    entry: ModelEntry, raw: Mapping[str, Any], scripted: bool, environ: Mapping[str, str], path: Path, report: Report
+) -> Target | None:
+    """None after an error was reported. `raw`: the resolved litellm_params, defaults and credential included."""
+    params = entry.litellm_params
+    inner = (*path, "litellm_params")
+    if "*" in params.model and "*" not in entry.model_name:
+        message = "nothing fills the `*`: model_name holds none"
+        report.error(
+            "wildcard_mismatch", (*inner, "model"), message, "write the model's name, or a pattern as model_name"
+        )
+        return None
+    parts = providers.split(params.model, params.custom_llm_provider)
+    if scripted:
+        name, model = parts or (MOCK, params.model)
+        return Target("scripted", name, model)
+    if parts is None or (provider := providers.get(parts[0])) is None:
+        _unknown_provider(params.model, params.custom_llm_provider, inner, report)
+        return None
+    return _Way(provider, parts[1], params, raw, environ, inner, report).target()
+
+
+class _Way:
+    def __init__(
+        self,
+        provider: Provider,
+        model: str,
+        params: LitellmParams,
+        raw: Mapping[str, Any],
+        environ: Mapping[str, str],
+        path: Path,
+        report: Report,
+    ) -> None:
+        self._provider = provider
+        self._model = model
+        self._params = params
+        self._signs_in = any(raw.get(name) for name in _OTHER_SIGN_IN)
+        self._environ = environ
+        self._path = path
+        self._report = report
+
+    def target(self) -> Target | None:
+        provider = self._provider
+        key = self._own_key()
+        configured = self._params.api_base or self._params.base_url
+        base = configured or self._from_environment(provider.base_env)
+        if base is not None and not self._is_url(base, configured is not None):
+            return None
+        kind = provider.kind
+        if provider.name == "azure" and key is None and self._signs_in:
+            kind = "translate"  # signing in with Entra ID is litellm's work
+        if kind == "forward":
+            base = provider.base_url(base)
+            if base is None:
+                self._missing_base()
+                return None
+        elif base is not None:
+            base = base.rstrip("/")
+        if key is None:
+            key = self._key_from_environment(configured)
+        version = self._version(base)
+        return Target(kind, provider.name, self._model, base, key, version)
+
+    def _own_key(self) -> Secret | None:
+        key = self._params.api_key
+        text = "" if key is None else key.reveal().strip()
+        if not text:
+            return None
+        if not text.isascii() or not text.isprintable():
+            path = (*self._path, "api_key")
+            self._report.error("invalid_value", path, "holds characters that no HTTP header may hold")
+        return Secret(text)
+
+    def _key_from_environment(self, configured: str | None) -> Secret | None:
+        provider = self._provider
+        allowed = provider.key_variables(configured)
+        if (text := self._from_environment(allowed)) is not None:
+            return Secret(text)
+        if self._signs_in or not provider.needs_key:
+            return None
+        if allowed:
+            message = f"{provider.name} needs a key, and {' or '.join(allowed)} is not set"
+            hint = f"set {allowed[0]}, or add `api_key: os.environ/NAME`"
+            self._report.error("missing_api_key", self._path, message, hint)
+        elif configured is not None and (present := self._set_names(provider.key_env)):
+            message = f"no key is sent: {present} belongs to {provider.name}'s own address, not to this one"
+            hint = f"if this address is to get it, write `api_key: os.environ/{present}`"
+            self._report.warning("key_not_sent", (*self._path, "api_base"), message, hint)
+        return None
+
+    def _missing_base(self) -> None:
+        variables = " or ".join(self._provider.base_env)
+        message = f"{self._provider.name} has no address of its own" + (
+            f", and {variables} is not set" if variables else ""
+        )
+        self._report.error("missing_api_base", self._path, message, "add `api_base: https://...`")
+
+    def _version(self, base: str | None) -> str | None:
+        if self._params.api_version is not None or self._provider.name not in ("azure", "azure_text"):
+            return self._params.api_version
+        if (version := self._from_environment(("AZURE_API_VERSION",))) is not None:
+            return version
+        if base is not None and base.endswith("/openai/v1"):
+            return None
+        message = f"no api_version is given; litellm's default {_AZURE_DEFAULT_VERSION} is sent"
+        hint = "add the version your resource supports, or use the address that ends in /openai/v1"
+        self._report.warning("missing_api_version", self._path, message, hint)
+        return _AZURE_DEFAULT_VERSION
+
+    def _is_url(self, text: str, configured: bool) -> bool:
+        path = (*self._path, "api_base" if self._params.api_base is not None else "base_url")
+        if not configured:
+            path = self._path
+        wrong = url_problem(text)
+        if wrong is None:
+            return True
+        if "${" in text:
+            self._report.error("unexpanded_variable", path, wrong, "write the whole address as os.environ/NAME")
+        else:
+            self._report.error("invalid_url", path, wrong, "write it like https://host/v1")
+        return False
+
+    def _from_environment(self, names: tuple[str, ...]) -> str | None:
+        found = (self._environ.get(name, "").strip() for name in names)
+        return next((text for text in found if text), None)
+
+    def _set_names(self, names: tuple[str, ...]) -> str | None:
+        return next((name for name in names if self._environ.get(name, "").strip()), None)
+
+
+def url_problem(text: str) -> str | None:
+    """Why a text cannot be a base URL; None when it can. The text itself is not in the answer."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return "that is no address: host or port cannot be read"
+    if parts.scheme not in ("http", "https"):
+        return "an address begins with https:// or http://"
+    if not parts.hostname or port == 0:
+        return "the address has no host"
+    if any(char.isspace() or not char.isprintable() or char in '"<>\\^`{|}' for char in text):
+        return "the address holds a character that no URL may hold"
+    if parts.username is not None or parts.password is not None:
+        return "the address holds a user name or password; use api_key or extra_headers"
+    if parts.fragment:
+        return "the address ends in a fragment (#...)"
+    return None
+
+
+def check_provider(raw: Mapping[str, Any], path: Path, report: Report) -> None:
+    """The provider alone, for an entry that is wrong elsewhere: all of its problems are to be told at once."""
+    model, provider = raw.get("model"), raw.get("custom_llm_provider")
+    if not isinstance(model, str) or not model or not isinstance(provider, str | None) or raw.get("mock_response"):
+        return
+    parts = providers.split(model, provider)
+    if parts is None or providers.get(parts[0]) is None:
+        _unknown_provider(model, provider, path, report)
+
+
+def _unknown_provider(model: str, provider: str | None, path: Path, report: Report) -> None:
+    here = (*path, "custom_llm_provider" if provider else "model")
+    name, slash, _ = (provider or model).partition("/")
+    hint = None if here in report.referenced else did_you_mean(name, sorted(providers.names()))
+    if not provider and not slash:
+        message = f"it cannot be told whose model {report.quote(here, name)} is"
+        report.error("unknown_provider", here, message, "write provider/model, such as openai/gpt-4o")
+        return
+    if hint is None:
+        hint = "a server of your own that speaks OpenAI's API: `model: openai/NAME` and an api_base"
+    report.error("unknown_provider", here, f"there is no provider {report.quote(here, name)}", hint)

@@ -1,0 +1,237 @@
+"""Second stage: references are looked up, and every value has the type and range its key asks for.
+
+pydantic finds what is wrong; this module says it with a place, in words about YAML. Texts from the file are quoted only
+where they can be no secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from gatewayd.config.checks.report import Report
+from gatewayd.config.checks.secrecy import is_secret_path
+from gatewayd.config.checks.suggest import did_you_mean
+from gatewayd.config.document import Path
+from gatewayd.config.schema.base import Section
+from gatewayd.config.secrets import Resolver, Unresolved, is_reference
+
+S = TypeVar("S", bound=Section)
+
+_SHELL = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}")
+_PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+_LIKE_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
+
+_EXPECTED: dict[str, str] = {
+    "string_type": "text",
+    "string_sub_type": "text",
+    "is_instance_of": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (int, "a whole number"),
+    (float, "a number with a fraction"),
+    (str, "text"),
+    (date, "a date"),
+    ((list, tuple), "a list"),
+    (Mapping, "a mapping"),
+)
+_RANGES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "greater_than": lambda c: f"must be greater than {c['gt']:g}",
+    "greater_than_equal": lambda c: f"must be at least {c['ge']:g}",
+    "less_than": lambda c: f"must be less than {c['lt']:g}",
+    "less_than_equal": lambda c: f"must be at most {c['le']:g}",
+    "finite_number": lambda c: "must be a finite number",
+    "string_too_short": lambda c: "must not be empty",
+    "string_too_long": lambda c: f"may have {c['max_length']} characters at most",
+    "too_short": lambda c: "must not be empty",
+}
+
+
+def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report) -> dict[str, Any]:
+    """The tree with every reference replaced by what it stands for; reports those that lead nowhere.
+
+    The exported variables are in `resolver` already; `environment_variables` itself is left as written.
+    """
+
+    def walk(value: Any, path: Path, own: bool) -> Any:
+        if isinstance(value, dict):
+            return {name: walk(inner, (*path, name), own) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [walk(inner, (*path, index), own) for index, inner in enumerate(value)]
+        if isinstance(value, str):
+            return text(value, path, own)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            _check_number(value, path, report)
+        return value
+
+    def text(value: str, path: Path, own: bool) -> str:
+        if is_reference(value, own_section=own):
+            report.referenced.add(path)
+            try:
+                return resolver.resolve(value, own_section=own)
+            except Unresolved as error:
+                report.error("reference_unresolved", path, error.message, error.hint)
+        elif not own and value.startswith("$") and _SHELL.fullmatch(value) and "mock_response" not in path:
+            message = "is taken as it stands: ${...} is looked up in the gatewayd section only"
+            report.error("unexpanded_variable", path, message, "write os.environ/NAME")
+        elif value[:1].isdigit() and "e" in value.lower() and _LIKE_NUMBER.fullmatch(value) and report.spelling(path):
+            _trap_text_number(value, path, report)
+        return value
+
+    return {
+        name: value if name in ("environment_variables", "include") else walk(value, (name,), name == "gatewayd")
+        for name, value in tree.items()
+    }
+
+
+def validated(section: type[S], value: Mapping[str, Any], path: Path, report: Report) -> S:
+    """The section as an object. `value` is resolved, `path` leads to it; keys with errors are reported and left out.
+
+    For sections without required keys.
+    """
+    try:
+        return section.model_validate(value)
+    except ValidationError as error:
+        explain(error, value, path, report)
+        wrong = {details["loc"][0] for details in error.errors(include_url=False)}
+    return section.model_validate({name: inner for name, inner in value.items() if name not in wrong})
+
+
+def explain(
+    error: ValidationError, value: Any, path: Path, report: Report, *, only: Callable[[Path], bool] = lambda _: True
+) -> None:
+    """Reports what pydantic found in `value`, which stands at `path`; `only` says which inner paths to speak about."""
+    found: dict[Path, list[ErrorDetails]] = {}
+    for details in error.errors(include_url=False):
+        found.setdefault(_inner_path(details, value), []).append(details)
+    for inner, several in found.items():
+        deeper = any(other != inner and other[: len(inner)] == inner for other in found)
+        here = (*path, *inner)
+        if deeper or not only(inner) or any(report.failed(here[:end]) for end in range(len(path), len(here) + 1)):
+            continue  # forms of a union that were not meant; reported elsewhere; or already
+        _explain_one(several, _lookup(value, inner), here, report)
+
+
+def _explain_one(several: list[ErrorDetails], value: Any, path: Path, report: Report) -> None:
+    first = several[0]
+    kind, context = first["type"], first.get("ctx", {})
+    if kind == "missing":
+        report.error("missing_key", path, "this key is required")
+    elif all(details["type"] in _EXPECTED for details in several):
+        expected = " or ".join(dict.fromkeys(_EXPECTED[details["type"]] for details in several))
+        _wrong_type(expected, value, path, report)
+    elif kind in _RANGES:
+        report.error("out_of_range", path, _RANGES[kind](context))
+    elif kind in ("literal_error", "enum"):
+        allowed = context["expected"]
+        names = [name.strip("'") for name in allowed.replace(" or ", ", ").split(", ")]
+        hint = did_you_mean(value, names) if isinstance(value, str) else None
+        report.error("invalid_value", path, f"must be {allowed}", hint or _quoting(value, path, report))
+    else:
+        report.error("invalid_value", path, first["msg"])
+
+
+def _wrong_type(expected: str, value: Any, path: Path, report: Report) -> None:
+    spelling = report.spelling(path)
+    kind = kind_of(value)
+    if spelling is None or value is None:
+        report.error("wrong_type", path, f"must be {expected}, but this is {kind}")
+    elif isinstance(value, str) and "number" in expected and _LIKE_NUMBER.fullmatch(value):
+        _trap_text_number(value, path, report)
+    elif isinstance(value, str) or spelling.lower() == kind:
+        hint = _quoting(value, path, report) if "text" in expected else None
+        report.error("wrong_type", path, f"must be {expected}, but this is {kind}", hint)
+    else:
+        written = "this" if is_secret_path(path) else f"the unquoted {spelling}"
+        message = f"must be {expected}, but YAML reads {written} as {kind}"
+        hint = _quoting(value, path, report) or "put it in quotes"
+        report.error("yaml_trap", path, message, hint if "text" in expected else None)
+
+
+def _quoting(value: Any, path: Path, report: Report) -> str | None:
+    spelling = report.spelling(path)
+    if spelling is None or isinstance(value, str) or is_secret_path(path):
+        return None
+    return f'put it in quotes: "{spelling}"'
+
+
+def _check_number(value: float, path: Path, report: Report) -> None:
+    """`12:30`, `010`, `0x1F`, `1_000`: numbers to YAML 1.1, and seldom those that were meant."""
+    spelling = report.spelling(path)
+    if spelling is None or _PLAIN_NUMBER.fullmatch(spelling):
+        return
+    if is_secret_path(path):
+        report.error("yaml_trap", path, "YAML 1.1 reads this as a number in a special notation", "put it in quotes")
+        return
+    report.error(
+        "yaml_trap",
+        path,
+        f"YAML 1.1 reads the unquoted {spelling} as the number {value}",
+        f'write {value} for the number, or "{spelling}" in quotes for the text',
+    )
+
+
+def _trap_text_number(value: str, path: Path, report: Report) -> None:
+    if report.failed(path):
+        return
+    if is_secret_path(path):
+        report.error("yaml_trap", path, "YAML 1.1 reads this number as text", "put it in quotes if text is meant")
+        return
+    number = float(value.replace("_", ""))
+    written = f"{number:.0f}" if number.is_integer() and abs(number) < 1e16 else repr(number)
+    hint = f'write {written} for the number, or "{value}" in quotes for the text'
+    report.error("yaml_trap", path, f"YAML 1.1 reads the unquoted {value} as text, not as a number", hint)
+
+
+def kind_of(value: Any) -> str:
+    """What a YAML value is, for messages."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    for types, words in _KINDS:
+        if isinstance(value, types):
+            return words
+    return f"a {type(value).__name__}"
+
+
+def _inner_path(details: ErrorDetails, whole: Any) -> Path:
+    """pydantic's location without the names of union members it mixes in: those lead nowhere in the value."""
+    path: list[str | int] = []
+    location = details["loc"]
+    value: Any = whole
+    for index, part in enumerate(location):
+        inside = isinstance(value, list | tuple) and isinstance(part, int) and 0 <= part < len(value)
+        if inside or (isinstance(value, Mapping) and part in value):
+            value = value[part]
+        elif not (details["type"] == "missing" and index == len(location) - 1):
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _lookup(value: Any, path: Path) -> Any:
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value

@@ -1,0 +1,197 @@
+"""`ConfigValidator`: from a file or a mapping to a `Snapshot`, or to everything that is wrong with it.
+
+Stages: reading (`config.source`), keys, references and types, meaning. All problems are found in one pass: a stage
+goes on where the one before found something wrong, as far as that makes sense. The same code serves the daemon,
+`gatewayd check` and users' programs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from gatewayd.config import source as reading
+from gatewayd.config.checks.deployments import Shared, build_deployments, check_partial
+from gatewayd.config.checks.effective import effective_tree
+from gatewayd.config.checks.keys import check_keys, refusable
+from gatewayd.config.checks.report import Report
+from gatewayd.config.checks.routes import build_routing, default_models, names_of
+from gatewayd.config.checks.server import build_server, check_permissions
+from gatewayd.config.checks.suggest import did_you_mean, nearest
+from gatewayd.config.checks.values import explain, kind_of, resolve, validated
+from gatewayd.config.document import Document
+from gatewayd.config.problems import errors
+from gatewayd.config.result import Result
+from gatewayd.config.schema.deployment import Credential
+from gatewayd.config.schema.general import GeneralSettings
+from gatewayd.config.schema.litellm import LitellmSettings
+from gatewayd.config.schema.own import Gatewayd
+from gatewayd.config.schema.root import SECTIONS, Root
+from gatewayd.config.schema.router import FALLBACKS, RouterSettings
+from gatewayd.config.secrets import Resolver, export_environment
+from gatewayd.config.snapshot import Deployment, Snapshot
+from gatewayd.errors import ConfigInvalid
+
+__all__ = ["ConfigValidator", "Result"]
+
+
+class ConfigValidator:
+    """Checks configurations. Holds no state between two of them.
+
+    `environ` is the environment that references are looked up in; by default the process's, at the time of the check.
+    """
+
+    def __init__(self, *, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = environ
+
+    def check(self, source: Mapping[str, Any] | str | os.PathLike[str]) -> Result:
+        """Everything about `source`, a path or a mapping of the same form. Never raises for what is in it."""
+        document = reading.from_mapping(source) if isinstance(source, Mapping) else reading.read(source)
+        environ = os.environ if self._environ is None else self._environ
+        return _Validation(document, environ).result()
+
+    def validate(self, source: Mapping[str, Any] | str | os.PathLike[str]) -> Snapshot:
+        """The snapshot of a valid configuration. Raises ConfigInvalid with all problems."""
+        result = self.check(source)
+        if result.snapshot is None:
+            raise ConfigInvalid(result.problems)
+        return result.snapshot
+
+
+class _Validation:
+    """One document on its way to a snapshot."""
+
+    def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
+        self._document = document
+        self._report = Report(document)
+        self._resolver = Resolver(environ, document.directory)
+        self._written = document.tree
+
+    def result(self) -> Result:
+        if not self._written and errors(self._document.problems):
+            return Result(None, tuple(self._document.problems), self._document.files)
+        snapshot = self._snapshot()
+        return Result(snapshot, self._report.problems(), (*self._document.files, *self._resolver.files))
+
+    def _snapshot(self) -> Snapshot | None:
+        report, document = self._report, self._document
+        tree = self._usable()
+        check_keys(tree, report, self._accepted(tree))
+        exported, problems = export_environment(
+            tree.get("environment_variables", {}), self._resolver, locate=document.locate
+        )
+        report.add_all(problems)
+        resolved = resolve(tree, self._resolver, report)
+        router = validated(RouterSettings, resolved.get("router_settings", {}), ("router_settings",), report)
+        litellm = validated(LitellmSettings, resolved.get("litellm_settings", {}), ("litellm_settings",), report)
+        general = validated(GeneralSettings, resolved.get("general_settings", {}), ("general_settings",), report)
+        own = validated(Gatewayd, resolved.get("gatewayd", {}), ("gatewayd",), report)
+        top_level = self._top_level_fallbacks(resolved)
+        deployments = self._deployments(tree, resolved, router, litellm)
+        names = names_of(resolved.get("model_list", []), deployments, resolved.get("router_settings", {}))
+        routing = build_routing(router, litellm, top_level, names, report)
+        server = build_server(own, general, litellm, router, document.directory, report)
+        server = replace(server, default_models=default_models(general, names, report))
+        check_permissions(document.files, tree, report)
+        if report.has_errors:
+            return None
+        return Snapshot(
+            revision=self._revision(),
+            deployments=tuple(deployments),
+            routing=routing,
+            server=server,
+            environment=exported,
+            files=(*document.files, *self._resolver.files),
+            effective=effective_tree(tree, deployments, routing, server),
+        )
+
+    def _usable(self) -> dict[str, Any]:
+        """The tree without sections that are empty or of the wrong kind; reports the latter."""
+        report = self._report
+        tree = {name: value for name, value in self._document.tree.items() if value is not None}
+        for name, kind, words in (
+            *((name, dict, "a mapping") for name in (*SECTIONS, "environment_variables")),
+            *((name, list, "a list") for name in ("model_list", "credential_list")),
+        ):
+            if name in tree and not isinstance(tree[name], kind):
+                report.error("wrong_type", (name,), f"must be {words}, but this is {kind_of(tree[name])}")
+                del tree[name]
+        if tree.get("model_list") == []:
+            report.error("no_models", ("model_list",), "there is no deployment in the list")
+        elif "model_list" not in tree and not report.has_errors:
+            others = [name for name in tree if name not in Root.model_fields]
+            meant = nearest("model_list", others)
+            hint = "it is a list of entries with model_name and litellm_params"
+            hint = hint if meant is None else f"'{meant}' looks like it, mistyped"
+            report.error("no_models", ("model_list",), "the key model_list is missing", hint)
+        return tree
+
+    def _accepted(self, tree: Mapping[str, Any]) -> frozenset[str]:
+        names = tree.get("gatewayd", {}).get("ignore_unsupported")
+        if not isinstance(names, list):
+            return frozenset()
+        for index, name in enumerate(names):
+            if isinstance(name, str) and name not in refusable():
+                path = ("gatewayd", "ignore_unsupported", index)
+                hint = did_you_mean(name, sorted(refusable()))
+                message = f"{self._report.quote(path, name)} is no key that could be accepted here"
+                self._report.error("invalid_value", path, message, hint or "see docs/configuration.md")
+        return frozenset(name for name in names if isinstance(name, str))
+
+    def _top_level_fallbacks(self, resolved: Mapping[str, Any]) -> Any:
+        value = resolved.get("fallbacks")
+        try:
+            return FALLBACKS.validate_python(value)
+        except ValidationError as error:
+            explain(error, value, ("fallbacks",), self._report)
+            return None
+
+    def _deployments(
+        self, tree: Mapping[str, Any], resolved: Mapping[str, Any], router: RouterSettings, litellm: LitellmSettings
+    ) -> list[Deployment]:
+        defaults = router.default_litellm_params or {}
+        if not check_partial(defaults, ("router_settings", "default_litellm_params"), self._report):
+            defaults = {}
+        shared = Shared(defaults, self._credentials(resolved), bool(litellm.drop_params), self._resolver.environ)
+        written = tree.get("model_list", [])
+        return build_deployments(written, resolved.get("model_list", []), shared, self._report, self._place)
+
+    def _credentials(self, resolved: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+        credentials: dict[str, Mapping[str, Any]] = {}
+        for index, item in enumerate(resolved.get("credential_list", ())):
+            path = ("credential_list", index)
+            if not isinstance(item, dict):
+                self._report.error("wrong_type", path, f"must be a mapping, but this is {kind_of(item)}")
+                continue
+            try:
+                credential = Credential.model_validate(item)
+            except ValidationError as error:
+                explain(error, item, path, self._report)
+                continue
+            name, values = credential.credential_name, credential.credential_values
+            if not check_partial(values, (*path, "credential_values"), self._report):
+                values = {}
+            if name in credentials:
+                message = f"{self._report.quote((*path, 'credential_name'), name)} stands twice in credential_list"
+                self._report.error("duplicate_id", (*path, "credential_name"), message)
+            credentials[name] = values
+        return credentials
+
+    def _place(self, index: int) -> str:
+        position = self._document.locate(("model_list", index), False)
+        return f"{position.file}:{position.line}" if position.line else position.file
+
+    def _revision(self) -> str:
+        """The reading's, and where secrets come from files, a hash of those too: a rotated key is a new revision."""
+        files = self._resolver.files
+        if not files:
+            return self._document.revision
+        digest = hashlib.sha256(self._document.revision.encode())
+        for name, content in sorted(files.items()):
+            digest.update(f"{name}\0{content}\0".encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:12]
