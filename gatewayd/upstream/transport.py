@@ -75,8 +75,8 @@ class _Rest(Answer):
 class Connection(asyncio.Protocol):
     """Made by `Pool`. Idle, or busy with the one answer given to `send`.
 
-    One timer serves all timeouts: `_deadline` moves with every event, the timer only when it fires too early (or when
-    the deadline moves forward past it, which happens when a connection becomes idle).
+    One timer serves all timeouts: `_deadline` moves with every event, the timer only when it fires too early, or when
+    it would fire too late because a shorter timeout begins.
     """
 
     __slots__ = (
@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
     def resume(self) -> None:
         if self._paused and not self._closed:
             self._paused = False
-            self._deadline = self._loop.time() + self._idle
+            self._until(self._loop.time() + self._idle)
             self._transport.resume_reading()
 
     @property
@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
         elif self._head_size > MAX_HEAD:  # chunk extensions or trailer fields without end
             self._lose(UpstreamBadResponse("The upstream's answer has more framing than body."))
         elif not self._waiting:
-            self._deadline = self._loop.time() + self._idle
+            self._until(self._loop.time() + self._idle)
 
     def eof_received(self) -> None:
         self._end(clean=True)
@@ -243,7 +243,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._unsent = 0
         if self._waiting and not self._closed:  # the upstream has only now got the request
-            self._deadline = self._loop.time() + self._first_byte
+            self._until(self._loop.time() + self._first_byte)
 
     # --- called by the parser
 
