@@ -1,8 +1,8 @@
 """The process that reads a configuration for a running daemon.
 
 A file can crash a parser, exhaust its memory or keep it busy; here that ends one short-lived process, not the daemon.
-The environment is the configuration's environment. The `Result` goes to standard output as `channel` frames; the only
-caller is `gatewayd.config.loader`.
+The environment is the configuration's environment. Reading begins at the end of standard input. The `Result` goes to
+standard output as `channel` frames; the only caller is `gatewayd.config.loader`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def main() -> None:
     try:
         from gatewayd.config.validator import ConfigValidator  # here, so that a failing import is reported too
 
+        while os.read(0, 1024):  # that import was the slow part of the start; the caller says when the file has settled
+            pass
         frames = list(channel.dump(ConfigValidator(environ=os.environ).check(path)))
     except Exception as error:
         frames = list(channel.dump(failed(path, error)))

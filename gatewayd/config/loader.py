@@ -12,7 +12,7 @@ import itertools
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from gatewayd.config.channel import HEADER, Assembler, ChannelError, body_length
@@ -35,19 +35,34 @@ def load(path: str | os.PathLike[str], *, environ: Mapping[str, str]) -> Result:
     return ConfigValidator(environ=environ).check(path)
 
 
-async def load_in_child(path: str | os.PathLike[str], *, environ: Mapping[str, str], timeout: float = 30.0) -> Result:
+async def load_in_child(
+    path: str | os.PathLike[str],
+    *,
+    environ: Mapping[str, str],
+    timeout: float = 30.0,
+    settled: Callable[[], Awaitable[None]] | None = None,
+) -> Result:
     """The same in a fresh process, which gets `environ` as its environment and at most `timeout` seconds.
 
+    The file is not read before `settled()` is over: the process starts up meanwhile, which takes as long as reading.
     Never raises but for cancellation, which kills the child: a child that crashes, hangs or talks nonsense yields one
     problem, `config_reader_failed`. The result is put together in steps of about a millisecond.
     """
     # -P: the folder the daemon was started in is no place to import modules from.
     command = [sys.executable, "-P", "-c", _START, _ROOT, os.fspath(path)]
-    return await read_from(command, os.fspath(path), environ=environ, timeout=timeout)
+    return await read_from(command, os.fspath(path), environ=environ, timeout=timeout, settled=settled)
 
 
-async def read_from(command: Sequence[str], path: str, *, environ: Mapping[str, str], timeout: float) -> Result:
-    """Runs `command`, a process that writes one result to standard output as `channel` frames.
+async def read_from(
+    command: Sequence[str],
+    path: str,
+    *,
+    environ: Mapping[str, str],
+    timeout: float,
+    settled: Callable[[], Awaitable[None]] | None = None,
+) -> Result:
+    """Runs `command`, a process that waits for the end of standard input and then writes one result to standard output
+    as `channel` frames.
 
     `path` only names the configuration in problems.
     """
@@ -59,11 +74,19 @@ async def read_from(command: Sequence[str], path: str, *, environ: Mapping[str, 
 
     try:
         child = await asyncio.create_subprocess_exec(
-            *command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env=dict(environ), start_new_session=True
+            *command,
+            stdin=PIPE if settled else DEVNULL,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env=dict(environ),
+            start_new_session=True,
         )
     except (OSError, ValueError) as error:
         return failure(f"could not be started: {type(error).__name__}")
     try:
+        if settled is not None and child.stdin is not None:
+            await settled()
+            child.stdin.close()
         async with asyncio.timeout(timeout):
             try:
                 result = await _receive(child)

@@ -17,3 +17,5 @@ class Result:
 
     snapshot: Snapshot | None
     problems: tuple[Problem, ...] = ()
+    files: tuple[str, ...] = ()
+    """Absolute paths of all files read, also when there is no snapshot: an edit of any of them may mend it."""

@@ -76,7 +76,7 @@ class _Validation:
         if not self._written and errors(self._document.problems):
             return Result(None, tuple(self._document.problems), self._document.files)
         snapshot = self._snapshot()
-        return Result(snapshot, self._report.problems(), (*self._document.files, *self._resolver.files))
+        return Result(snapshot, self._report.problems(), self._files())
 
     def _snapshot(self) -> Snapshot | None:
         report, document = self._report, self._document
@@ -106,7 +106,7 @@ class _Validation:
             routing=routing,
             server=server,
             environment=exported,
-            files=(*document.files, *self._resolver.files),
+            files=self._files(),
             effective=effective_tree(tree, deployments, routing, server),
         )
 
@@ -185,6 +185,9 @@ class _Validation:
     def _place(self, index: int) -> str:
         position = self._document.locate(("model_list", index), False)
         return f"{position.file}:{position.line}" if position.line else position.file
+
+    def _files(self) -> tuple[str, ...]:
+        return (*self._document.files, *self._resolver.files)
 
     def _revision(self) -> str:
         """The reading's, and where secrets come from files, a hash of those too: a rotated key is a new revision."""
