@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.suggest import did_you_mean
 from gatewayd.config.document import Path
-from gatewayd.config.schema.base import Section, known, unused
+from gatewayd.config.schema.base import Section, known, nested, unused
 from gatewayd.config.schema.deployment import LitellmParams
 from gatewayd.config.schema.mock import MockResponse
 from gatewayd.config.schema.root import SECTIONS, Root
@@ -158,26 +157,6 @@ class _Visit:
 def _idle(value: Any) -> bool:
     """Whether the value of an unsupported key asks for nothing anyway."""
     return value is None or value is False or value in ("", [], {})
-
-
-@cache
-def nested(section: type[Section]) -> tuple[tuple[str, type[Section], str], ...]:
-    """Fields that hold sections: (name, section, `one` | `list` | `values`)."""
-    return tuple(
-        (name, inner, many)
-        for name, field in section.model_fields.items()
-        for inner, many in _sections(field.annotation)
-    )
-
-
-def _sections(annotation: Any, many: str = "one") -> Iterator[tuple[type[Section], str]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        yield annotation, many
-        return
-    origin = get_origin(annotation)
-    inner = "list" if origin in (list, tuple) else "values" if origin is dict else many
-    for argument in get_args(annotation):
-        yield from _sections(argument, inner)
 
 
 def _refusable(section: type[Section]) -> Iterator[str]:

@@ -8,9 +8,9 @@ Schema and the validator all read these classes and nothing else. This module kn
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -83,6 +83,34 @@ def known(section: type[Section]) -> frozenset[str]:
     """Every key name the section has a word about."""
     handed_on = (name for names in section.TRANSLATED.values() for name in names)
     return frozenset(section.model_fields).union(unused(section), handed_on)
+
+
+@cache
+def nested(section: type[Section]) -> tuple[tuple[str, type[Section], str], ...]:
+    """Fields that hold sections: (name, section, `one` | `list` | `values`)."""
+    return tuple(
+        (name, inner, many)
+        for name, field in section.model_fields.items()
+        for inner, many in _sections(field.annotation)
+    )
+
+
+def _sections(annotation: Any, many: str = "one") -> Iterator[tuple[type[Section], str]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation, many
+        return
+    origin = get_origin(annotation)
+    inner = "list" if origin in (list, tuple) else "values" if origin is dict else many
+    for argument in get_args(annotation):
+        yield from _sections(argument, inner)
+
+
+def below(section: type[Section]) -> tuple[type[Section], ...]:
+    """The section and all that are nested in it, each once."""
+    found = [section]
+    for _, inner, _ in nested(section):
+        found.extend(one for one in below(inner) if one not in found)
+    return tuple(found)
 
 
 def numeral(value: object) -> object:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from gatewayd.config.schema.base import Count, Flag, Number, Seconds, Section, Share, key, numeral
 from gatewayd.secret import Secret
@@ -27,7 +27,10 @@ def _stripped_slash(value: str) -> str:
     return value.rstrip("/")
 
 
-SecretText = Annotated[Secret, BeforeValidator(_secret)]
+SecretText = Annotated[Secret, BeforeValidator(_secret), WithJsonSchema({"type": "string"})]
+Identifier = Annotated[
+    str, BeforeValidator(_identifier), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]})
+]
 Url = Annotated[str, AfterValidator(_stripped_slash)]
 Headers = Mapping[str, SecretText]
 Whole = Annotated[int, BeforeValidator(numeral)]
@@ -182,7 +185,7 @@ class ModelInfo(Section):
 
     OPEN: ClassVar[bool] = True
 
-    id: Annotated[str, BeforeValidator(_identifier)] | None = key(
+    id: Identifier | None = key(
         None,
         "Public id of the deployment, unique in the file. Default: a short hash of the entry that survives reordering.",
         min_length=1,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from gatewayd.config.schema.base import Count, Number, Seconds, Section, key, numeral
 
@@ -21,6 +21,11 @@ def _as_json(value: object) -> object:
 
 def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
+
+
+JsonText = Annotated[
+    str, BeforeValidator(_as_json), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})
+]
 
 
 class MockFail(Section):
@@ -41,7 +46,7 @@ class MockToolCall(Section):
     OWN: ClassVar[bool] = True
 
     name: str = key(..., "Name of the function.")
-    arguments: Annotated[str, BeforeValidator(_as_json)] = key("{}", "Its arguments: JSON text, or a mapping.")
+    arguments: JsonText = key("{}", "Its arguments: JSON text, or a mapping.")
 
 
 class MockResponse(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from gatewayd.config.schema.address import parse_address
@@ -37,7 +37,7 @@ def _auto(value: object) -> object:
     return None if value == "auto" else numeral(value)
 
 
-_ADDRESS_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^(unix:.+|\S+:[0-9]+|[$].*|os\.environ/.*)$"}
+_ADDRESS_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^(unix:.+|\S+:[0-9]+|.*[$]\{.+|os\.environ/.+)$"}
 
 AddressText = Annotated[Address, BeforeValidator(_address), WithJsonSchema(_ADDRESS_SCHEMA)]
 Addresses = Annotated[
@@ -118,8 +118,8 @@ class Gatewayd(Section):
         120.0, "Seconds that requests in flight get to end when gatewayd stops.", why="long answers take that long"
     )
     log: Log = key(Log(), "See *gatewayd.log*.")
-    ignore_unsupported: Annotated[list[str], AfterValidator(tuple)] = key(
-        (),
+    ignore_unsupported: list[str] = key(
+        [],
         "Names of refused keys of litellm's sections that you accept to be without effect.",
         why="a guard that silently does nothing is worse than none",
     )

@@ -1,0 +1,252 @@
+"""Writes the parts of the documentation that are made from the code.
+
+python docs/generate.py            writes configuration.md, errors.md and gatewayd.schema.json
+python docs/generate.py --check    writes nothing; exit status 1 when one of them is stale
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from gatewayd import errors  # noqa: E402  # the folder above is not on the path of a script in docs/
+from gatewayd.config.codes import PROBLEM_CODES  # noqa: E402
+from gatewayd.config.schema.base import Section  # noqa: E402
+from gatewayd.config.schema.deployment import Credential, LitellmParams, ModelEntry, ModelInfo  # noqa: E402
+from gatewayd.config.schema.export import json_schema  # noqa: E402
+from gatewayd.config.schema.general import GeneralSettings  # noqa: E402
+from gatewayd.config.schema.litellm import LitellmSettings  # noqa: E402
+from gatewayd.config.schema.mock import MockFail, MockResponse, MockToolCall  # noqa: E402
+from gatewayd.config.schema.own import Gatewayd, Limits, Log, Timeouts  # noqa: E402
+from gatewayd.config.schema.root import Root  # noqa: E402
+from gatewayd.config.schema.router import AliasItem, RouterSettings  # noqa: E402
+from gatewayd.config.snapshot import Address  # noqa: E402
+
+SECTIONS: tuple[tuple[str, type[Section]], ...] = (
+    ("The file", Root),
+    ("model_list", ModelEntry),
+    ("litellm_params", LitellmParams),
+    ("model_info", ModelInfo),
+    ("mock_response", MockResponse),
+    ("mock_response.fail", MockFail),
+    ("mock_response.tool_calls", MockToolCall),
+    ("credential_list", Credential),
+    ("router_settings", RouterSettings),
+    ("model_group_alias", AliasItem),
+    ("litellm_settings", LitellmSettings),
+    ("general_settings", GeneralSettings),
+    ("gatewayd", Gatewayd),
+    ("gatewayd.timeouts", Timeouts),
+    ("gatewayd.limits", Limits),
+    ("gatewayd.log", Log),
+)
+"""Every section of the file, in the order of the page."""
+
+INTRODUCTION = """\
+# Configuration
+
+<!-- Made by docs/generate.py from gatewayd/config/schema; edit there. -->
+
+One YAML file, in the form LiteLLM uses; what LiteLLM has no word for stands in the section `gatewayd`. Every key takes
+effect when the file is saved, without a restart. `gatewayd check FILE` tells everything that is wrong with a file, with
+places and remedies; `gatewayd schema` prints a JSON Schema for editors (the first line of each file in
+[configs/](../configs) uses it). The codes of all problems are listed in [errors.md](errors.md).
+
+**Support** says what becomes of a key of LiteLLM: *full*: it works as in LiteLLM. *approximated*: it works, with the
+difference that is told. *translated*: it is given to litellm, in deployments that litellm translates. *ignored*: it has
+no effect, and `gatewayd check` says so. *refused*: it would protect something and does not work here, so the file is
+refused, unless `gatewayd.ignore_unsupported` lists the key.
+
+An unknown key is an error in `gatewayd` and a warning elsewhere. Under `litellm_params` it is a parameter of requests
+and no mistake at all.
+
+## References
+
+A value may stand somewhere else:
+
+| Written | Means |
+|---|---|
+| `os.environ/NAME` | an environment variable, also one of `environment_variables`; anywhere in the file |
+| `file:/path` | the text of a file, without line ends; a relative path starts at the folder of the configuration |
+| `credential:NAME` | a credential of systemd (`LoadCredential=`), from `$CREDENTIALS_DIRECTORY` |
+| `${NAME}`, `${NAME:-default}` | a variable inside a text, in the section `gatewayd` only |
+
+A reference that leads nowhere makes the file invalid. Numbers and truth values may be references too. A file that is
+referred to is watched like the configuration itself.
+
+## YAML 1.1
+
+Like LiteLLM, gatewayd reads YAML 1.1, in which `no` is false, `12:30` is 750, `010` is 8, `1e3` is text, and
+`2024-10-21` is a date. Such values are refused where they cannot have been meant; the message says what to write.
+"""
+
+ERRORS = """\
+# Errors
+
+<!-- Made by docs/generate.py from gatewayd/errors.py and gatewayd/config/codes.py; edit there. -->
+
+## Errors of requests
+
+Every failed request is answered in OpenAI's form, `{{"error": {{"message", "type", "param", "code"}}}}`. An upstream's
+own error in that form passes through unchanged; these are the codes of gatewayd itself:
+
+| `error.code` | Status | Meaning |
+|---|---|---|
+{requests}
+
+## Problems of configurations
+
+`gatewayd check`, a refused start and a refused reload name each problem by one of these codes:
+
+| Code | Meaning |
+|---|---|
+{problems}
+"""
+
+# Codes that no exception class has as its default.
+_STATUS: dict[str, int | str] = {
+    "upstream_error": "the upstream's",
+    "duplicate_key": 400,
+    "param_not_allowed": 400,
+    "endpoint_not_supported": 400,
+    "context_length_exceeded": 400,
+    "content_policy_violation": 400,
+    "upstream_rate_limited": 429,
+    "upstream_idle_timeout": 504,
+}
+
+
+_TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "object": "mapping",
+}
+
+
+def configuration() -> str:
+    schema = json_schema()
+    parts = [INTRODUCTION]
+    for title, section in SECTIONS:
+        raw = schema if section is Root else schema["definitions"][section.__name__]
+        parts.append(f"## {title}\n\n{section.__doc__ and _paragraphs(section.__doc__)}\n")
+        head = ("Key", "Type", "Default", *(() if section.OWN else ("Support",)), "Meaning")
+        parts.append(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+        parts.append("\n".join(_rows(section, raw["properties"])) + "\n")
+        if section.TRANSLATED:
+            parts.append(_grouped("Translated", section.TRANSLATED))
+        if section.IGNORED:
+            parts.append(_grouped("Ignored", section.IGNORED))
+        if section.REFUSED:
+            parts.append(_grouped("Not supported" if section.OWN else "Refused", section.REFUSED))
+    return "\n".join(parts)
+
+
+def error_codes() -> str:
+    status = {**_statuses(errors.GatewayError), **_STATUS}
+    requests = (f"| `{code}` | {status.get(code, '')} | {_cell(meaning)} |" for code, meaning in errors.CODES.items())
+    problems = (f"| `{code}` | {_cell(meaning)} |" for code, meaning in PROBLEM_CODES.items())
+    return ERRORS.format(requests="\n".join(requests), problems="\n".join(problems))
+
+
+def schema_text() -> str:
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+PAGES = {"configuration.md": configuration, "errors.md": error_codes, "gatewayd.schema.json": schema_text}
+
+
+def _rows(section: type[Section], properties: dict[str, Any]) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        approximated = extra.get("x-approximated")
+        support = "" if section.OWN else f" {'approximated' if approximated else 'full'} |"
+        text = field.description or ""
+        if approximated:
+            text = f"{text} *Approximated: {approximated}.*"
+        elif why := extra.get("x-why"):
+            text = f"{text} *({why})*"
+        default = "required" if field.is_required() else _default(field.get_default(call_default_factory=True))
+        yield f"| `{name}` | {_type(properties[name])} | {default} |{support} {_cell(text)} |"
+
+
+def _default(value: Any) -> str:
+    if value is None or value in ((), [], {}) or isinstance(value, Section):
+        return ""
+    if isinstance(value, Address):
+        return f"`{value}`"
+    if isinstance(value, tuple):
+        return ", ".join(_default(item) for item in value)
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _type(shape: dict[str, Any]) -> str:
+    """The words for a JSON Schema; references and quoted numbers, which are allowed everywhere, are left out."""
+    if "allOf" in shape:
+        return _type(shape["allOf"][0])
+    if "anyOf" in shape:
+        options = [_type(option) for option in shape["anyOf"] if not _is_stand_in(option)]
+        return " or ".join(dict.fromkeys(options))
+    if "$ref" in shape:
+        return "mapping"
+    if "enum" in shape:
+        return ", ".join(f"`{json.dumps(one).strip(chr(34))}`" for one in shape["enum"])
+    if "const" in shape:
+        return f"`{shape['const']}`"
+    if shape.get("type") == "array":
+        inner = _type(shape["items"]) if "items" in shape else "anything"
+        return f"list of {inner}" if " or " not in inner else f"list of ({inner})"
+    return _TYPES.get(shape.get("type", ""), "anything")
+
+
+def _is_stand_in(shape: dict[str, Any]) -> bool:
+    quoted = shape.get("type") == "string" and str(shape.get("pattern", "")).startswith(("^-?[0-9]", "^([tT]"))
+    return quoted or shape.get("type") == "null" or shape.get("$ref") == "#/definitions/reference"
+
+
+def _grouped(title: str, table: Any) -> str:
+    lines = [f"{title}:\n"]
+    lines.extend(f"* {reason}: {', '.join(f'`{name}`' for name in names)}" for reason, names in table.items())
+    return "\n".join(lines) + "\n"
+
+
+def _statuses(kind: type[errors.GatewayError]) -> dict[str, int]:
+    found = {kind.code: kind.status}
+    for child in kind.__subclasses__():
+        found = {**found, **{code: status for code, status in _statuses(child).items() if code not in found}}
+    return found
+
+
+def _paragraphs(text: str) -> str:
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def main(arguments: list[str]) -> int:
+    stale = []
+    for name, make in PAGES.items():
+        path, text = HERE / name, make()
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if "--check" not in arguments:
+            path.write_text(text, encoding="utf-8")
+    verb = "stale, run `python docs/generate.py`" if "--check" in arguments else "written"
+    sys.stdout.write("".join(f"docs/{name}: {verb}\n" for name in stale))
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
