@@ -199,6 +199,17 @@ def catalogue(provider: str, model: str) -> Mapping[str, Any] | None:
     return entry
 
 
+def models(provider: str) -> list[str]:
+    """Names of the provider's models in the price table, as the provider itself calls them; sorted."""
+    entries = _prices().items()
+    return sorted({name.removeprefix(f"{provider}/") for name, entry in entries if _whole(entry) == provider})
+
+
+def uses_cloud_credentials(name: str) -> bool:
+    """Whether the provider is not asked with a key but with an account's credentials (AWS, Google, IBM, ...)."""
+    return _TRANSLATE_KEYS.get(name) == "-"
+
+
 def _own_name(provider: str, model: str) -> str:
     if provider == "openrouter" and "/" not in model:
         return f"openrouter/{model}"  # all its names have a slash: `openrouter/auto` is one of its own

@@ -1,0 +1,177 @@
+"""Deployments whose provider speaks a wire of its own: litellm translates, and this module alone imports it.
+
+litellm is loaded when the first such deployment is built, in a thread, and tamed: it logs nothing, calls nobody back,
+retries nothing, fetches nothing, and its HTTP is done by `upstream.bridge`, on connections this deployment owns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+from contextvars import ContextVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from gatewayd.config.snapshot import Deployment
+from gatewayd.errors import GatewayError, InvalidRequest, UpstreamTimeout
+from gatewayd.secret import Secret
+from gatewayd.tasks import spawn
+from gatewayd.upstream.base import Call, Reply
+from gatewayd.upstream.translate_answer import TranslatedStream, whole
+from gatewayd.upstream.translate_errors import translated
+from gatewayd.upstream.translate_request import Arguments
+
+if TYPE_CHECKING:
+    from gatewayd.upstream.bridge import Exchange, Pools
+
+_FUNCTIONS: Final = {
+    "chat/completions": "acompletion",
+    "completions": "acompletion",
+    "embeddings": "aembedding",
+}
+# What litellm reads from the environment while it is imported. The first three keep it from fetching from GitHub and
+# from reading a .env file.
+_ENVIRONMENT: Final = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_MODE": "PRODUCTION",
+    "LITELLM_LOG": "CRITICAL",
+    "LITELLM_RUST": "False",
+    "USE_LITELLM_PROXY": "False",
+    "LITELLM_DROP_PARAMS": "False",
+}
+
+
+async def load() -> ModuleType:
+    """litellm, imported off the loop and tamed; once per process (3 to 6 seconds, 180 MB). Raises ImportError."""
+    return await asyncio.to_thread(_load)
+
+
+@functools.cache
+def _load() -> ModuleType:
+    os.environ.update(_ENVIRONMENT)
+    import litellm
+    from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+
+    from gatewayd.upstream.bridge import Wire
+
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logger = logging.getLogger(name)  # its records hold prompts, keys and URLs
+        logger.handlers.clear()
+        logger.propagate = False
+        logger.setLevel(logging.CRITICAL + 1)
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.num_retries = None
+    # Every async client litellm makes, for its own handlers or for the openai package, gets its transport here.
+    AsyncHTTPHandler.create_async_transport = staticmethod(lambda *_, **__: Wire())
+    asyncio.run(_warm_up(litellm))
+    module: ModuleType = litellm
+    return module
+
+
+async def _warm_up(litellm: ModuleType) -> None:
+    """Makes litellm import now, in this thread, what it would import in its first calls, on the loop (0.3 s at once).
+
+    The first call fails at the bridge, which sends nothing outside an exchange; the second one is answered by litellm.
+    """
+    _quiet().set(True)
+    arguments = {"model": "anthropic/claude", "messages": [{"role": "user", "content": ""}], "api_key": "none"}
+    function = {"name": "f", "parameters": {"type": "object", "properties": {}}}
+    with contextlib.suppress(Exception):
+        await litellm.acompletion(
+            **arguments, tools=[{"type": "function", "function": function}], max_retries=0, num_retries=0
+        )
+    async for _ in await litellm.acompletion(**arguments, mock_response="none", stream=True):
+        pass
+
+
+def _quiet() -> ContextVar[bool]:
+    """litellm's own switch for calls inside calls: no logging, no cost accounting, no background worker for them."""
+    from litellm._internal_context import is_internal_call
+
+    switch: ContextVar[bool] = is_internal_call
+    return switch
+
+
+class TranslateUpstream:
+    """Implements `Upstream` for one deployment."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._provider = deployment.provider
+        self._arguments = Arguments(deployment)
+        held = (deployment.api_key, *deployment.extra_headers.values(), *deployment.litellm_params.values())
+        self._secrets = tuple(value.reveal().encode() for value in held if isinstance(value, Secret) and value)
+        self._pools: Pools | None = None
+
+    async def open(self, call: Call) -> Reply:
+        function = _FUNCTIONS.get(call.endpoint)
+        if function is None:
+            raise InvalidRequest(f"{self._provider} has no such endpoint.", code="endpoint_not_supported")
+        arguments = self._arguments.of(call)
+        litellm = await load() if self._pools is None else _load()
+        exchange = self._exchange(call)
+        # Whole answers are timed by the bytes of their exchange. Of a stream the first event is due in time; what keeps
+        # a connection alive before it does not count.
+        limit = call.timeouts.connect + call.timeouts.first_byte if call.intent.stream else None
+        # litellm is not cancelled: in the middle of its threads it would leave coroutines that nobody awaits. It is
+        # left alone with a closed exchange, and ends by itself.
+        answering = self._spawn(self._answer(call, getattr(litellm, function), arguments, exchange), exchange)
+        reply: Reply | None = None
+        try:
+            async with asyncio.timeout(limit):
+                outcome = await asyncio.shield(answering)
+            if isinstance(outcome, GatewayError):
+                raise outcome
+            reply = outcome
+            return reply
+        except TimeoutError:
+            raise UpstreamTimeout("The upstream did not begin to answer in time.", kind="first_byte") from None
+        finally:
+            if reply is None:
+                exchange.close()
+
+    async def aclose(self) -> None:
+        if self._pools is not None:
+            await self._pools.aclose()
+
+    def _exchange(self, call: Call) -> Exchange:
+        from gatewayd.upstream import bridge  # it brings httpx, which only litellm needs
+
+        if self._pools is None:
+            self._pools = bridge.Pools()
+        return bridge.Exchange(self._pools, call.timeouts)
+
+    def _spawn(self, answer: Any, exchange: Exchange) -> asyncio.Task[Reply | GatewayError]:
+        from gatewayd.upstream.bridge import current
+
+        quiet = _quiet()
+        tokens = current.set(exchange), quiet.set(True)
+        try:
+            return spawn(answer, name="ask litellm")
+        finally:
+            current.reset(tokens[0])
+            quiet.reset(tokens[1])
+
+    async def _answer(self, call: Call, function: Any, arguments: dict[str, Any], exchange: Exchange) -> Any:
+        """The reply, or the error that explains why there is none: nobody may be left to raise it to."""
+
+        def translator(error: Exception) -> GatewayError:
+            return translated(error, exchange, self._provider, self._secrets)
+
+        try:
+            answer = await function(**arguments)
+        except Exception as error:
+            return translator(error)
+        if not arguments.get("stream"):
+            return whole(call, answer)
+        stream = TranslatedStream(call, answer, exchange, translator)
+        try:
+            await stream.begin()
+        except GatewayError as error:
+            stream.close()
+            return error
+        return stream

@@ -1,0 +1,133 @@
+"""litellm's answers as OpenAI's bytes: whole ones, embeddings, and streams of events."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from gatewayd.errors import GatewayError, UpstreamIncomplete
+from gatewayd.tasks import spawn
+from gatewayd.upstream.base import Call, Gate, Header, Sink, WholeReply
+from gatewayd.wire.openai import DONE, Usage, encode
+
+if TYPE_CHECKING:
+    from gatewayd.upstream.bridge import Exchange
+
+_JSON: Final[tuple[Header, ...]] = (("content-type", "application/json"),)
+_EVENTS: Final[tuple[Header, ...]] = (("content-type", "text/event-stream; charset=utf-8"),)
+
+Translator = Callable[[Exception], GatewayError]
+
+
+def whole(call: Call, answer: Any) -> WholeReply:
+    body = _tree(answer)
+    if call.endpoint == "completions":
+        body = _as_text(body)
+    elif call.endpoint == "embeddings" and call.intent.value("encoding_format") == "base64":
+        for item in body["data"]:
+            vector = item["embedding"]
+            if isinstance(vector, list):  # else the provider has packed it itself
+                item["embedding"] = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    return WholeReply(200, _JSON, encode(body), _usage(body.get("usage")))
+
+
+class TranslatedStream:
+    """A stream under way. It is whole if the provider said why it ended; litellm itself gives every stream a reason."""
+
+    status = 200
+    headers: Sequence[Header] = _EVENTS
+    body: bytes | None = None
+
+    def __init__(self, call: Call, chunks: Any, exchange: Exchange, translator: Translator) -> None:
+        """`chunks` is litellm's stream object; `translator` turns its exceptions into ours."""
+        self._chunks = chunks
+        self._exchange = exchange
+        self._is_text = call.endpoint == "completions"
+        self._translator = translator
+        options = call.intent.value("stream_options")
+        self._usage_asked = isinstance(options, dict) and options.get("include_usage") is True
+        self._first: bytes | None = None
+        self._ended = False
+        self.usage: Usage | None = None
+
+    async def begin(self) -> None:
+        """Waits for the first event."""
+        self._first = await self._next()
+        if self._first is None:
+            raise UpstreamIncomplete("The upstream's answer ended before its first event.")
+
+    async def pipe(self, sink: Sink) -> None:
+        gate = Gate()
+        sink.attach(gate)
+        event, self._first = self._first, None
+        while event is not None:
+            await gate.opened()
+            sink.write(event)
+            event = await self._next()
+        sink.write(DONE)
+
+    def close(self) -> None:
+        self._exchange.close()
+        if not self._ended:
+            self._ended = True
+            self._unwinding = spawn(_unwind(self._chunks), name="unwind a translated stream")
+
+    async def _next(self) -> bytes | None:
+        """The next event to send; None after the last one."""
+        while (chunk := await self._chunk()) is not None:
+            body = _tree(chunk)
+            usage = body.pop("usage", None)
+            if usage is not None:  # litellm sends it last and alone
+                self.usage = _usage(usage)
+                if not self._usage_asked:
+                    continue
+                body |= {"choices": [], "usage": usage}
+            elif self._chunks.received_finish_reason is None and any(c["finish_reason"] for c in body["choices"]):
+                raise UpstreamIncomplete("The upstream's answer ended before its end mark.")  # F6
+            return b"data: " + encode(_as_text(body) if self._is_text else body) + b"\n\n"
+        self._ended = True
+        return None
+
+    async def _chunk(self) -> Any:
+        try:
+            return await anext(self._chunks, None)
+        except Exception as error:
+            raise self._translator(error) from None
+
+
+async def _unwind(chunks: Any) -> None:
+    with contextlib.suppress(Exception):  # its connection is closed already; what it says about that is no news
+        await chunks.aclose()
+
+
+def _tree(answer: Any) -> dict[str, Any]:
+    """litellm's answer or chunk, its empty members left out except those that OpenAI's clients look for."""
+    body: dict[str, Any] = answer.model_dump(mode="json", exclude_none=True)
+    for choice in body.get("choices", ()):
+        choice.setdefault("finish_reason", None)
+        if "message" in choice:
+            choice["message"].setdefault("content", None)
+    return body
+
+
+def _as_text(body: dict[str, Any]) -> dict[str, Any]:
+    """A chat answer or chunk as one of `/v1/completions`; litellm gives chat answers to text completions."""
+    choices = [
+        {
+            "index": choice["index"],
+            "text": choice.get("text") or (choice.get("message") or choice.get("delta") or {}).get("content") or "",
+            "logprobs": choice.get("logprobs"),
+            "finish_reason": choice["finish_reason"],
+        }
+        for choice in body["choices"]
+    ]
+    return body | {"object": "text_completion", "choices": choices}
+
+
+def _usage(told: Any) -> Usage | None:
+    if not isinstance(told, dict):
+        return None
+    return Usage(*(told.get(name) or 0 for name in ("prompt_tokens", "completion_tokens", "total_tokens")))

@@ -1,0 +1,131 @@
+"""litellm's exceptions → ours. The one place where they are looked at; by name, so that litellm is not needed for it.
+
+What the exchange saw goes first: a broken connection or an upstream's status is a fact, litellm's class a reading of
+it. litellm's word is taken for what only it knows: context window, content policy, and requests it would not send.
+Texts that reach clients are the provider's own words or ours, never litellm's, which hold URLs, headers and
+tracebacks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gatewayd.errors import (
+    FallbackKind,
+    GatewayError,
+    InvalidRequest,
+    UpstreamAuth,
+    UpstreamBadResponse,
+    UpstreamConnection,
+    UpstreamStatus,
+    UpstreamTimeout,
+    Verdict,
+)
+from gatewayd.upstream.refusal import refused
+
+if TYPE_CHECKING:
+    from gatewayd.upstream.bridge import Exchange
+
+_FALLBACK: dict[str, tuple[FallbackKind, str]] = {
+    "ContextWindowExceededError": (FallbackKind.CONTEXT_WINDOW, "context_length_exceeded"),
+    "ContentPolicyViolationError": (FallbackKind.CONTENT_POLICY, "content_policy_violation"),
+}
+# litellm's classes → status, for errors that came inside an answer of status 200.
+_STATUS: dict[str, int] = {
+    "RateLimitError": 429,
+    "NotFoundError": 404,
+    "UnprocessableEntityError": 422,
+    "PaymentRequiredError": 402,
+    "BadRequestError": 400,
+    "ServiceUnavailableError": 503,
+    "BadGatewayError": 502,
+    "InternalServerError": 500,
+}
+_AUTH = frozenset({"AuthenticationError", "PermissionDeniedError"})
+_URL = re.compile(r"\b[a-z]+://\S+", re.IGNORECASE)
+
+
+def translated(error: Exception, exchange: Exchange, provider: str, secrets: tuple[bytes, ...]) -> GatewayError:
+    """What a failed call through litellm means. Raise it `from None`: litellm's exception holds keys and prompts.
+
+    `provider` is named in texts about requests it cannot be asked; `secrets` are the deployment's and never pass.
+    """
+    if exchange.failure is not None:
+        return exchange.failure
+    error = getattr(error, "original_exception", None) or error  # a stream's error comes wrapped
+    names = [kind.__name__ for kind in type(error).__mro__]
+    if exchange.status == 0:
+        failure = _unsent(error, names, provider)
+        failure.verdict = Verdict.ELSEWHERE  # another provider may be able to; and no caller can make this one look ill
+        failure.blames_deployment = False
+        return failure
+    if exchange.status >= 400:
+        return _refused(exchange, names, secrets)
+    if not _AUTH.isdisjoint(names):
+        return UpstreamAuth("The upstream refused the gateway's credentials.")
+    if "Timeout" in names:
+        return UpstreamTimeout("The upstream did not answer in time.", kind="first_byte")
+    if (fallback := _fallback(names)) is not None:
+        kind, code = fallback
+        return UpstreamStatus("The upstream refused the request.", status=400, code=code, fallback=kind)
+    for name in names:
+        if name in _STATUS:
+            return UpstreamStatus("The upstream reported an error in its answer.", status=_STATUS[name])
+    return UpstreamBadResponse("The upstream's answer could not be understood.")
+
+
+def _refused(exchange: Exchange, names: list[str], secrets: tuple[bytes, ...]) -> GatewayError:
+    error = refused(exchange.status, exchange.fields, exchange.error_body, secrets)
+    if not isinstance(error, UpstreamStatus):
+        return error
+    fallback = _fallback(names)
+    kind, code = fallback if fallback is not None else (error.fallback, error.code)
+    # The body is the provider's own shape, not OpenAI's: only its words go on.
+    return UpstreamStatus(
+        _URL.sub("(address)", error.message),
+        status=error.status,
+        code=code,
+        fallback=kind,
+        retry_after=error.retry_after,
+    )
+
+
+def _unsent(error: Exception, names: list[str], provider: str) -> GatewayError:
+    """No answer came: litellm would not send the request, lacks something for it, or has its own way of sending."""
+    cause = _root(error)
+    text = str(error)
+    if isinstance(cause, ImportError):
+        return UpstreamBadResponse(f"The provider needs the Python package '{cause.name}', which is not installed.")
+    if not _AUTH.isdisjoint(names) or "Credential" in type(cause).__name__:
+        return UpstreamAuth("The gateway has no credentials for the upstream.")
+    if "UnsupportedParamsError" in names:
+        fields = re.findall(r"'(\w+)'", text.partition("[")[2].partition("]")[0])
+        return InvalidRequest(
+            f"{provider} does not take {_listed(fields)}; with 'drop_params' the gateway would leave that out.",
+            param=fields[0] if fields else None,
+        )
+    if "LiteLLMUnknownProvider" in names or "Unmapped LLM provider" in text:
+        return InvalidRequest(f"{provider} has no such endpoint.", code="endpoint_not_supported")
+    if "Timeout" in names:
+        return UpstreamTimeout("The upstream did not answer in time.", kind="first_byte")
+    if isinstance(cause, OSError):  # a provider that does its own I/O, past the bridge
+        return UpstreamConnection("No connection to the upstream.")
+    return InvalidRequest(f"The request cannot be expressed in the terms of {provider}.")
+
+
+def _fallback(names: list[str]) -> tuple[FallbackKind, str] | None:
+    return next((_FALLBACK[name] for name in names if name in _FALLBACK), None)
+
+
+def _listed(fields: list[str]) -> str:
+    return " and ".join(f"'{name}'" for name in fields) or "one of the fields"
+
+
+def _root(error: BaseException) -> BaseException:
+    """The first exception of the chain that led to this one."""
+    seen = {id(error)}
+    while (inner := error.__cause__ or error.__context__) is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        error = inner
+    return error

@@ -1,0 +1,132 @@
+"""A caller's request as arguments for litellm.
+
+The body is data: only fields of OpenAI's API and a few well-known ones of providers become arguments, all others are
+left out, so that no body can steer litellm, whose functions take several hundred names (`api_base`, `timeout`,
+`mock_response`, ...). What the operator configured is trusted and goes in as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gatewayd.config import providers
+from gatewayd.config.snapshot import Deployment
+from gatewayd.errors import InvalidRequest
+from gatewayd.secret import Secret
+from gatewayd.upstream.base import Call
+
+NO_KEY: Final = "no-key-configured"
+"""Sent where a base URL is configured and no key is: without it litellm would send a key from the environment there."""
+
+# Fields of OpenAI's API (openapi.yaml) that litellm translates. `metadata` and `store` speak to OpenAI's platform and
+# mean other things to litellm.
+_CHAT: Final = frozenset(
+    {
+        "messages", "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+        "max_completion_tokens", "max_tokens", "modalities", "n", "parallel_tool_calls", "prediction",
+        "presence_penalty", "prompt_cache_key", "reasoning_effort", "response_format", "safety_identifier", "seed",
+        "service_tier", "stop", "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity",
+        "web_search_options",
+    }
+)  # fmt: skip
+_COMPLETION: Final = frozenset(
+    {
+        "prompt", "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "n",
+        "presence_penalty", "seed", "stop", "suffix", "temperature", "top_p", "user",
+    }
+)  # fmt: skip
+_EMBEDDING: Final = frozenset({"input", "dimensions", "user", "input_type"})
+# Providers' own fields that clients send beside OpenAI's.
+_PROVIDERS_OWN: Final = frozenset(
+    {"thinking", "top_k", "min_p", "repetition_penalty", "safety_settings", "documents", "context_management"}
+)
+FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    "chat/completions": _CHAT | _PROVIDERS_OWN,
+    "completions": _COMPLETION | _PROVIDERS_OWN,
+    "embeddings": _EMBEDDING,
+}
+"""Per endpoint, the fields of a body that are translated."""
+
+_HEADERS: Final = frozenset({"anthropic-beta", "idempotency-key", "traceparent", "tracestate"})
+"""Of a client's headers, those that mean something to a provider of another wire."""
+
+
+class Arguments:
+    """Made once per deployment."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._fixed = _fixed(deployment)
+        self._headers = {name: secret.reveal() for name, secret in deployment.extra_headers.items()}
+
+    def of(self, call: Call) -> dict[str, Any]:
+        """Raises InvalidRequest for what would only become an obscure failure inside litellm."""
+        intent, deployment = call.intent, self._deployment
+        known = FIELDS[call.endpoint]
+        arguments = {name: intent.value(name) for name in intent.fields if name in known}
+        _check(call.endpoint, arguments, deployment.provider)
+        if call.endpoint == "completions":
+            # What litellm's own text completion does; its streams do not tell whether the provider ended them.
+            arguments |= {"messages": [{"role": "user", "content": arguments.pop("prompt")}], "text_completion": True}
+        for name, value in deployment.params.items():
+            arguments.setdefault(name, value)
+        arguments |= self._fixed
+        arguments["model"] = f"{deployment.provider}/{deployment.model.replace('*', call.capture)}"
+        arguments["timeout"] = call.timeouts.total  # for what litellm does past the bridge
+        headers = {name: value for name, value in call.headers if name in _HEADERS} | self._headers
+        if headers:
+            arguments["extra_headers"] = headers
+        if intent.stream and call.endpoint != "embeddings":
+            arguments |= {"stream": True, "stream_options": {"include_usage": True}}
+        return arguments
+
+
+def _fixed(deployment: Deployment) -> dict[str, Any]:
+    key = None if deployment.api_key is None else deployment.api_key.reveal()
+    if key is None and deployment.api_base and not providers.uses_cloud_credentials(deployment.provider):
+        key = NO_KEY
+    told = {
+        "api_base": deployment.api_base,
+        "api_key": key,
+        "api_version": deployment.api_version,
+        "organization": deployment.organization,
+        "additional_drop_params": list(deployment.additional_drop_params),
+        "extra_body": _revealed(deployment.extra_body),
+    }
+    arguments: dict[str, Any] = _revealed(deployment.litellm_params)
+    arguments |= {name: value for name, value in told.items() if value}
+    # One retry loop in the program, and it is not litellm's.
+    return arguments | {"drop_params": deployment.drop_params, "max_retries": 0, "num_retries": 0}
+
+
+def _revealed(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, Mapping):
+        return {name: _revealed(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_revealed(item) for item in value]
+    return value
+
+
+def _check(endpoint: str, arguments: Mapping[str, Any], provider: str) -> None:
+    match endpoint:
+        case "chat/completions":
+            messages = arguments.get("messages")
+            if not isinstance(messages, list) or not messages:
+                raise InvalidRequest("The field 'messages' must be a list of messages.", param="messages")
+            for index, message in enumerate(messages):
+                if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+                    raise InvalidRequest("A message must be an object with a 'role'.", param=f"messages[{index}]")
+        case "completions":
+            if not isinstance(arguments.get("prompt"), str):
+                raise InvalidRequest(f"The field 'prompt' must be one text for {provider}.", param="prompt")
+        case _:
+            given = arguments.get("input")
+            texts = [given] if isinstance(given, str) else given
+            if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+                raise InvalidRequest(
+                    f"The field 'input' must be a text or an array of texts; {provider} takes no token arrays.",
+                    param="input",
+                )
