@@ -14,14 +14,16 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import aclosing
 
-from watchfiles import awatch
+from watchfiles import Change, awatch
 
 from gatewayd.tasks import spawn
 
 _log = logging.getLogger("gatewayd.watch")
+# It reports every event; with the log file in a watched directory each report would be the next event.
+logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
 _STEP_MS = 50
 _BURST_MS = 200
@@ -68,11 +70,11 @@ class Watcher:
         while True:
             self._rearm.clear()
             try:
-                armed = await asyncio.to_thread(self._directories)
+                spots, armed = await asyncio.to_thread(self._places)
                 async with aclosing(
                     awatch(
                         *armed,
-                        watch_filter=None,
+                        watch_filter=_among(spots | armed.keys()),
                         recursive=False,
                         step=_STEP_MS,
                         debounce=_BURST_MS,
@@ -86,9 +88,9 @@ class Watcher:
                     try:
                         async for batch in events:
                             await self._look()
-                            # A directory that was removed and made again can even have its old inode number.
+                            # One that was removed and made again can even have its old inode number.
                             replaced = any(path in armed for _, path in batch)
-                            if replaced or await asyncio.to_thread(self._directories) != armed:
+                            if replaced or await asyncio.to_thread(self._places) != (spots, armed):
                                 break
                     finally:
                         standing.cancel()
@@ -114,13 +116,15 @@ class Watcher:
             if not now.items() <= before.items():
                 self._changed()
 
-    def _directories(self) -> dict[str, tuple[int, int]]:
-        """The directories to watch, with device and inode: the same path can become another directory."""
-        found: dict[str, tuple[int, int]] = {}
-        for path in {directory for file in self._files() for directory in directories(file)}:
+    def _places(self) -> tuple[frozenset[str], dict[str, tuple[int, int]]]:
+        """The spots of all files, and the directories they are in, with device and inode: a path can become another
+        directory."""
+        found = frozenset(spot for file in self._files() for spot in spots(file))
+        directories: dict[str, tuple[int, int]] = {}
+        for path in {os.path.dirname(spot) for spot in found}:
             status = os.stat(path)
-            found[path] = status.st_dev, status.st_ino
-        return found
+            directories[path] = status.st_dev, status.st_ino
+        return found, directories
 
     def _tell(self, up: bool, why: str = "") -> None:
         if up == self.up:
@@ -129,6 +133,10 @@ class Watcher:
         if not up:
             _log.warning("file events are off (%s); changes are found by looking every %g s", why, self._poll)
         self._observe(up)
+
+
+def _among(paths: Set[str]) -> Callable[[Change, str], bool]:
+    return lambda change, path: path in paths
 
 
 def digests(files: Iterable[str]) -> dict[str, Digest]:
@@ -146,23 +154,22 @@ def _digest(path: str) -> Digest:
         return None
 
 
-def directories(file: str) -> set[str]:
-    """Every existing directory in which an event can mean that `file` now has other bytes.
+def spots(file: str) -> set[str]:
+    """Every path at which an event can mean that `file` now has other bytes; the directory of each exists.
 
-    That is the directory of the file, and of each symbolic link met on the way to its bytes, as a link in place of the
-    file or of a directory above it (`..data` in Kubernetes). For a directory that does not exist: the nearest one above
-    that does, where it will appear.
+    The file itself, and each symbolic link met on the way to its bytes, be it a link in place of the file or of a
+    directory above it (`..data` in Kubernetes). Below a directory that does not exist: where that will appear.
     """
     found: set[str] = set()
     path = os.path.abspath(file)
     for _ in range(_MAX_LINKS):
         link = _first_link(path)
-        found.add(_nearest(os.path.dirname(link or path)))
+        found.add(_appearing(link or path))
         if link is None:
             break
         try:
             target = os.path.join(os.path.dirname(link), os.readlink(link))
-        except OSError:  # replaced by a file just now; its directory is in the set already
+        except OSError:  # replaced by a file just now; its spot is in the set already
             break
         path = os.path.normpath(target + path[len(link) :])
     return found
@@ -180,7 +187,7 @@ def _first_link(path: str) -> str | None:
     return None
 
 
-def _nearest(directory: str) -> str:
-    while not os.path.isdir(directory):
-        directory = os.path.dirname(directory)
-    return directory
+def _appearing(path: str) -> str:
+    while not os.path.isdir(os.path.dirname(path)):
+        path = os.path.dirname(path)
+    return path

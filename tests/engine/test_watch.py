@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gatewayd.engine import watch
-from gatewayd.engine.watch import Digest, Watcher, digests, directories
+from gatewayd.engine.watch import Digest, Watcher, digests, spots
 from gatewayd.tasks import spawn
 
 PATIENCE = 20.0
@@ -275,10 +275,36 @@ def test_what_is_no_regular_file_is_nothing(tmp_path: Path) -> None:
     assert digests(paths) == dict.fromkeys(paths)
 
 
-def test_directories_of_a_link_chain(tmp_path: Path) -> None:
+def test_the_spots_of_a_link_chain(tmp_path: Path) -> None:
     file = _kubernetes(tmp_path)
-    assert directories(str(file)) == {str(tmp_path), str(tmp_path / "..2026_0")}
+    assert spots(str(file)) == {str(file), str(tmp_path / "..data"), str(tmp_path / "..2026_0" / "c.yaml")}
     loop = tmp_path / "loop"
     loop.symlink_to("loop")
-    assert directories(str(loop)) == {str(tmp_path)}
-    assert directories(str(tmp_path / "no" / "such" / "file")) == {str(tmp_path)}
+    assert spots(str(loop)) == {str(loop)}
+    assert spots(str(tmp_path / "no" / "such" / "file")) == {str(tmp_path / "no")}
+
+
+async def test_other_files_of_the_directory_cause_no_look(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A log file beside the configuration must not keep the watcher busy, nor be fed by it."""
+    file = _plain(tmp_path)
+    asked = 0
+
+    def files() -> list[str]:
+        nonlocal asked
+        asked += 1
+        return [str(file)]
+
+    bell, up = Bell(), asyncio.Event()
+    watcher = Watcher(files, bell, seen=digests([str(file)]), poll=30.0, observe=lambda _: up.set())
+    task = spawn(watcher.run(), name="watch")
+    with caplog.at_level("DEBUG"):
+        await up.wait()
+        for number in range(20):
+            (tmp_path / "log").write_text("x" * number)
+            await asyncio.sleep(0.01)
+        file.write_text("1")
+        await bell.rung()
+    assert asked < 10
+    assert not [record for record in caplog.records if record.name.startswith("watchfiles")]
+    task.cancel()
+    await asyncio.wait([task])
