@@ -257,7 +257,10 @@ class _Conversation(asyncio.Protocol):
                 await asyncio.sleep(step)
         if reply.close:
             self._transport.close()
-        return not reply.close
+        elif reply.early:  # from here on reading only serves to see the client go
+            self._transport.resume_reading()
+            await self.peer.gone.wait()
+        return not (reply.close or reply.early)
 
     async def _send(self, data: bytes) -> None:
         view = memoryview(data)

@@ -30,7 +30,7 @@ class Reply:
     close: bool = False
     """Close the connection (FIN) after the last step."""
     early: bool = False
-    """Answer as soon as the request's head is there and never read its body."""
+    """Answer as soon as the request's head is there, before reading its body; the connection is not used again."""
 
 
 Headers = Iterable[tuple[str, str]]

@@ -10,6 +10,7 @@ together share one question, so that a slow name server occupies one thread and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import ipaddress
 import os
@@ -92,13 +93,13 @@ class Dialler:
                 name = self._origin.host if self._tls else None
                 _, connection = await loop.create_connection(make, sock=sock, ssl=self._tls, server_hostname=name)
         except TimeoutError:
-            sock.close()
+            _hang_up(sock)
             raise UpstreamTls("The TLS handshake with the upstream took too long.") from None
         except OSError as error:  # ssl.SSLError is one
-            sock.close()
+            _hang_up(sock)
             raise _translated(error, handshake=self._tls is not None) from None
         except BaseException:
-            sock.close()
+            _hang_up(sock)
             raise
         return connection
 
@@ -137,12 +138,23 @@ class Dialler:
 
     async def _ask(self) -> list[_AddressInfo] | UpstreamConnection:
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.getaddrinfo(self._origin.host, self._origin.port, type=socket.SOCK_STREAM)
+            return await self._look_up()
         except (OSError, UnicodeError):
             return UpstreamConnection("The upstream's host name cannot be resolved.")
         finally:
             self._asking = None
+
+    async def _look_up(self) -> list[_AddressInfo]:
+        loop = asyncio.get_running_loop()
+        return list(await loop.getaddrinfo(self._origin.host, self._origin.port, type=socket.SOCK_STREAM))
+
+
+def _hang_up(sock: socket.socket) -> None:
+    # The socket belongs to a transport by now. Closing it behind the transport's back would let the next socket have
+    # its number while the loop still watches it; and asyncio forgets to close a transport that is cancelled before its
+    # handshake begins. Shut down, it ends by itself at the loop's next turn.
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _is_ip(host: str) -> bool:

@@ -11,7 +11,7 @@ import ssl
 from collections import deque
 from typing import Final
 
-from gatewayd.errors import UpstreamTimeout
+from gatewayd.errors import UpstreamConnection, UpstreamTimeout
 from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.dial import Dialler, Origin
 from gatewayd.upstream.transport import Answer, Connection, StaleConnection
@@ -39,7 +39,8 @@ class Pool:
         self._max_idle = max_idle
         self._idle_expiry = idle_expiry
         self._idle: dict[Connection, None] = {}  # an ordered set, oldest first
-        self._open = 0  # connections, and dials under way
+        self._connections: set[Connection] = set()
+        self._open = 0  # connections, dials under way, and room promised to waiters
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._closed = False
 
@@ -102,7 +103,9 @@ class Pool:
 
     def gone(self, connection: Connection) -> None:
         self._idle.pop(connection, None)
-        self._vacate()
+        if connection in self._connections:  # one that broke before its dial returned is counted by the dial
+            self._connections.remove(connection)
+            self._vacate()
 
     # --- inside
 
@@ -128,10 +131,14 @@ class Pool:
         else:
             self._open += 1
         try:
-            return await self._dialler.dial(lambda: Connection(self, loop), deadline - loop.time())
+            connection = await self._dialler.dial(lambda: Connection(self, loop), deadline - loop.time())
+            if not connection.usable:
+                raise UpstreamConnection("The upstream closed the connection at once.")
         except BaseException:
             self._vacate()
             raise
+        self._connections.add(connection)
+        return connection
 
     async def _wait(self, deadline: float) -> Connection | None:
         """A connection that another exchange gave back, or None: room to make one, already counted in `_open`."""
