@@ -68,7 +68,7 @@ class _Merger:
             part.pop(_KEY, None)
         while waiting:
             entry = waiting.popleft()
-            for file in list(self._files(entry)):
+            for file in self._files(entry):
                 if len(self._seen) > MAX_FILES:
                     self._report("config_limit", entry, f"more than {MAX_FILES} files are included")
                     return

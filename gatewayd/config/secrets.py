@@ -65,7 +65,7 @@ class Resolver:
         """Grows by what `export_environment` exports."""
         self.directory = directory
         self.files: dict[str, str] = {}
-        """Every secret file read: absolute path to the SHA-256 (hex) of its bytes."""
+        """Every secret file asked for: absolute path to the SHA-256 (hex) of its bytes, "" when it cannot be read."""
         self._texts: dict[str, str] = {}
 
     def resolve(self, text: str, *, own_section: bool = False) -> str:
@@ -131,6 +131,7 @@ class Resolver:
         path = os.path.normpath(os.path.join(os.path.abspath(self.directory), path))
         if path in self._texts:
             return self._texts[path]
+        self.files[path] = ""
         try:
             data = read_regular(path, MAX_SECRET_BYTES)
         except Unreadable as error:

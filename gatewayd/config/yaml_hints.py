@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 _GLUED = re.compile(r"\s*(?:- +)*(?P<key>[A-Za-z_][\w.-]*):[^\s/]")
 """A key with no space after its colon; `http://` is none."""
-_AT_CONTEXT = ("quoted scalar", "flow sequence", "flow mapping", "simple key", "block scalar")
+_AT_CONTEXT = ("quoted scalar", "flow sequence", "flow mapping", "simple key", "an alias", "an anchor", "a tag")
 _INVISIBLE = re.compile("[\u00a0\u00ad\u200b-\u200f\u2028\u2029\u202f\u2060\ufeff]")
 
 
