@@ -1,0 +1,142 @@
+"""Checks of what users hand to the helper functions: types and ranges, with messages a person can act on.
+
+Every refusal is a `ConfigurationError` that names the argument. A value is repeated only where it cannot be a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from gatewayd.errors import ConfigurationError
+
+TIMEOUT = (1, 300)
+MAX_RETRIES = (0, 10)
+RETRY_DELAY = (0.1, 60)
+
+
+def seconds(key: str, value: object, bounds: tuple[float, float]) -> float:
+    """A number of seconds within `bounds`, both ends included."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong_type(key, value, "a number of seconds")
+    return float(_within(key, value, bounds, "seconds"))
+
+
+def count(key: str, value: object, bounds: tuple[int, int]) -> int:
+    """A whole number within `bounds`, both ends included."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _wrong_type(key, value, "a whole number")
+    return int(_within(key, value, bounds, ""))
+
+
+def name(key: str, value: object) -> str:
+    """The name of a model or provider: text without blanks or control characters."""
+    if not isinstance(value, str):
+        raise _wrong_type(key, value, "text")
+    if not value or not value.isprintable() or any(char.isspace() for char in value):
+        raise ConfigurationError(
+            f"{key}: this cannot be a name: {value!r}",
+            config_key=key,
+            invalid_value=value,
+            suggestion="write it as the provider does, for example 'gpt-4' or 'anthropic/claude-sonnet-4-5'",
+        )
+    return value
+
+
+def names(key: str, value: object) -> list[str]:
+    """A list of names, doubles left out."""
+    if isinstance(value, str):
+        raise ConfigurationError(
+            f"{key} must be a list of names, not one text",
+            config_key=key,
+            invalid_value=value,
+            suggestion=f"{key}=[{value!r}]",
+        )
+    if not isinstance(value, Sequence | set | frozenset):
+        raise _wrong_type(key, value, "a list of names", show=False)  # it may be a mapping of keys
+    ordered = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+    return list(dict.fromkeys(name(f"{key}[{index}]", item) for index, item in enumerate(ordered)))
+
+
+def texts(key: str, value: object, what: str) -> dict[str, str]:
+    """A mapping of provider names to texts that are not empty. The texts may be keys: they are never repeated."""
+    if not isinstance(value, Mapping):
+        raise _wrong_type(key, value, f"a mapping of provider names to {what}", show=False)
+    for provider, text in value.items():
+        name(key, provider)
+        here = f"{key}.{provider}"
+        if not isinstance(text, str):
+            raise _wrong_type(here, text, "text", show=False)
+        if not text.strip() or not text.isprintable():
+            raise ConfigurationError(f"{here} is empty or holds control characters", config_key=here)
+    return {provider: text.strip() for provider, text in value.items()}
+
+
+def base_url(key: str, value: object) -> str:
+    """The URL of a daemon's API, without a trailing slash; `/v1` is added where there is no path."""
+    if not isinstance(value, str):
+        raise _wrong_type(key, value, "text", show=False)
+    parts = _http_url(value.strip())
+    if parts is None:
+        raise ConfigurationError(
+            f"{key} is no http or https URL",
+            config_key=key,
+            suggestion="the daemon prints its address when it starts; the default is http://127.0.0.1:4000/v1",
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"{key} must be an address only, without user name, password, query or fragment",
+            config_key=key,
+            suggestion="the key goes into api_key or $GATEWAYD_API_KEY",
+        )
+    return parts._replace(path=parts.path.rstrip("/") or "/v1").geturl()
+
+
+def upstream_url(key: str, value: str) -> str:
+    """The base URL of a provider's API, as it stands; keys belong elsewhere, so it may hold none."""
+    parts = _http_url(value)
+    if parts is None or "@" in parts.netloc:
+        raise ConfigurationError(
+            f"{key} is no http or https URL without user name and password",
+            config_key=key,
+            suggestion="for example 'http://127.0.0.1:8080/v1'",
+        )
+    return value
+
+
+def key_text(key: str, value: object) -> str:
+    """An API key. Never repeated in a message."""
+    if not isinstance(value, str):
+        raise _wrong_type(key, value, "text", show=False)
+    if not value.strip() or not value.isprintable() or not value.isascii():
+        raise ConfigurationError(f"{key} is empty or holds characters that no key has", config_key=key)
+    return value.strip()
+
+
+def _http_url(text: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(text)
+        return parts if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _within(key: str, value: float, bounds: tuple[float, float], unit: str) -> float:
+    low, high = bounds
+    if not low <= value <= high:
+        raise ConfigurationError(
+            f"{key} must be between {low:g} and {high:g}{f' {unit}' if unit else ''}, not {value!r}",
+            config_key=key,
+            invalid_value=value,
+            suggestion=f"{key}={low:g}" if value < low else f"{key}={high:g}",
+        )
+    return value
+
+
+def _wrong_type(key: str, value: Any, wanted: str, *, show: bool = True) -> ConfigurationError:
+    return ConfigurationError(
+        f"{key} must be {wanted}, not {type(value).__name__}",
+        config_key=key,
+        invalid_value=value if show else None,
+    )

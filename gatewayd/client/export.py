@@ -1,0 +1,83 @@
+"""A configuration tree as the text of a file, its keys replaced by references to environment variables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from gatewayd.config import providers
+from gatewayd.config.checks.secrecy import is_secret_name
+from gatewayd.config.secrets import is_reference
+
+
+def as_yaml(tree: Mapping[str, Any], *, include_keys: bool = False) -> str:
+    """The file's text. Without `include_keys` every secret becomes `os.environ/NAME`, and a comment lists the names.
+
+    A provider's key gets the provider's own variable; two different secrets never share a name.
+    """
+    if include_keys:
+        head = ["# Holds keys in clear: keep it readable for its owner only (chmod 600)."]
+        shown: Any = tree
+    else:
+        variables = _Variables()
+        shown = _referenced(tree, (), variables, False)
+        head = [f"# Set before use: {', '.join(sorted(variables.names))}"] if variables.names else []
+    body = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
+    return "\n".join([*head, body])
+
+
+class _Variables:
+    """Names given to secrets so far."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+
+    def name(self, wish: str, text: str) -> str:
+        name, number = wish, 1
+        while self.names.setdefault(name, text) != text:
+            number += 1
+            name = f"{wish}_{number}"
+        return name
+
+
+def _referenced(value: Any, path: tuple[str, ...], variables: _Variables, secret: bool) -> Any:
+    if isinstance(value, Mapping):
+        provider = _provider(value)
+        return {
+            name: _referenced(
+                inner,
+                (*path, provider or "", str(name)),
+                variables,
+                secret or is_secret_name(str(name)),
+            )
+            for name, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_referenced(inner, path, variables, secret) for inner in value]
+    if not isinstance(value, str) or not secret or not value or is_reference(value):
+        return value
+    return f"os.environ/{variables.name(_wish(path), value)}"
+
+
+def _provider(params: Mapping[Any, Any]) -> str | None:
+    """The provider of a `litellm_params` mapping; None for any other one."""
+    model = params.get("model")
+    if not isinstance(model, str):
+        return None
+    custom = params.get("custom_llm_provider")
+    found = providers.split(model, custom if isinstance(custom, str) else None)
+    return None if found is None else found[0]
+
+
+def _wish(path: tuple[str, ...]) -> str:
+    name = path[-1]
+    if name == "api_key":
+        provider = providers.get(path[-2])
+        if provider is not None and provider.key_env:
+            return provider.key_env[0]
+        name = f"{path[-2] or 'provider'}_api_key"
+    wish = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
+    return wish if wish and not wish[0].isdigit() else f"KEY_{wish}"

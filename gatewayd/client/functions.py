@@ -1,0 +1,295 @@
+"""The helper functions: `create_gateway`, and one function for each thing people do with a gateway.
+
+They add nothing to `LiteLLMGateway` but names; `create_gateway` decides which kind of gateway is meant.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
+from typing import Any, Literal, overload
+from urllib.parse import urlsplit
+
+from gatewayd.client import arguments
+from gatewayd.client.calls import Prompt
+from gatewayd.client.config import Fallbacks, GatewayConfig
+from gatewayd.client.gateway import DEFAULT_BASE_URL, LiteLLMGateway
+from gatewayd.errors import ConfigInvalid, ConfigurationError
+
+_log = logging.getLogger("gatewayd.client")
+_PROBE_TIMEOUT = 1.0
+
+
+def create_gateway(
+    providers: Sequence[str] | None = None,
+    default_model: str | None = None,
+    api_keys: Mapping[str, str] | None = None,
+    *,
+    fallbacks: Fallbacks | None = None,
+    timeout: float = 60.0,
+    max_retries: int = 3,
+    retry_delay: float = 1.0,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    api_bases: Mapping[str, str] | None = None,
+    **kwargs: Any,
+) -> LiteLLMGateway:
+    """A gateway for what is given, in this order:
+
+    * `base_url`, or `$GATEWAYD_BASE_URL`: attaches to that daemon, with `api_key` or `$GATEWAYD_API_KEY`. Providers,
+      their keys, fallbacks, `retry_delay` and `kwargs` are the daemon's own affair then and not used.
+    * `providers` or `api_keys` (a mapping of provider to key; `providers` may be left out): a private daemon in this
+      process. A key that is not given is taken from the provider's environment variable, and its address from
+      `api_bases`, else from the environment, else it is the provider's own.
+    * none of these: attaches to a daemon on `http://127.0.0.1:4000/v1` if one answers there; else a private daemon if
+      the environment holds the key of `default_model`'s provider.
+
+    `default_model` is used by calls that name none, and `fallbacks` are tried in order when it fails (with no default
+    model: when any model fails). Any other model of the providers can be named in a call: `gpt-4o`, or
+    `provider/model`.
+
+    `timeout`: seconds for one try, 1 to 300; `max_retries`: further tries, 0 to 10; `retry_delay`: least seconds
+    between two tries, 0.1 to 60. `kwargs` are further keys of the file's `router_settings` or `litellm_settings`.
+
+    Raises ConfigurationError for everything that cannot be used: its `config_key` names the argument, `suggestion`
+    says what to do, `valid_options` what would be right. No message holds a key.
+    """
+    seconds = arguments.seconds("timeout", timeout, arguments.TIMEOUT)
+    retries = arguments.count("max_retries", max_retries, arguments.MAX_RETRIES)
+    delay = arguments.seconds("retry_delay", retry_delay, arguments.RETRY_DELAY)
+    url = base_url or os.environ.get("GATEWAYD_BASE_URL") or None
+    named = providers is not None or api_keys is not None
+    if url is None and not named and default_model is not None:
+        arguments.name("default_model", default_model)
+    if url is None and not named and _answers(DEFAULT_BASE_URL):
+        url = DEFAULT_BASE_URL
+    if url is not None:
+        gateway = LiteLLMGateway(
+            base_url=url, api_key=api_key, default_model=default_model, timeout=seconds, max_retries=retries
+        )
+        given = {"providers": providers, "api_keys": api_keys, "fallbacks": fallbacks, "api_bases": api_bases, **kwargs}
+        if unused := [name for name, value in given.items() if value]:
+            _log.warning("%s decides by its own configuration, not by %s", gateway.base_url, ", ".join(unused))
+        return gateway
+
+    from gatewayd.client import compose
+
+    if not named:
+        providers = [_provider_with_key(default_model)]
+    config = compose.compose(
+        providers,
+        default_model,
+        api_keys,
+        fallbacks=fallbacks,
+        api_bases=api_bases,
+        environ=os.environ,
+        options=kwargs,
+        timeout=seconds,
+        max_retries=retries,
+        retry_delay=delay,
+    )
+    return LiteLLMGateway(config)
+
+
+def configure_gateway(
+    model_list: Sequence[Mapping[str, Any]],
+    fallbacks: Fallbacks | None = None,
+    timeout: float = 60.0,
+    max_retries: int = 3,
+    retry_delay: float = 1.0,
+) -> GatewayConfig:
+    """A configuration for `LiteLLMGateway(config)`, validated like the file. Raises ConfigurationError.
+
+    A fallback that is no group of `model_list` becomes one, with key and address of the first entry of its provider.
+    """
+    from gatewayd.client.compose import complete
+    from gatewayd.client.embedded import as_configuration_error
+    from gatewayd.config.validator import ConfigValidator
+
+    config = GatewayConfig(model_list, fallbacks, timeout, max_retries, retry_delay)
+    config = GatewayConfig(complete(config.model_list, config.fallbacks), fallbacks, timeout, max_retries, retry_delay)
+    try:
+        ConfigValidator().validate(config.to_dict())
+    except ConfigInvalid as error:
+        raise as_configuration_error(error) from None
+    return config
+
+
+def generate_text(gateway: LiteLLMGateway, prompt: Prompt, model: str | None = None, **kwargs: Any) -> str:
+    """The model's answer to a text or to a list of chat messages.
+
+    `kwargs` go to the API: `temperature`, `max_tokens`, ...; `timeout`, `extra_headers` and `extra_body` mean what
+    they mean to the `openai` package. Raises its errors.
+    """
+    return gateway.generate(prompt, model, **kwargs)
+
+
+async def generate_text_async(gateway: LiteLLMGateway, prompt: Prompt, model: str | None = None, **kwargs: Any) -> str:
+    """`generate_text`, awaited."""
+    return await gateway.generate_async(prompt, model, **kwargs)
+
+
+def stream_text(
+    gateway: LiteLLMGateway, prompt: Prompt, model: str | None = None, **kwargs: Any
+) -> Generator[str, None, None]:
+    """The answer in pieces as they arrive. Leaving the loop, or closing the iterator, cancels the request.
+
+    A stream that is cut raises `openai.APIConnectionError`, one that fails half-way `openai.APIError`.
+    """
+    return gateway.stream(prompt, model, **kwargs)
+
+
+def stream_text_async(
+    gateway: LiteLLMGateway, prompt: Prompt, model: str | None = None, **kwargs: Any
+) -> AsyncGenerator[str, None]:
+    """`stream_text` for `async for`."""
+    return gateway.stream_async(prompt, model, **kwargs)
+
+
+def generate_embeddings(
+    gateway: LiteLLMGateway, text: str | Sequence[str], model: str | None = None, **kwargs: Any
+) -> list[list[float]]:
+    """One vector for each text, in order; a single text gives a list of one. Raises the `openai` package's errors."""
+    return gateway.embed(text, model, **kwargs)
+
+
+async def generate_embeddings_async(
+    gateway: LiteLLMGateway, text: str | Sequence[str], model: str | None = None, **kwargs: Any
+) -> list[list[float]]:
+    """`generate_embeddings`, awaited."""
+    return await gateway.embed_async(text, model, **kwargs)
+
+
+@overload
+def batch_generate(
+    gateway: LiteLLMGateway,
+    prompts: Iterable[Prompt],
+    model: str | None = None,
+    *,
+    max_concurrency: int = 8,
+    return_exceptions: Literal[False] = False,
+    progress: bool = False,
+    **kwargs: Any,
+) -> list[str]: ...
+
+
+@overload
+def batch_generate(
+    gateway: LiteLLMGateway,
+    prompts: Iterable[Prompt],
+    model: str | None = None,
+    *,
+    max_concurrency: int = 8,
+    return_exceptions: Literal[True],
+    progress: bool = False,
+    **kwargs: Any,
+) -> list[str | Exception]: ...
+
+
+def batch_generate(
+    gateway: LiteLLMGateway,
+    prompts: Iterable[Prompt],
+    model: str | None = None,
+    *,
+    max_concurrency: int = 8,
+    return_exceptions: Any = False,
+    progress: bool = False,
+    **kwargs: Any,
+) -> list[Any]:
+    """The answers to many prompts, in their order, at most `max_concurrency` (1 to 1000) asked at a time.
+
+    The first error is raised and cancels the rest; with `return_exceptions` errors stand in the result where an answer
+    would be. `progress=True` shows a bar on stderr, or in the notebook (needs tqdm: `pip install gatewayd[progress]`).
+    """
+    results: list[Any] = gateway.batch(
+        prompts,
+        model,
+        max_concurrency=max_concurrency,
+        return_exceptions=return_exceptions,
+        progress=progress,
+        **kwargs,
+    )
+    return results
+
+
+@overload
+async def batch_generate_async(
+    gateway: LiteLLMGateway,
+    prompts: Iterable[Prompt],
+    model: str | None = None,
+    *,
+    max_concurrency: int = 8,
+    return_exceptions: Literal[False] = False,
+    progress: bool = False,
+    **kwargs: Any,
+) -> list[str]: ...
+
+
+@overload
+async def batch_generate_async(
+    gateway: LiteLLMGateway,
+    prompts: Iterable[Prompt],
+    model: str | None = None,
+    *,
+    max_concurrency: int = 8,
+    return_exceptions: Literal[True],
+    progress: bool = False,
+    **kwargs: Any,
+) -> list[str | Exception]: ...
+
+
+async def batch_generate_async(
+    gateway: LiteLLMGateway,
+    prompts: Iterable[Prompt],
+    model: str | None = None,
+    *,
+    max_concurrency: int = 8,
+    return_exceptions: Any = False,
+    progress: bool = False,
+    **kwargs: Any,
+) -> list[Any]:
+    """`batch_generate`, awaited."""
+    results: list[Any] = await gateway.batch_async(
+        prompts,
+        model,
+        max_concurrency=max_concurrency,
+        return_exceptions=return_exceptions,
+        progress=progress,
+        **kwargs,
+    )
+    return results
+
+
+def _answers(base_url: str) -> bool:
+    """Whether a daemon lives at the address. No proxy is asked, and no key is sent."""
+    parts = urlsplit(base_url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PROBE_TIMEOUT)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _provider_with_key(model: str | None) -> str:
+    """The default model's provider, if the environment holds its key. Raises ConfigurationError with the remedies."""
+    from gatewayd.client import compose
+
+    provider = None if model is None else compose.provider_of(model)
+    if provider is not None and (not provider.needs_key or compose.key_in(provider, os.environ) is not None):
+        return provider.name
+    name = "openai" if provider is None else provider.name
+    variable = next(iter(provider.key_env), "OPENAI_API_KEY") if provider is not None else "OPENAI_API_KEY"
+    raise ConfigurationError(
+        f"there is nothing to attach to and nothing to start: no daemon answers at {DEFAULT_BASE_URL}, "
+        + ("no default_model is named" if model is None else f"and the environment holds no key for '{model}'"),
+        config_key="default_model" if model is None else f"api_keys.{name}",
+        invalid_value=None,
+        suggestion=f"start a daemon (`gatewayd run`) or name one with base_url or $GATEWAYD_BASE_URL; "
+        f"or pass the key: api_keys={{'{name}': ...}}; "
+        f"or set {variable}" + ("" if model is not None else " and pass default_model='gpt-4'"),
+    )
