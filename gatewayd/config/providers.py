@@ -232,11 +232,14 @@ def _whole(entry: Mapping[str, Any]) -> str:
 
 @cache
 def _providers() -> Mapping[str, Provider]:
-    found = {name: Provider(name, "translate", needs_key=False) for name in _enumerated()}
+    enumerated = _enumerated()
+    found = {name: Provider(name, "translate", needs_key=False) for name in enumerated}
     for name, keys in _TRANSLATE_KEYS.items():
         key_env = () if keys == "-" else tuple(keys.split())
         found[name] = Provider(name, "translate", None, key_env, needs_key=keys != "-", own_host=name not in _ANY_HOST)
-    found |= {name: _listed(name, entry) for name, entry in _read_json("llms/openai_like/providers.json").items()}
+    for name, entry in _read_json("llms/openai_like/providers.json").items():
+        # What the enumeration does not name, litellm treats as any server that speaks the wire: `custom_openai`.
+        found[name] = _listed(name, entry, () if name in enumerated else _MAX_TOKENS)
     for name, (base, keys, bases, odd) in _FORWARD.items():
         marks = set(odd.split())
         found[name] = Provider(
@@ -253,12 +256,12 @@ def _providers() -> Mapping[str, Provider]:
     return MappingProxyType(found)
 
 
-def _listed(name: str, entry: Mapping[str, Any]) -> Provider:
+def _listed(name: str, entry: Mapping[str, Any], usual: tuple[tuple[str, str], ...]) -> Provider:
     keys = (str(entry["api_key_env"]),)
     bases = (str(entry["api_base_env"]),) if entry.get("api_base_env") else ()
     if not _PLAIN.issuperset(entry):
         return Provider(name, "translate", None, keys, bases)
-    renames = tuple(entry.get("param_mappings", {}).items())
+    renames = tuple(entry.get("param_mappings", {}).items()) or usual
     return Provider(name, "forward", entry["base_url"].rstrip("/"), keys, bases, renames=renames)
 
 
