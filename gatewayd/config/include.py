@@ -70,7 +70,7 @@ class _Merger:
             entry = waiting.popleft()
             for file in self._files(entry):
                 if len(self._seen) > MAX_FILES:
-                    self._report("config_limit", entry, f"more than {MAX_FILES} files are included")
+                    self._report("config_limit", entry, f"the configuration has more than {MAX_FILES} files")
                     return
                 if (root := self._open(entry, file)) is not None:
                     self._merge(root)

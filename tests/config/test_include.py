@@ -195,4 +195,4 @@ def test_the_number_of_files_is_limited(tmp_path: Path) -> None:
         (tmp_path / f"f{index:04}.yaml").write_text(f"l: [{index}]\n")
     document = read(lay(tmp_path, main="include: ['f*.yaml']\n"))
     assert [p.code for p in document.problems] == ["config_limit"]
-    assert len(document.files) == include.MAX_FILES + 1
+    assert len(document.files) == include.MAX_FILES
