@@ -8,6 +8,7 @@
         │   ├── InvalidJson               400 invalid_json
         │   ├── InvalidRequest            400 invalid_request_error | the code given
         │   ├── InvalidApiKey             401 invalid_api_key
+        │   ├── Forbidden                 403 forbidden
         │   ├── UnknownModel              404 model_not_found
         │   ├── UnknownRoute              404 unknown_url
         │   ├── MethodNotAllowed          405 method_not_allowed
@@ -161,6 +162,12 @@ class InvalidApiKey(RequestError):
     code = "invalid_api_key"
 
 
+class Forbidden(RequestError):
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
 class UnknownModel(RequestError):
     status = 404
     code = "model_not_found"
@@ -172,8 +179,14 @@ class UnknownRoute(RequestError):
 
 
 class MethodNotAllowed(RequestError):
+    """`allow` names the methods that the path does have."""
+
     status = 405
     code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allow = tuple(allow)
 
 
 class RequestTimeout(RequestError):
@@ -323,6 +336,7 @@ CODES: dict[str, str] = {
     "duplicate_key": "A field that decides routing stands twice in the body.",
     "param_not_allowed": "The body carries a field that would steer the gateway itself, such as `api_base`.",
     "invalid_api_key": "No key, or not one this gateway knows.",
+    "forbidden": "A web page of another site called, or the caller may not use this door.",
     "model_not_found": "No model group, alias or pattern matches `model`.",
     "unknown_url": "No such path.",
     "method_not_allowed": "The path exists, the method does not; see the `allow` header.",

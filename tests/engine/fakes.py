@@ -11,7 +11,7 @@ from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings
 from gatewayd.engine.runtime import Gateway, Runtime, Target
 from gatewayd.errors import GatewayError
 from gatewayd.routing.table import Candidate, Group, Table
-from gatewayd.upstream.base import Call, Reply, Timeouts, WholeReply
+from gatewayd.upstream.base import Call, Reply, Timeouts, Upstream, WholeReply
 from gatewayd.wire.openai import peek
 
 TIMEOUTS = Timeouts(connect=1, first_byte=1, idle=1, total=5)
@@ -50,13 +50,13 @@ class FakeUpstream:
         self.closed += 1
 
 
-def _same(upstream: FakeUpstream) -> FakeUpstream:
+def _same(upstream: Upstream) -> Upstream:
     return upstream
 
 
 def runtime_of(
     gateway: Gateway,
-    groups: Mapping[str, Mapping[str, FakeUpstream]],
+    groups: Mapping[str, Mapping[str, Upstream]],
     *,
     routing: RoutingSettings = NO_RETRIES,
     server: ServerSettings = SERVER,

@@ -1,0 +1,92 @@
+"""Listening sockets, opened before anything is swapped: an address in use refuses an edit and touches nothing else.
+
+Only sockets; who speaks on them is `web.listener`'s business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+
+from gatewayd.config.snapshot import Address
+
+BACKLOG = 1024
+_FILE_MODE = 0o660
+"""Of a unix socket: its owner and group may connect."""
+
+
+class Door:
+    """One address that is listened on. Connections queue in the backlog until somebody accepts them."""
+
+    def __init__(self, address: Address) -> None:
+        """Binds and listens. Raises OSError, then nothing is left open.
+
+        A name may stand for several addresses (`localhost`: IPv4 and IPv6). The socket file of a dead process is
+        replaced, that of a living one is not.
+        """
+        self.address = address
+        self.sockets: list[socket.socket] = []
+        self._inode: int | None = None
+        try:
+            if address.path:
+                self._open_file(address.path)
+            else:
+                self._open_ports(address)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def port(self) -> int:
+        """The TCP port, which the system chose if the address has port 0; 0 for a unix socket."""
+        name = self.sockets[0].getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
+
+    def close(self) -> None:
+        """Stops listening; takes the socket file away unless a successor's stands there by now."""
+        for sock in self.sockets:
+            sock.close()
+        path = self.address.path
+        if path and self._inode is not None:
+            with contextlib.suppress(OSError):
+                if os.stat(path).st_ino == self._inode:
+                    os.unlink(path)
+        self._inode = None
+
+    def _open_ports(self, address: Address) -> None:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, place in dict.fromkeys(found):
+            sock = socket.socket(family, kind, protocol)
+            self.sockets.append(sock)
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait for TIME_WAIT
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(place)
+            sock.listen(BACKLOG)
+
+    def _open_file(self, path: str) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sockets.append(sock)
+        sock.setblocking(False)
+        _remove_dead(path)
+        sock.bind(path)
+        self._inode = os.stat(path).st_ino
+        os.chmod(path, _FILE_MODE)  # nobody can connect before `listen`, so the mode is never too wide
+        sock.listen(BACKLOG)
+
+
+def _remove_dead(path: str) -> None:
+    """Removes a socket file on which nobody listens any more; anything else in the way is left for `bind` to report."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)

@@ -1,0 +1,15 @@
+"""POST /v1/embeddings (OpenAI: CreateEmbedding), and Azure's way to write it."""
+
+from __future__ import annotations
+
+from gatewayd.web.exchange import Exchange, Route
+
+
+async def create(exchange: Exchange) -> None:
+    await exchange.ask_model("embeddings")
+
+
+ROUTES = (
+    Route("POST", "/embeddings", create, "model"),
+    Route("POST", "/openai/deployments/{model}/embeddings", create, "model"),
+)

@@ -1,0 +1,321 @@
+"""The life of one API request, from its head to its access record, without any HTTP server.
+
+    lease → authenticate → read body → peek → dispatch ── commit point ── send, or start and pipe → record
+
+Before the commit point every error becomes an answer of its own; after it a broken event stream gets exactly one error
+event and a clean end without `[DONE]`, and anything else is cut off so that nobody takes it for whole. A client that
+leaves cancels the task this runs in: the reply is closed at once and nobody is blamed. However it ends, the request
+leaves exactly one access record. What the sockets look like is `Inbound`'s and `Responder`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from gatewayd.access.keys import Headers, Principal, authenticate
+from gatewayd.config.snapshot import ServerSettings
+from gatewayd.engine.dispatch import Trail, dispatch
+from gatewayd.engine.runtime import Gateway, Runtime
+from gatewayd.errors import GatewayError, InternalError, InvalidRequest, ShuttingDown
+from gatewayd.observe.log import AccessRecord, access
+from gatewayd.observe.metrics import Metrics, Outcome
+from gatewayd.routing.table import Table
+from gatewayd.upstream.base import Call, Header, Reply, Sink
+from gatewayd.web.render import EVENTS, JSON, STREAM_HEADERS, failure, request_id, success_headers
+from gatewayd.wire.headers import upstream_headers
+from gatewayd.wire.openai import Usage, error_event, peek
+
+_log = logging.getLogger("gatewayd.web")
+
+CLIENT_LEFT = 499
+"""nginx's status for a client that closed before its answer; it appears in records only."""
+_MEGABYTE = 1024 * 1024
+
+
+class ClientGone(Exception):
+    """The client's connection ended while its request was being read."""
+
+
+class Inbound(Protocol):
+    """A request as far as its head has been read."""
+
+    method: str
+    path: str
+    peer: str
+    model: str | None
+    """The model that the path names, if it does."""
+
+    @property
+    def headers(self) -> InboundHeaders: ...
+
+    async def read(self, limit: int) -> bytes:
+        """The whole JSON body. Raises BodyTooLarge (`limit` in bytes), UnsupportedMediaType, RequestTimeout,
+        InvalidRequest or ClientGone."""
+
+
+class InboundHeaders(Headers, Protocol):
+    def items(self) -> Iterable[Header]: ...
+
+
+class Responder(Protocol):
+    """Where the one answer to a request goes. No method blocks or raises; a client that is gone swallows all."""
+
+    @property
+    def gone(self) -> bool: ...
+
+    def send(self, status: int, headers: Sequence[Header], body: bytes, *, last: bool = False) -> None:
+        """A whole answer; after a `last` one the connection is closed."""
+
+    def start(self, status: int, headers: Sequence[Header]) -> Sink:
+        """The commit point of a streamed answer."""
+
+    def finish(self) -> None:
+        """The clean end of a streamed answer."""
+
+    def fail(self, event: bytes) -> None:
+        """Ends an event stream with one more event after a clean event boundary, then closes the connection."""
+
+    def abort(self) -> None:
+        """Cuts the connection so that what was sent cannot pass for a whole answer."""
+
+
+Handle = Callable[["Exchange"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the registration table (`gatewayd.web.app`). `path` may hold one `{model}`."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    handle: Handle
+    kind: Literal["model", "info", "open"] = "info"
+    """model: asks a deployment, is counted by group. info: answers by itself. open: needs no key, no configuration."""
+
+
+class Exchanges:
+    """All requests under way on the data listener."""
+
+    def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
+        self.gateway = gateway
+        self.metrics = metrics
+        self.live: set[Exchange] = set()
+        metrics.count_in_flight(lambda: sum(exchange.kind == "model" for exchange in self.live))
+
+    def interrupt(self) -> int:
+        """Ends what is under way with `server_shutting_down`; returns how many requests that struck."""
+        struck = list(self.live)
+        for exchange in struck:
+            exchange.interrupt(ShuttingDown("The gateway is stopping."))
+        return len(struck)
+
+
+class Exchange:
+    """One request. `run` is called once, in a task of the request's own."""
+
+    __slots__ = (
+        "_committed", "_ended", "_error", "_events", "_exchanges", "_interruption", "_started", "_task", "_ttft",
+        "_usage", "_waited", "inbound", "kind", "outcome", "principal", "request_id", "responder", "runtime", "status",
+        "trail",
+    )  # fmt: skip
+
+    def __init__(self, exchanges: Exchanges, inbound: Inbound, responder: Responder) -> None:
+        self._exchanges = exchanges
+        self.inbound = inbound
+        self.responder = responder
+        self.request_id = request_id(inbound.headers.get("x-request-id"))
+        self.trail = Trail()
+        self.runtime: Runtime | None = None
+        self.principal: Principal | None = None
+        self.kind: str = "info"
+        self.status = 0
+        self.outcome: Outcome = "ok"
+        self._started = time.monotonic()
+        self._waited = 0.0
+        self._ttft: float | None = None
+        self._usage: Usage | None = None
+        self._error: GatewayError | None = None
+        self._interruption: GatewayError | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._committed = False
+        self._events = False
+
+    @property
+    def gateway(self) -> Gateway:
+        return self._exchanges.gateway
+
+    @property
+    def table(self) -> Table:
+        """The model groups of the configuration that this request runs on."""
+        assert self.runtime is not None
+        return self.runtime.table
+
+    async def run(self, route: Route) -> None:
+        """Answers the request. Raises only CancelledError, when the client has left."""
+        self._task = asyncio.current_task()
+        self.kind = route.kind
+        self._exchanges.live.add(self)
+        try:
+            if route.kind == "open":
+                await route.handle(self)
+            elif self.gateway.draining:
+                raise ShuttingDown("The gateway is stopping; connect again.")
+            else:
+                with self.gateway.lease() as runtime:
+                    self.runtime = runtime
+                    self.principal = authenticate(self.inbound.headers, runtime.snapshot.server)
+                    await route.handle(self)
+        except GatewayError as error:
+            self._fail(error)
+        except ClientGone:
+            self.status, self.outcome = CLIENT_LEFT, "client_left"
+        except asyncio.CancelledError:
+            if self._interruption is None or self.responder.gone:
+                self.status, self.outcome = CLIENT_LEFT, "client_left"
+                raise
+            if self._task is not None:
+                self._task.uncancel()
+            self._fail(self._interruption)
+        except Exception as error:
+            _log.error("request %s failed", self.request_id, exc_info=error)
+            self._fail(InternalError("The gateway failed on this request; its log has the request id."))
+        finally:
+            self._exchanges.live.discard(self)
+            self._account()
+
+    def interrupt(self, error: GatewayError) -> None:
+        """Ends the request from outside with an error that the client is told."""
+        if self._interruption is None and self._task is not None:
+            self._interruption = error
+            self._task.cancel()
+
+    def send_json(self, body: bytes, status: int = 200) -> None:
+        """A whole answer of the gateway's own."""
+        self.status = status
+        self.responder.send(status, [JSON, ("x-request-id", self.request_id), *self._revision()], body)
+
+    async def ask_model(self, endpoint: str) -> None:
+        """Asks a deployment and passes its answer on. `endpoint` is the path below the base URL."""
+        runtime = self.runtime
+        assert runtime is not None
+        server = runtime.snapshot.server
+        waiting = time.monotonic()
+        body = await self.inbound.read(int(server.limits.body_mb * _MEGABYTE))
+        self._waited += time.monotonic() - waiting
+        headers = self.inbound.headers
+        call = Call(
+            endpoint,
+            peek(body, default_model=self.inbound.model or server.default_models.get(endpoint)),
+            self.request_id,
+            upstream_headers(headers.items()),
+            timeout=_client_timeout(headers, server),
+        )
+        waiting = time.monotonic()
+        reply = await dispatch(runtime, call, self.trail)
+        now = time.monotonic()
+        self._waited += now - waiting
+        broken: GatewayError | None = None
+        try:
+            await self._answer(reply, now - self._started)
+        except GatewayError as error:
+            broken = error
+            raise
+        finally:
+            reply.close()
+            self._usage = reply.usage
+            self.trail.close(broken)
+
+    async def _answer(self, reply: Reply, elapsed: float) -> None:
+        assert self.runtime is not None
+        headers = [
+            *reply.headers,
+            *success_headers(
+                self.trail, self.request_id, self.runtime.snapshot.revision, elapsed - self._waited, elapsed
+            ),
+        ]
+        self.status = reply.status
+        if reply.body is not None:
+            self.responder.send(reply.status, headers, reply.body)
+            return
+        content_type = next((value for name, value in reply.headers if name == "content-type"), "")
+        self._events = content_type.startswith(EVENTS)
+        self._ttft = elapsed
+        self._committed = True
+        sink = self.responder.start(reply.status, [*headers, *STREAM_HEADERS])
+        await reply.pipe(sink)
+        self.responder.finish()
+
+    def _fail(self, error: GatewayError) -> None:
+        """The one place where an error becomes something a client sees."""
+        self._error = error
+        stopping = isinstance(error, ShuttingDown)
+        if self._committed:
+            self.outcome = "shutdown" if stopping else "broken_stream"
+            if self._events:
+                self.responder.fail(error_event(error))
+            else:
+                self.responder.abort()
+            return
+        self.outcome = "shutdown" if stopping else "rejected" if _is_callers(error) else "error"
+        self.status, headers, body = failure(error, self.request_id, self.trail)
+        self.responder.send(self.status, [*headers, *self._revision()], body, last=stopping)
+
+    def _revision(self) -> tuple[Header, ...]:
+        return () if self.runtime is None else (("x-gatewayd-revision", self.runtime.snapshot.revision),)
+
+    def _account(self) -> None:
+        duration = time.monotonic() - self._started
+        trail = self.trail
+        if self.kind == "model":
+            self._exchanges.metrics.request_ended(
+                trail.group, self.outcome, duration, self._ttft, trail.retries, trail.fallbacks
+            )
+        usage = self._usage
+        access(
+            AccessRecord(
+                request_id=self.request_id,
+                revision="" if self.runtime is None else self.runtime.snapshot.revision,
+                key="" if self.principal is None else self.principal.name,
+                peer=self.inbound.peer,
+                method=self.inbound.method,
+                path=self.inbound.path,
+                status=self.status,
+                outcome=self.outcome,
+                code="" if self._error is None else self._error.code,
+                group=trail.group,
+                answered_by=trail.answered_by,
+                deployment="" if trail.deployment is None else trail.deployment.id,
+                attempts=trail.attempts,
+                fallbacks=trail.fallbacks,
+                duration=duration,
+                ttft=self._ttft,
+                prompt_tokens=None if usage is None else usage.prompt_tokens,
+                completion_tokens=None if usage is None else usage.completion_tokens,
+            ),
+            quiet=self.kind == "open" and self.outcome == "ok",
+        )
+
+
+def _is_callers(error: GatewayError) -> bool:
+    """Whether the caller has to change something; a 429 asks for patience only."""
+    return error.status < 500 and error.status != 429 and not error.blames_deployment
+
+
+def _client_timeout(headers: Headers, server: ServerSettings) -> float | None:
+    """`x-litellm-timeout` in seconds; it may shorten what is configured, not lengthen it."""
+    told = headers.get("x-litellm-timeout")
+    if told is None:
+        return None
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InvalidRequest("The header x-litellm-timeout must be a number of seconds above 0.")
+    return min(seconds, server.timeouts.total)

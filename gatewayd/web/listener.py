@@ -1,0 +1,161 @@
+"""A listener: its doors, changed without losing a connection, and its end, bounded in time.
+
+    staged = await listener.stage(addresses)     # opens what is new; raises OSError, then nothing has changed
+    staged.commit()                              # cannot fail: the new doors accept, doors not named any more close
+    await staged.rollback()                      # or: as if nothing had been asked
+    listener.stop_accepting()
+    await listener.drain(seconds)
+
+Connections of a door that closes are not cut: idle ones are closed, the others after the answer under way. The same
+class serves the data side and the admin side; what they answer is their `HttpServer`'s handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import resource
+import socket
+from collections.abc import Callable, Iterable
+
+from gatewayd.config.snapshot import Address, Limits
+from gatewayd.tasks import spawn
+from gatewayd.web.connection import HttpServer
+from gatewayd.web.doors import BACKLOG, Door
+
+_RESERVED_FILES = 128
+"""File descriptors kept for everything that is no connection: the log, the watcher, libraries, stores."""
+_FEWEST_CONNECTIONS = 16
+_AFTER_DEADLINE = 2.0
+"""Seconds that interrupted requests get to say so to their clients."""
+_REAPING = 0.1
+"""Seconds for the handlers of connections that are gone; aiohttp takes 0 for "no limit"."""
+
+
+def connection_limit(limits: Limits) -> int:
+    """`limits.connections`; `auto`: half of the free file descriptors, as each request may need one more upstream."""
+    if limits.connections is not None:
+        return limits.connections
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return 1 << 30
+    return max(_FEWEST_CONNECTIONS, (files - _RESERVED_FILES) // 2)
+
+
+class Listener:
+    """See the module. `interrupt` is called at the end of a drain to end what is still under way; it returns how many
+    requests that struck."""
+
+    def __init__(self, server: HttpServer, *, interrupt: Callable[[], int] = lambda: 0) -> None:
+        self._server = server
+        self._interrupt = interrupt
+        self._doors: dict[Address, tuple[Door, list[asyncio.Server]]] = {}
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens, ports as the system chose them."""
+        return tuple(
+            address if address.path else Address(address.host, door.port) for address, (door, _) in self._doors.items()
+        )
+
+    async def stage(self, addresses: Iterable[Address]) -> StagedDoors:
+        """Opens the doors that are not open yet, without accepting. Raises OSError."""
+        wanted = tuple(dict.fromkeys(addresses))
+        opened: dict[Address, tuple[Door, list[asyncio.Server]]] = {}
+        try:
+            for address in wanted:
+                if address not in self._doors:
+                    door = Door(address)
+                    opened[address] = door, []
+                    for sock in door.sockets:
+                        opened[address][1].append(await self._serve(sock, door))
+        except BaseException:
+            for door, servers in opened.values():
+                _shut(door, servers)
+            raise
+        return StagedDoors(self, wanted, opened)
+
+    async def serve(self, addresses: Iterable[Address]) -> None:
+        """Stages and commits: for start-up, when there is nothing to swap. Raises OSError."""
+        (await self.stage(addresses)).commit()
+
+    def stop_accepting(self) -> None:
+        """Closes all doors; connections live on."""
+        for address in list(self._doors):
+            self._close(address)
+
+    async def drain(self, seconds: float) -> int:
+        """Lets what is under way end, at most `seconds` long, then interrupts it; closes every connection.
+
+        Returns how many requests were interrupted. Takes at most `seconds` and a little more than two.
+        """
+        self.stop_accepting()
+        for connection in list(self._server.open):
+            connection.retire()
+        await self._all_closed(seconds)
+        struck = self._interrupt()
+        await self._all_closed(_AFTER_DEADLINE)
+        for connection in list(self._server.open):  # clients that do not even take their last bytes
+            connection.abort()
+        await self._server.shutdown(_REAPING)
+        return struck
+
+    async def _all_closed(self, seconds: float) -> None:
+        """Waits until no connection is open, at most so long."""
+        changed = self._server.changed
+        try:
+            async with asyncio.timeout(seconds):
+                while self._server.open:
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            return
+
+    async def _serve(self, sock: socket.socket, door: Door) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        factory = functools.partial(self._server.open_connection, door)
+        if sock.family == socket.AF_UNIX:
+            return await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG, start_serving=False)
+        return await loop.create_server(factory, sock=sock, backlog=BACKLOG, start_serving=False)
+
+    def _close(self, address: Address) -> None:
+        door, servers = self._doors.pop(address)
+        _shut(door, servers)
+        for connection in [connection for connection in self._server.open if connection.door is door]:
+            connection.retire()
+
+    def _commit(self, wanted: tuple[Address, ...], opened: dict[Address, tuple[Door, list[asyncio.Server]]]) -> None:
+        for address in [address for address in self._doors if address not in wanted]:
+            self._close(address)
+        self._doors.update(opened)
+        for _, servers in opened.values():
+            for server in servers:
+                _ = spawn(server.start_serving(), name="start serving")
+
+
+class StagedDoors:
+    """The next set of doors, ready; `commit` or `rollback` is called once."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        wanted: tuple[Address, ...],
+        opened: dict[Address, tuple[Door, list[asyncio.Server]]],
+    ) -> None:
+        self._listener = listener
+        self._wanted = wanted
+        self._opened = opened
+
+    def commit(self) -> None:
+        """The new doors accept (what has queued meanwhile first); those not wanted any more close. Cannot fail."""
+        self._listener._commit(self._wanted, self._opened)
+
+    async def rollback(self) -> None:
+        for door, servers in self._opened.values():
+            _shut(door, servers)
+
+
+def _shut(door: Door, servers: list[asyncio.Server]) -> None:
+    for server in servers:
+        server.close()
+    door.close()

@@ -1,0 +1,106 @@
+"""The answer's way to the client: straight to the transport, framed here, with back-pressure and without a task.
+
+One write for a whole answer; for a stream one for the head with the first piece and one for each piece after. aiohttp's
+StreamWriter is not used: it costs more than all the rest of an answer, and it has no way to write without awaiting.
+Framing rules are those of RFC 9112: Content-Length for whole answers, chunked for streams, for HTTP/1.0 clients the end
+of the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import StreamReader
+
+from gatewayd.upstream.base import Flow, Header, Sink
+from gatewayd.web.connection import Connection
+from gatewayd.web.render import head
+
+_BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+"""Line ends that complete an event (WHATWG, server-sent events)."""
+_LONGEST_BOUNDARY = 4
+
+
+class ClientResponder:
+    """The answer to one request on one connection; also the `Sink` of its stream. See `web.exchange.Responder`."""
+
+    __slots__ = ("_chunked", "_connection", "_head", "_head_only", "_http10", "_keep", "_payload", "_tail")
+
+    def __init__(
+        self, connection: Connection, payload: StreamReader, *, http10: bool, keep_alive: bool, head_only: bool
+    ) -> None:
+        """`payload` is the request's body: a connection on which some of it is still to come is not kept."""
+        self._connection = connection
+        self._payload = payload
+        self._http10 = http10
+        self._keep = keep_alive
+        self._head_only = head_only
+        self._chunked = False
+        self._head: bytes | None = None
+        self._tail = b""
+
+    @property
+    def gone(self) -> bool:
+        return self._connection.gone
+
+    @property
+    def keeps(self) -> bool:
+        """Whether another request may follow on the connection."""
+        return self._keep
+
+    def send(self, status: int, headers: Sequence[Header], body: bytes, *, last: bool = False) -> None:
+        self._decide(last)
+        connection = "connection: close\r\n" if not self._keep else "connection: keep-alive\r\n" if self._http10 else ""
+        text = head(status, headers, f"content-length: {len(body)}\r\n{connection}")
+        self._write(text if self._head_only else text + body)
+
+    def start(self, status: int, headers: Sequence[Header]) -> Sink:
+        self._decide(self._http10)
+        self._chunked = not self._http10
+        framing = "transfer-encoding: chunked\r\n" if self._chunked else ""
+        # Held until the first piece, so that both leave in one segment.
+        self._head = head(status, headers, framing if self._keep else f"{framing}connection: close\r\n")
+        return self
+
+    def finish(self) -> None:
+        self._write(self._take_head() + (b"0\r\n\r\n" if self._chunked else b""))
+        self._connection.flow = None
+
+    def fail(self, event: bytes) -> None:
+        self._keep = False
+        # A piece of an event may have gone out: an empty line ends it, or the error would become a part of it.
+        ended = not self._tail or self._tail.endswith(_BOUNDARIES)
+        self.write(event if ended else b"\n\n" + event)
+        self.finish()
+
+    def abort(self) -> None:
+        self._keep = False
+        self._connection.flow = None
+        self._connection.abort()
+
+    # --- Sink ---------------------------------------------------------------------------------------------------
+
+    def attach(self, flow: Flow) -> None:
+        self._connection.flow = flow
+        if self._connection.writing_paused:
+            flow.pause()
+
+    def write(self, data: bytes) -> None:
+        if not data:  # as a chunk it would be the end mark
+            return
+        self._tail = data[-_LONGEST_BOUNDARY:] if len(data) >= _LONGEST_BOUNDARY else (self._tail + data)[-4:]
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._write(data if self._head is None else self._take_head() + data)
+
+    def _take_head(self) -> bytes:
+        text, self._head = self._head, None
+        return text or b""
+
+    def _decide(self, last: bool) -> None:
+        self._keep = self._keep and not last and not self._connection.retiring and self._payload.is_eof()
+
+    def _write(self, data: bytes) -> None:
+        transport = self._connection.transport
+        if data and transport is not None and not transport.is_closing():
+            transport.write(data)

@@ -1,0 +1,138 @@
+"""What an answer looks like on the wire: the one renderer of errors, the response headers, the head's bytes.
+
+Pure: values in, bytes out. Every value that gets into a header is made harmless on its way out: a line break in one
+would split the response.
+"""
+
+from __future__ import annotations
+
+import http
+import math
+import random
+import re
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from gatewayd.engine.dispatch import Trail
+from gatewayd.errors import GatewayError, InternalError, InvalidApiKey, MethodNotAllowed, UpstreamError
+from gatewayd.upstream.base import Header
+from gatewayd.wire.headers import MAX_VALUE, sanitised
+from gatewayd.wire.openai import error_body
+
+JSON: Header = ("content-type", "application/json")
+EVENTS = "text/event-stream"
+STREAM_HEADERS: tuple[Header, ...] = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
+"""Keep caches and nginx from holding events back."""
+
+_SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_SHOWN_TRIES = 10
+
+_status_lines = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in http.HTTPStatus}
+
+
+def new_request_id() -> str:
+    # Not a secret, only unlikely to occur twice: uuid4 costs ten times as much and gives nothing more here.
+    return f"req_{random.getrandbits(128):032x}"
+
+
+def request_id(told: str | None) -> str:
+    """The client's own id if it is a sane one (visible ASCII, at most 128), else a new one."""
+    return told if told is not None and _SANE_ID.fullmatch(told) else new_request_id()
+
+
+def failure(error: GatewayError, request_id: str, trail: Trail | None = None) -> tuple[int, list[Header], bytes]:
+    """Status, headers and body of an answer that is an error.
+
+    An upstream's own OpenAI-shaped error passes with its status and body. `retry-after` is an integer >= 1 (RFC 9110,
+    10.2.3). `x-should-retry: false` keeps OpenAI's SDKs from multiplying our tries by theirs.
+    """
+    headers = [JSON, ("x-request-id", request_id)]
+    if trail is not None and trail.attempts:
+        headers.append(("x-gatewayd-attempts", str(trail.attempts)))
+    if isinstance(error, MethodNotAllowed):
+        headers.append(("allow", ", ".join(error.allow)))
+    if isinstance(error, InvalidApiKey):
+        headers.append(("www-authenticate", "Bearer"))
+    if error.retry_after is not None:
+        headers.append(("retry-after", str(max(1, math.ceil(error.retry_after)))))
+    if isinstance(error, UpstreamError | InternalError):
+        headers.append(("x-should-retry", "false"))
+    if error.body is not None:
+        return error.status, headers, error.body
+    message = error.message
+    if trail is not None and trail.errors:
+        message = f"{message} (tried {_tries(trail)})"
+    return error.status, headers, error_body(error, message)
+
+
+def _tries(trail: Trail) -> str:
+    shown = [f"{name}: {error.code}" for name, error in trail.errors[:_SHOWN_TRIES]]
+    if (more := len(trail.errors) - len(shown)) > 0:
+        shown.append(f"and {more} more")
+    return ", ".join(shown)
+
+
+def success_headers(trail: Trail, request_id: str, revision: str, overhead: float, duration: float) -> list[Header]:
+    """How the answer came about. `overhead` and `duration` in seconds; duration counts to the start of the answer."""
+    retries, fallbacks = str(trail.retries), str(trail.fallbacks)
+    overhead_ms = f"{overhead * 1000:.2f}"
+    deployment = "" if trail.deployment is None else trail.deployment.id
+    headers = [
+        ("x-request-id", request_id),
+        ("x-gatewayd-revision", revision),
+        ("x-gatewayd-deployment", deployment),
+        ("x-gatewayd-attempts", str(trail.attempts)),
+        ("x-gatewayd-overhead-ms", overhead_ms),
+        ("x-litellm-call-id", request_id),
+        ("x-litellm-model-id", deployment),
+        ("x-litellm-model-group", trail.group),
+        ("x-litellm-attempted-retries", retries),
+        ("x-litellm-attempted-fallbacks", fallbacks),
+        ("x-litellm-overhead-duration-ms", overhead_ms),
+        ("x-litellm-response-duration-ms", f"{duration * 1000:.2f}"),
+    ]
+    if trail.answered_by != trail.group:
+        headers.append(("x-gatewayd-fallback", trail.answered_by))
+    return headers
+
+
+def head(status: int, headers: Iterable[Header], framing: str) -> bytes:
+    """Status line and header section (RFC 9112). `framing` is ready text: length or coding, and `connection`."""
+    line = _status_lines.get(status) or f"HTTP/1.1 {status} \r\n"
+    fields = "".join([f"{name}: {value}\r\n" for name, value in _harmless(headers)])
+    return f"{line}{fields}date: {_date.now()}\r\n{framing}\r\n".encode("ascii")
+
+
+def last_words(error: GatewayError) -> bytes:
+    """A whole answer, the last on its connection, to what never became a request."""
+    status, headers, body = failure(error, new_request_id())
+    return head(status, headers, f"content-length: {len(body)}\r\nconnection: close\r\n") + body
+
+
+def _harmless(headers: Iterable[Header]) -> Sequence[Header]:
+    pairs = headers if isinstance(headers, Sequence) else list(headers)
+    values = [value for _, value in pairs]
+    text = "".join(values)
+    if text.isascii() and text.isprintable() and max(map(len, values), default=0) <= MAX_VALUE:
+        return pairs
+    return [(name, sanitised(value)) for name, value in pairs]
+
+
+class _Date:
+    """The Date header's text (RFC 9110, 6.6.1), made anew once a second."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._text = ""
+
+    def now(self) -> str:
+        now = time.monotonic()
+        if now >= self._until:
+            self._until = now + 1.0
+            self._text = format_datetime(datetime.now(UTC), usegmt=True)
+        return self._text
+
+
+_date = _Date()

@@ -1,0 +1,121 @@
+"""A request as aiohttp parsed it, made safe: what its head may say, and its body within limits of size and time.
+
+aiohttp's parser accepts some messages that a proxy in front may read in another way (a second transfer coding, a
+version it does not speak); here they are refused, and the connection is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
+
+from gatewayd.access.keys import is_valid_host
+from gatewayd.errors import BodyTooLarge, GatewayError, InvalidRequest, RequestTimeout, UnsupportedMediaType
+from gatewayd.web.connection import Connection
+from gatewayd.web.exchange import ClientGone, InboundHeaders
+
+BODY_RATE = 1024
+"""Bytes per second that a body must reach on average, beyond the head start."""
+
+
+class ClientRequest:
+    """See `web.exchange.Inbound`."""
+
+    __slots__ = ("_connection", "_payload", "headers", "method", "model", "path", "peer")
+
+    def __init__(self, request: web.BaseRequest, connection: Connection) -> None:
+        self._connection = connection
+        self._payload: StreamReader = request.content
+        self.headers: InboundHeaders = request.headers
+        self.method = request.method
+        self.path = ""
+        self.model: str | None = None
+        peer = connection.peername
+        self.peer = peer[0] if isinstance(peer, tuple) else "unix"
+
+    async def read(self, limit: int) -> bytes:
+        self._check_body_headers(limit)
+        payload = self._payload
+        if payload.is_eof():  # it came with the head, as small bodies do
+            return _within(payload.read_nowait(), limit)
+        self._connection.body = payload
+        self._welcome()
+        pieces: list[bytes] = []
+        size = 0
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        seconds = self._connection.server.deadlines.body
+        while not payload.at_eof():
+            due = min(loop.time(), began + size / BODY_RATE) + seconds
+            try:
+                async with asyncio.timeout_at(due):
+                    piece = await payload.readany()
+            except TimeoutError:
+                raise RequestTimeout("The request body did not arrive in time.") from None
+            except web.RequestPayloadError:
+                raise InvalidRequest("The request body is not framed as its head says.") from None
+            except ConnectionError:
+                raise ClientGone from None
+            size += len(piece)
+            if size > limit:
+                raise _too_large(limit)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _check_body_headers(self, limit: int) -> None:
+        headers = self.headers
+        coding = headers.get("content-encoding")
+        if coding is not None and coding.strip().lower() not in ("", "identity"):
+            # Never unpacked: half a megabyte of gzip can be half a gigabyte of zeros.
+            raise UnsupportedMediaType("Compressed request bodies are not accepted; send the body as it is.")
+        kind = headers.get("content-type")
+        if kind is not None and not _is_json(kind):
+            raise UnsupportedMediaType("The request body must be JSON: send 'Content-Type: application/json'.")
+        length = headers.get("content-length")
+        if length is not None and int(length) > limit:  # digits only: the parser saw to it
+            raise _too_large(limit)
+
+    def _welcome(self) -> None:
+        """Answers `Expect: 100-continue` (RFC 9110, 10.1.1), only now: a refused request need not send its body."""
+        if self.headers.get("expect") is not None and not self._connection.gone:
+            assert self._connection.transport is not None
+            self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def complaint(request: web.BaseRequest) -> GatewayError | None:
+    """Why a request's head is refused, or None."""
+    headers = request.headers
+    if request.version not in (HttpVersion11, HttpVersion10):
+        return InvalidRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+    coding = headers.get("transfer-encoding")
+    if coding is not None and (coding.strip().lower() != "chunked" or request.version == HttpVersion10):
+        return InvalidRequest("The only transfer coding accepted is chunked, in HTTP/1.1.")
+    hosts = headers.getall("host", [])
+    if len(hosts) > 1 or (hosts and not is_valid_host(hosts[0])):
+        return InvalidRequest("The request must have one valid Host header.")
+    if request.method == "CONNECT":
+        return InvalidRequest("This is no proxy: CONNECT is not spoken here.")
+    if "upgrade" in headers and headers["upgrade"].strip().lower() == "websocket":
+        return InvalidRequest("There is no WebSocket endpoint here.")
+    expect = headers.get("expect")
+    if expect is not None and expect.strip().lower() != "100-continue":
+        error = InvalidRequest("The only expectation that can be met is 100-continue.")
+        error.status = 417  # RFC 9110, 15.5.18
+        return error
+    return None
+
+
+def _within(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The request body is larger than {limit / (1024 * 1024):g} MB.")
+
+
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in ("", "application/json") or kind.endswith("+json")

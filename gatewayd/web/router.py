@@ -1,0 +1,74 @@
+"""From method and path to a route. One reading of the path, for the key check and for the handler alike.
+
+Tolerated, because people write base URLs in every way: no `/v1`, doubled and trailing slashes. Case and
+percent-encoding matter, except inside `{model}`, which is decoded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Literal
+from urllib.parse import unquote
+
+from gatewayd.errors import GatewayError, MethodNotAllowed, UnknownRoute
+from gatewayd.web.exchange import Exchange, Route
+
+_SLASHES = re.compile("//+")
+
+
+class Router:
+    """Each route answers on its path and on `/v1` + its path; HEAD answers where GET does."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._exact: dict[str, dict[str, Route]] = defaultdict(dict)
+        self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        for route in routes:
+            if "{model}" in route.path:
+                pattern = "(?:/v1)?" + re.escape(route.path).replace(r"\{model\}", "(.+)")
+                self._patterns.append((re.compile(pattern), _methods(route)))
+            else:
+                prefixes = ("",) if route.kind == "open" else ("", "/v1")
+                for prefix in prefixes:
+                    self._exact[prefix + route.path].update(_methods(route))
+
+    def find(self, method: str, path: str) -> tuple[Route, str | None]:
+        """The route and the model its path names; for no match a route that answers with the error."""
+        methods = self._exact.get(path)
+        model: str | None = None
+        if methods is None:
+            path = _SLASHES.sub("/", path)
+            if len(path) > 1:
+                path = path.removesuffix("/")
+            methods = self._exact.get(path)
+            if methods is None:
+                methods, model = self._match(path)
+        if methods is None:
+            return refusal(UnknownRoute("There is no such URL here.")), None
+        route = methods.get(method)
+        if route is None:
+            return refusal(MethodNotAllowed("This URL does not have that method.", allow=sorted(methods))), None
+        return route, model
+
+    def _match(self, path: str) -> tuple[dict[str, Route] | None, str | None]:
+        for pattern, methods in self._patterns:
+            if (match := pattern.fullmatch(path)) is not None:
+                try:
+                    return methods, unquote(match[1], errors="strict")
+                except UnicodeDecodeError:
+                    return None, None
+        return None, None
+
+
+def refusal(error: GatewayError, kind: Literal["info", "open"] = "info") -> Route:
+    """A route that answers with an error. As "info" it needs a key: nobody else learns which paths there are."""
+
+    async def refuse(exchange: Exchange) -> None:
+        raise error
+
+    return Route("GET", "", refuse, kind)
+
+
+def _methods(route: Route) -> dict[str, Route]:
+    return {"GET": route, "HEAD": route} if route.method == "GET" else {route.method: route}

@@ -1,0 +1,224 @@
+"""Log lines: one record, one line, no secret, no exception."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.observe.log import AccessRecord, Format, LineFormatter, Redactor, access, set_up
+
+SECRET = 'sk-live-"quoted"-é-0123456789'
+
+
+@pytest.fixture(autouse=True)
+def _root_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    flags = logging.logThreads, logging.logProcesses, logging.logMultiprocessing
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.logThreads, logging.logProcesses, logging.logMultiprocessing = flags
+
+
+def record_of(**changes: Any) -> AccessRecord:
+    values: dict[str, Any] = {
+        "request_id": "req_1",
+        "revision": "abc",
+        "key": "master_key",
+        "peer": "127.0.0.1",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "status": 200,
+        "outcome": "ok",
+        "code": "",
+        "group": "chat",
+        "answered_by": "chat",
+        "deployment": "d1",
+        "attempts": 1,
+        "fallbacks": 0,
+        "duration": 0.12345,
+        "ttft": None,
+        "prompt_tokens": None,
+        "completion_tokens": 0,
+    }
+    return AccessRecord(**(values | changes))
+
+
+def line_of(form: Format, message: str, *args: object, redactor: Redactor | None = None, **extra: Any) -> str:
+    record = logging.LogRecord("gatewayd.test", logging.INFO, "", 0, message, args, extra.pop("exc_info", None))
+    record.__dict__.update(extra)
+    return LineFormatter(form, redactor or Redactor()).format(record)
+
+
+def test_a_text_line_has_time_level_logger_message_and_fields() -> None:
+    line = line_of("text", "loaded %d", 3, fields={"revision": "abc", "why": "a save", "empty": ""})
+    stamp, rest = line.split(" ", 1)
+    assert stamp.endswith("Z")
+    assert rest == 'INFO    gatewayd.test: loaded 3 revision=abc why="a save" empty=""'
+
+
+def test_a_json_line_is_one_object() -> None:
+    line = json.loads(line_of("json", "loaded %d", 3, fields={"revision": "abc", "odd": {1}}))
+    assert line["message"] == "loaded 3"
+    assert (line["level"], line["logger"], line["revision"], line["odd"]) == ("info", "gatewayd.test", "abc", [1])
+
+
+def test_the_access_record_leaves_out_what_is_empty() -> None:
+    stream = io.StringIO()
+    set_up("json", "info", Redactor(), stream=stream)
+    access(record_of(code="", ttft=0.0123, fallbacks=1, answered_by="spare"))
+    line = json.loads(stream.getvalue())
+    for name in ("time", "level", "logger", "message"):
+        del line[name]
+    assert line == {
+        "request_id": "req_1",
+        "status": 200,
+        "outcome": "ok",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "group": "chat",
+        "deployment": "d1",
+        "answered_by": "spare",
+        "attempts": 1,
+        "fallbacks": 1,
+        "duration_ms": 123.45,
+        "ttft_ms": 12.3,
+        "completion_tokens": 0,
+        "key": "master_key",
+        "peer": "127.0.0.1",
+        "revision": "abc",
+    }
+
+
+def test_quiet_records_are_for_the_debug_level() -> None:
+    stream = io.StringIO()
+    set_up("text", "info", Redactor(), stream=stream)
+    access(record_of(), quiet=True)
+    assert stream.getvalue() == ""
+    set_up("text", "debug", Redactor(), stream=stream)
+    access(record_of(), quiet=True)
+    assert "DEBUG" in stream.getvalue()
+
+
+def test_setting_up_again_replaces_what_was() -> None:
+    first, second = io.StringIO(), io.StringIO()
+    set_up("text", "info", Redactor(), stream=first)
+    set_up("json", "warning", Redactor(), stream=second)
+    logging.getLogger("x").info("no")
+    logging.getLogger("x").warning("yes")
+    assert first.getvalue() == ""
+    assert json.loads(second.getvalue())["message"] == "yes"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@given(text=st.text(st.characters(), max_size=60))
+def test_no_text_can_forge_a_line(form: Format, text: str) -> None:
+    """C-07: whatever a client sends; lone surrogates too."""
+    record = record_of(path=text, request_id=text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        trace = sys.exc_info()
+    line, *more = line_of(form, "seen %s", text, fields=record.fields(), exc_info=trace).split("\n")
+    for part in (line, *more):
+        assert not any(char in part for char in map(chr, [*range(32), *range(127, 160), 0x2028, 0x2029]))
+        part.encode()
+    if form == "json":
+        assert not more
+        assert json.loads(line)["message"].encode("utf-16", "surrogatepass") == f"seen {text}".encode(
+            "utf-16", "surrogatepass"
+        )
+    else:
+        assert all(part.startswith("  | ") for part in more)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_known_secrets_are_replaced_wherever_they_stand(form: Format) -> None:
+    """D-02, D-03, D-04: message, arguments, fields, tracebacks; the short ones are words."""
+    redactor = Redactor()
+    redactor.know([SECRET, "abc", "sk-live"])
+    redactor.know(["another-secret", SECRET[:20]])
+    try:
+        raise ValueError(f"url?key={SECRET}")
+    except ValueError:
+        trace = sys.exc_info()
+    line = line_of(
+        form,
+        f"abc Bearer {SECRET} %s another-secret",
+        SECRET,
+        redactor=redactor,
+        fields={"key": SECRET, "list": [SECRET]},
+        exc_info=trace,
+    )
+    assert "live" not in line
+    assert "quoted" not in line
+    assert "another" not in line
+    assert "abc" in line
+    assert line.count("***") >= 5
+
+
+class Unreliable(io.StringIO):
+    broken = True
+
+    def write(self, text: str) -> int:
+        if self.broken:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_a_log_that_cannot_be_written_loses_lines_and_says_how_many() -> None:
+    """G-01"""
+    stream = Unreliable()
+    set_up("text", "info", Redactor(), stream=stream)
+    for _ in range(3):
+        logging.getLogger("x").warning("lost")
+    stream.broken = False
+    logging.getLogger("x").warning("written")
+    logging.getLogger("x").warning("again")
+    lines = stream.getvalue().splitlines()
+    assert lines[0].endswith("3 log lines before this one were lost")
+    assert [line.rpartition(" ")[2] for line in lines[1:]] == ["written", "again"]
+
+
+@pytest.mark.parametrize("stderr", ["/dev/full", "closed", "a pipe nobody reads", "/dev/null"])
+def test_a_full_closed_or_broken_stderr_is_no_fault(stderr: str) -> None:
+    """G-01, F-09: in a process of its own, to its very end."""
+    program = """
+import logging, os, sys
+if sys.argv[1] == "a pipe nobody reads":
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 2)
+from gatewayd.observe.log import Redactor, set_up
+handler = set_up("json", "info", Redactor())
+logging.getLogger("x").error("a line")
+logging.getLogger("x").error("a line")
+print(handler.dropped)
+"""
+    redirect = {"closed": "2>&-", "a pipe nobody reads": ""}.get(stderr, f"2>{stderr}")
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" "$2" {redirect}', sys.executable, program, stderr],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["0" if stderr == "/dev/null" else "2"]
+    assert done.stderr == ""
+
+
+def test_a_call_with_wrong_arguments_is_told_not_raised() -> None:
+    stream = io.StringIO()
+    set_up("text", "info", Redactor(), stream=stream)
+    logging.getLogger("x").info("%d", "no number")
+    assert "could not be formatted: TypeError" in stream.getvalue()
