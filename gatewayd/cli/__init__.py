@@ -1,0 +1,116 @@
+"""The command line: flags → one call each. Every command's work is in a module of its own, loaded when it is asked for.
+
+This module must stay quick to import: no asyncio, no aiohttp, no pydantic, no litellm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from gatewayd.cli import exits
+from gatewayd.cli.signals import EarlySignals
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # Before anything slow: a SIGHUP must never kill the daemon, however early it comes.
+    early = EarlySignals() if arguments[:1] == ["run"] else None
+    options = _parser().parse_args(arguments)
+    try:
+        match options.command:
+            case "run":
+                from gatewayd.cli import run
+
+                return run.run(options.config, host=options.host, port=options.port, early=early or EarlySignals())
+            case "check":
+                from gatewayd.cli import check
+
+                return check.check(options.path or options.config, form=options.format, strict=options.strict)
+            case "reload":
+                from gatewayd.cli import remote
+
+                return remote.reload(options.admin, options.config, wait=options.wait)
+            case "status":
+                from gatewayd.cli import remote
+
+                return remote.status(options.admin, options.config, form=options.format)
+            case "schema":
+                from gatewayd.cli import check
+
+                return check.schema()
+            case _:
+                return _version()
+    except BrokenPipeError:  # `gatewayd schema | head`: who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.OK
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gatewayd", description="A local OpenAI-compatible LLM gateway: one YAML file, edited live."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    config = argparse.ArgumentParser(add_help=False)
+    config.add_argument(
+        "-c",
+        "--config",
+        metavar="PATH",
+        help="the configuration file (default: $GATEWAYD_CONFIG, ./gatewayd.yaml, "
+        "$XDG_CONFIG_HOME/gatewayd/gatewayd.yaml, /etc/gatewayd/gatewayd.yaml)",
+    )
+    admin = argparse.ArgumentParser(add_help=False, parents=[config])
+    admin.add_argument(
+        "--admin",
+        metavar="URL",
+        help="the daemon's admin listener, http://HOST:PORT or unix:/PATH (default: $GATEWAYD_ADMIN, else as the file "
+        "says)",
+    )
+
+    run = commands.add_parser("run", parents=[config], help="run the daemon in the foreground")
+    run.add_argument("--host", help="listen here instead of where the file says")
+    run.add_argument("--port", type=_port, help="listen on this port; 0 takes any free one")
+
+    check = commands.add_parser("check", parents=[config], help="print every problem of a configuration file")
+    check.add_argument("path", nargs="?", metavar="PATH", help="the file (default: as --config)")
+    check.add_argument("--format", choices=("text", "json", "github"), default="text")
+    check.add_argument("--strict", action="store_true", help="warnings fail too")
+
+    reload = commands.add_parser("reload", parents=[admin], help="ask the running daemon to read its file again")
+    reload.add_argument("--wait", action="store_true", help="wait for the outcome and print it")
+
+    status = commands.add_parser("status", parents=[admin], help="show what the running daemon serves, and how well")
+    status.add_argument("--format", choices=("text", "json"), default="text")
+
+    commands.add_parser("schema", help="print the JSON Schema of the configuration file, for editors")
+    commands.add_parser("version", help="print the versions of gatewayd and of what it runs on")
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError(text)
+    return port
+
+
+def _version() -> int:
+    from importlib.metadata import PackageNotFoundError, version
+    from platform import python_version
+
+    from gatewayd._version import __version__
+
+    lines = [f"gatewayd {__version__}", f"python {python_version()}"]
+    for package in ("aiohttp", "litellm"):  # asked of the installed metadata: neither is imported
+        try:
+            lines.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            lines.append(f"{package} not installed")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return exits.OK

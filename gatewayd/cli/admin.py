@@ -1,0 +1,114 @@
+"""Finds a daemon's admin listener and talks to it, over TCP or a unix socket, with the standard library alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from gatewayd.config import search, source
+from gatewayd.config.schema.address import parse_address
+from gatewayd.errors import GatewaydError
+
+_DEFAULT = "127.0.0.1:4001"
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+"""Addresses that are listened on but not connected to."""
+
+
+class NoDaemon(GatewaydError):
+    """Nobody answers, or nobody can be asked. The message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """One admin listener: `http://HOST:PORT`, `https://HOST:PORT`, `HOST:PORT` or `unix:/PATH`."""
+
+    url: str
+    key: str | None = None
+    guessed: bool = False
+    """The file does not say where the listener is, as far as it can be read."""
+
+    def request(self, method: str, path: str, *, timeout: float) -> tuple[int, Any]:
+        """Status and decoded JSON body. Raises NoDaemon, or TimeoutError after `timeout` seconds of silence."""
+        headers = {"accept": "application/json", "host": "localhost"} if self.url.startswith("unix:") else {}
+        if self.key is not None:
+            headers["authorization"] = f"Bearer {self.key}"
+        connection = self._connection(timeout)
+        try:
+            connection.request(method, path, headers=headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        except TimeoutError:
+            raise
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+            hint = " (a guess: the file does not tell; name it with --admin)" if self.guessed else ""
+            raise NoDaemon(f"no daemon answers at {self.url}{hint}: {reason.lower()}") from error
+        finally:
+            connection.close()
+
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
+        if self.url.startswith("unix:"):
+            return _UnixConnection(self.url.removeprefix("unix:").removeprefix("//"), timeout)
+        parts = urlsplit(self.url if "://" in self.url else f"http://{self.url}")
+        try:
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            raise NoDaemon(f"not an address: {self.url}") from None
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        return kind(_EVERYWHERE.get(host, host), port, timeout=timeout)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def discover(url: str | None, config: str | None, environ: Mapping[str, str]) -> Admin:
+    """The listener of `--admin`, else of `$GATEWAYD_ADMIN`, else the one that the file names. Raises NoDaemon.
+
+    The file may be broken: that is when `gatewayd reload --wait` is needed most. So it is not validated here.
+    """
+    key = environ.get("GATEWAYD_API_KEY")
+    if told := url or environ.get("GATEWAYD_ADMIN"):
+        return Admin(told, key)
+    path = search.find(config, environ)
+    if path is None:
+        return Admin(_DEFAULT, key)
+    tree = source.read(path).tree
+    own = tree.get("gatewayd")
+    address = own.get("admin") if isinstance(own, Mapping) else None
+    if not tree:
+        address = _scan(path)
+    if address is False or address == "off":  # YAML 1.1 reads a plain `off` as false
+        raise NoDaemon(f"{path} says `admin: off`, so there is nobody to ask")
+    try:
+        place = parse_address(address)
+    except ValueError:
+        return Admin(_DEFAULT, key, guessed=address is not None or not tree)
+    folder = os.path.dirname(os.path.abspath(path))
+    return Admin(f"unix:{os.path.join(folder, place.path)}" if place.path else str(place), key)
+
+
+def _scan(path: str) -> str | None:
+    """`admin:` below `gatewayd:` in a file that is not YAML (any more)."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read(1 << 20)
+    except OSError:
+        return None
+    own = re.search(r"^gatewayd:\s*(?:#.*)?\n((?:[ \t]+.*\n|\s*\n|#.*\n)*)", text + "\n", re.MULTILINE)
+    found = own and re.search(r"""^[ \t]+admin:[ \t]*["']?([^\s"'#]+)""", own[1], re.MULTILINE)
+    return cast(str, found[1]) if found else None

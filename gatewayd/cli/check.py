@@ -1,0 +1,87 @@
+"""`gatewayd check` and `gatewayd schema`: everything about a configuration file that can be told without a daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gatewayd.cli import exits
+from gatewayd.cli.output import complain, paint, problems_text
+from gatewayd.config import search, source
+from gatewayd.config.loader import load
+from gatewayd.config.problems import Format, Problem, errors, warnings
+from gatewayd.config.result import Result
+
+_LITELLM_SECTIONS = ("litellm_settings", "router_settings", "general_settings")
+_SUPPORT = {"approximated": "approximated", "ignored_key": "ignored", "unknown_key": "ignored"}
+"""What a warning's code says about how a key of litellm's is supported."""
+
+
+def check(named: str | None, *, form: Format, strict: bool) -> int:
+    """Prints every problem of the file at once; `strict`: warnings fail too."""
+    path = search.find(named, os.environ)
+    if path is None or not os.path.exists(path):
+        places = ", ".join(search.candidates(os.environ)) if path is None else path
+        complain(f"no configuration file: {places}")
+        return exits.NO_INPUT
+    result = load(path, environ=os.environ)
+    failed = bool(errors(result.problems)) or (strict and bool(result.problems))
+    sys.stdout.write(problems_text(result.problems, form, sys.stdout))
+    if form == "text":
+        sys.stdout.write(_support_text(path, result.problems) + _summary(path, result))
+    return exits.CONFIG if failed else exits.OK
+
+
+def schema() -> int:
+    """Prints the JSON Schema (draft-07) of the file."""
+    from gatewayd.config.schema.export import json_schema
+
+    sys.stdout.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+    return exits.OK
+
+
+def _summary(path: str, result: Result) -> str:
+    counts = [_count(len(errors(result.problems)), "error"), _count(len(warnings(result.problems)), "warning")]
+    snapshot = result.snapshot
+    if snapshot is None:
+        return f"{path}: {paint(' and '.join(counts), 'error', sys.stdout)}\n"
+    groups = len({deployment.group for deployment in snapshot.deployments})
+    told = f"{_count(groups, 'model group')}, {_count(len(snapshot.deployments), 'deployment')}, {counts[1]}"
+    return f"{path}: {paint('ok', 'ok', sys.stdout)}: {told}, revision {snapshot.revision}\n"
+
+
+def _support_text(path: str, problems: tuple[Problem, ...]) -> str:
+    """Which of litellm's keys in this file do what litellm makes of them; "" for a file that has only models."""
+    tree = source.read(path).tree
+    if not any(section in tree for section in _LITELLM_SECTIONS):
+        return ""
+    told = {_general(problem.path): _SUPPORT[problem.code] for problem in problems if problem.code in _SUPPORT}
+    groups: dict[str, list[str]] = {"supported": [], "approximated": [], "ignored": []}
+    for key in dict.fromkeys(_litellm_keys(tree)):
+        groups[told.get(key, "supported")].append(key)
+    rows = (f"  {name:12} {', '.join(keys)}\n" for name, keys in groups.items() if keys)
+    return "litellm keys in this file:\n" + "".join(rows)
+
+
+def _litellm_keys(tree: Mapping[str, Any]) -> Iterator[str]:
+    models = tree.get("model_list")
+    for entry in models if isinstance(models, list) else ():
+        for part in ("litellm_params", "model_info"):
+            if isinstance(entry, Mapping) and isinstance(entry.get(part), Mapping):
+                yield from (f"model_list[].{part}.{key}" for key in entry[part])
+    for section in _LITELLM_SECTIONS:
+        if isinstance(tree.get(section), Mapping):
+            yield from (f"{section}.{key}" for key in tree[section])
+
+
+def _general(path: str) -> str:
+    """`model_list[3].litellm_params.rpm` as a kind of key: `model_list[].litellm_params.rpm`."""
+    return re.sub(r"\[\d+\]", "[]", path)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

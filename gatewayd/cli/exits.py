@@ -1,0 +1,8 @@
+"""Exit codes, as sysexits.h numbers them as far as it does; argparse itself exits with 2 on wrong usage."""
+
+OK = 0
+FAILURE = 1
+NO_INPUT = 66
+UNAVAILABLE = 69
+CONFIG = 78
+INTERRUPTED = 130

@@ -1,0 +1,45 @@
+"""Writing to a terminal: colours only where somebody sees them, and the one way to print problems."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from gatewayd.config.problems import Format, Problem, render
+
+_PLACE = re.compile(r"^(?P<place>\S+?:\d+:\d+: )?(?P<severity>error|warning)(?P<code>\[\w+\])", re.MULTILINE)
+_COLOURS = {"error": "31", "warning": "33", "ok": "32", "bold": "1", "dim": "2"}
+
+
+def paint(text: str, style: str, stream: TextIO) -> str:
+    """`text` in a colour or weight (`_COLOURS`), if `stream` is a terminal and NO_COLOR is not set (no-color.org)."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{_COLOURS[style]}m{text}\x1b[0m"
+
+
+def problems_text(problems: Sequence[Problem], form: Format, stream: TextIO) -> str:
+    """All problems, with a line feed at the end; "" if there are none (JSON: an empty list)."""
+    text = render(problems, form)
+    if form == "text":
+        text = _PLACE.sub(
+            lambda found: (
+                paint(found["place"] or "", "bold", stream) * bool(found["place"])
+                + paint(found["severity"], found["severity"], stream)
+                + paint(found["code"], "dim", stream)
+            ),
+            text,
+        )
+    return f"{text}\n" if text else ""
+
+
+def complain(text: str) -> None:
+    """One line for a person, on stderr; a closed stderr is no reason to fail."""
+    try:
+        sys.stderr.write(f"gatewayd: {text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        return

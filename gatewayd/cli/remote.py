@@ -1,0 +1,117 @@
+"""`gatewayd reload` and `gatewayd status`: what a running daemon is asked, and how its answers read."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from gatewayd.cli import exits
+from gatewayd.cli.admin import NoDaemon, discover
+from gatewayd.cli.output import complain, paint, problems_text
+from gatewayd.config.problems import Problem
+
+_PATIENCE = 120.0
+"""Seconds a reload may take: reading is given up after thirty, and one may be running already."""
+_GLANCE = 0.3
+"""Seconds in which a daemon that refuses to be asked at all says so."""
+
+
+def reload(url: str | None, config: str | None, *, wait: bool) -> int:
+    """Asks for a reload; with `wait`, prints the outcome with all problems."""
+    try:
+        status, answer = discover(url, config, os.environ).request(
+            "POST", "/reload", timeout=_PATIENCE if wait else _GLANCE
+        )
+    except NoDaemon as error:
+        complain(str(error))
+        return exits.UNAVAILABLE
+    except TimeoutError:
+        if wait:
+            complain("the daemon took the request and did not answer")
+            return exits.UNAVAILABLE
+        sys.stdout.write("asked for a reload\n")
+        return exits.OK
+    if status not in (200, 422):
+        return _refused(status, answer)
+    if not wait:
+        sys.stdout.write("asked for a reload\n")
+        return exits.OK
+    return _print_outcome(answer)
+
+
+def status(url: str | None, config: str | None, *, form: Literal["text", "json"]) -> int:
+    """Prints revision, groups and deployments with their health, and the last reload."""
+    try:
+        code, answer = discover(url, config, os.environ).request("GET", "/status", timeout=10.0)
+    except (NoDaemon, TimeoutError) as error:
+        complain(str(error) if isinstance(error, NoDaemon) else "the daemon took the request and did not answer")
+        return exits.UNAVAILABLE
+    if code != 200:
+        return _refused(code, answer)
+    text = json.dumps(answer, indent=2, ensure_ascii=False) if form == "json" else "\n".join(_status_lines(answer))
+    sys.stdout.write(text + "\n")
+    return exits.OK
+
+
+def _refused(status: int, answer: Any) -> int:
+    error = answer.get("error", {}) if isinstance(answer, dict) else {}
+    hint = "; put the master key into $GATEWAYD_API_KEY" if status == 401 else ""
+    complain(f"the daemon answered {status}: {error.get('message', 'no reason given')}{hint}")
+    return exits.UNAVAILABLE
+
+
+def _print_outcome(answer: dict[str, Any]) -> int:
+    match answer["result"]:
+        case "applied":
+            title = paint("applied", "ok", sys.stdout)
+            lines = [f"{title}: revision {answer['revision']} in {answer['seconds']:.2f} s", *answer["changes"]]
+        case "unchanged":
+            lines = [f"unchanged: revision {answer['revision']}"]
+        case _:
+            lines = [f"{paint('rejected', 'error', sys.stdout)}: the daemon goes on with what it has"]
+    problems = [Problem(**found) for found in (*answer.get("problems", ()), *answer.get("warnings", ()))]
+    sys.stdout.write("\n".join(lines) + "\n" + problems_text(problems, "text", sys.stdout))
+    return exits.CONFIG if answer["result"] == "rejected" else exits.OK
+
+
+def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
+    ready = paint("ready", "ok", sys.stdout) if answer["ready"] else paint("draining", "warning", sys.stdout)
+    uptime, busy = _duration(answer["uptime_seconds"]), answer["in_flight"]
+    yield f"gatewayd {answer['version']}, {ready}, up {uptime}, {busy} in flight"
+    yield f"revision  {answer['revision']}"
+    yield f"listens   {', '.join(answer['listen'])}; admin {answer['admin'] or 'off'}"
+    yield from (f"file      {path}" for path in answer["files"])
+    yield f"reloads   {', '.join(f'{number} {name}' for name, number in answer['reloads'].items())}"
+    if (last := answer["last_reload"]) is not None:
+        style = "error" if last["result"] == "rejected" else "ok"
+        yield f"last      {paint(last['result'], style, sys.stdout)} at {last['at']}"
+        for problem in last.get("problems", ()):
+            yield "          " + problems_text([Problem(**problem)], "text", sys.stdout).strip()
+    for group in answer["groups"]:
+        yield ""
+        yield paint(group["name"], "bold", sys.stdout)
+        for deployment in group["deployments"]:
+            yield _deployment_line(deployment)
+
+
+def _deployment_line(deployment: dict[str, Any]) -> str:
+    state = deployment["state"]
+    shown = paint(state, "ok" if state == "ok" else "warning", sys.stdout)
+    if deployment["cooling_for_seconds"]:
+        shown += f" for {deployment['cooling_for_seconds']:.1f} s"
+    told = f"  {deployment['provider']}/{deployment['model']} ({deployment['id']}): {shown}"
+    told += f", {deployment['in_flight']} in flight"
+    if deployment["last_error"]:
+        told += f", last error {deployment['last_error']}"
+    return told
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    for size, unit, smaller, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller} {name}"
+    return f"{whole} s"

@@ -1,0 +1,149 @@
+"""`gatewayd run`: a daemon in the foreground, and all that belongs to the process and not to the gateway.
+
+Signals, the event loop, the root logger, systemd, exit codes, and the lines a person sees at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from gatewayd._version import __version__
+from gatewayd.cli import exits
+from gatewayd.cli.output import complain, problems_text
+from gatewayd.cli.signals import HANDLED, EarlySignals
+from gatewayd.config import search
+from gatewayd.config.snapshot import Address, Deployment, Snapshot
+from gatewayd.daemon import CannotListen, Daemon, Overrides, Source
+from gatewayd.errors import ConfigInvalid
+from gatewayd.observe import log
+from gatewayd.observe.loop_errors import LoopErrors
+from gatewayd.observe.sdnotify import Notifier
+
+_log = logging.getLogger("gatewayd")
+
+_MOST_GROUPS = 12
+"""Names of model groups that the start-up text shows."""
+
+
+def run(config: str | None, *, host: str | None, port: int | None, early: EarlySignals) -> int:
+    """Serves until a signal ends it. Returns the exit code."""
+    faulthandler.enable()  # the watchdog's SIGABRT then shows where the loop was stuck
+    source: Source | None = search.find(config, os.environ) or search.from_environment(os.environ)
+    if source is None:
+        places = ", ".join(search.candidates(os.environ))
+        complain(
+            f"no configuration file ({places}) and no provider's key in the environment\n"
+            "  write a gatewayd.yaml, name one with --config, or set a key such as OPENAI_API_KEY"
+        )
+        return exits.CONFIG
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(source, Overrides(host, port), early))
+
+
+async def _serve(source: Source, overrides: Overrides, early: EarlySignals) -> int:
+    redactor = log.Redactor()
+    log.set_up("text", "info", redactor)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(LoopErrors())
+
+    def went_live(snapshot: Snapshot) -> None:
+        log.set_up(snapshot.server.log.format, snapshot.server.log.level, redactor)
+
+    daemon = Daemon(source, overrides=overrides, notifier=Notifier(os.environ), redactor=redactor, went_live=went_live)
+    stopping = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        if number == signal.SIGHUP:
+            daemon.reload_soon("SIGHUP")
+        elif stopping.is_set():
+            _log.warning("%s again: stopping now", number.name)
+            daemon.hurry()
+        else:
+            _log.info("%s: draining; once more stops now", number.name)
+            stopping.set()
+
+    for number in HANDLED:
+        loop.add_signal_handler(number, on_signal, number)
+    for number in early.taken():
+        on_signal(number)
+
+    try:
+        await daemon.start()
+    except CannotListen as error:
+        sys.stderr.write(problems_text(error.problems, "text", sys.stderr))
+        return exits.FAILURE
+    except ConfigInvalid as error:
+        sys.stderr.write(problems_text(error.problems, "text", sys.stderr))
+        return exits.CONFIG
+    # What lives from here on lives long: the collector need not look at it again and again, which would stall streams.
+    gc.collect()
+    gc.freeze()
+    _announce(daemon, source)
+    await stopping.wait()
+    struck = await daemon.stop()
+    _log.info("stopped; %d requests were cut short", struck)
+    return exits.OK
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where there is one: its sockets cost half of asyncio's."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _announce(daemon: Daemon, source: Source) -> None:
+    """Where it listens, what it serves, and a first request to copy; one log record if the log is JSON."""
+    snapshot = daemon.gateway.current.snapshot
+    origin = source if isinstance(source, str) else "the provider keys in the environment (no configuration file)"
+    urls = [_url(address) for address in daemon.addresses]
+    admin = [_url(address) for address in daemon.admin_addresses]
+    if snapshot.server.log.format == "json":
+        fields = {"listen": urls, "admin": admin, "config": origin, "revision": snapshot.revision}
+        _log.info("serving", extra={"fields": fields})
+        return
+    groups = list(dict.fromkeys(deployment.group for deployment in snapshot.deployments))
+    more = f" and {len(groups) - _MOST_GROUPS} more" if len(groups) > _MOST_GROUPS else ""
+    lines = [
+        f"gatewayd {__version__} serves {origin}, revision {snapshot.revision}",
+        f"  data    {' '.join(f'{url}/v1' for url in urls)}",
+        f"  admin   {' '.join(admin) or 'off'}",
+        f"  models  {', '.join(groups[:_MOST_GROUPS])}{more}",
+    ]
+    if (model := _example(snapshot.deployments)) is not None:
+        lines += ["try:", f"  {_curl(daemon.addresses[0], model, needs_key=snapshot.server.master_key is not None)}"]
+    try:
+        sys.stderr.write("\n".join(lines) + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):  # nobody reads it: no reason not to serve (F-09)
+        return
+
+
+def _url(address: Address) -> str:
+    return str(address) if address.path else f"http://{address}"
+
+
+def _example(deployments: tuple[Deployment, ...]) -> str | None:
+    """A model group that chats and can be asked for by the name as it stands."""
+    chats = (d.group for d in deployments if d.info.get("mode") in (None, "chat", "completion") and "*" not in d.group)
+    return next(chats, None)
+
+
+def _curl(address: Address, model: str, *, needs_key: bool) -> str:
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}).replace("'", r"\u0027")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    where = Address(host, address.port)
+    target = f"--unix-socket {address.path} http://localhost" if address.path else f"http://{where}"
+    key = ' -H "authorization: Bearer $GATEWAYD_API_KEY"' if needs_key else ""
+    return f"curl -s {target}/v1/chat/completions{key} -H 'content-type: application/json' -d '{body}'"

@@ -1,0 +1,54 @@
+"""Which configuration a command means when none was named: the search order, and what the environment alone gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from gatewayd.config import providers
+
+_KNOWN = (
+    "openai", "anthropic", "gemini", "groq", "mistral", "deepseek", "openrouter", "xai", "together_ai", "cohere_chat",
+    "perplexity", "cerebras", "fireworks_ai",
+)  # fmt: skip
+"""Providers whose key in the environment is enough to use them."""
+_BARE_NAMES = {
+    "openai": ("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "text-embedding-*"),
+    "anthropic": ("claude-*",),
+    "gemini": ("gemini-*",),
+}
+"""Model names that can only mean one provider, so that clients need not write `provider/model`."""
+
+
+def candidates(environ: Mapping[str, str]) -> list[str]:
+    """Where a configuration file is looked for, best first. Given `$GATEWAYD_CONFIG`, nowhere else."""
+    if named := environ.get("GATEWAYD_CONFIG"):
+        return [named]
+    home = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
+    return ["gatewayd.yaml", os.path.join(home, "gatewayd", "gatewayd.yaml"), "/etc/gatewayd/gatewayd.yaml"]
+
+
+def find(named: str | None, environ: Mapping[str, str]) -> str | None:
+    """The file to use: `named` or `$GATEWAYD_CONFIG` whether it exists or not, else the first that exists."""
+    if explicit := named or environ.get("GATEWAYD_CONFIG"):
+        return explicit
+    return next((path for path in candidates(environ) if os.path.exists(path)), None)
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """A configuration that serves every provider whose key is set, as `provider/model`; None when there is no key.
+
+    The keys stay references: no secret is in the result.
+    """
+    models: list[dict[str, Any]] = []
+    for name in _KNOWN:
+        provider = providers.get(name)
+        variable = next((v for v in provider.key_variables(None) if environ.get(v)), None) if provider else None
+        if variable is None:
+            continue
+        for pattern in (*_BARE_NAMES.get(name, ()), None):
+            model = f"{name}/{pattern or '*'}"
+            params = {"model": model, "api_key": f"os.environ/{variable}"}
+            models.append({"model_name": pattern or model, "litellm_params": params})
+    return {"model_list": models} if models else None

@@ -1,0 +1,322 @@
+"""The life story: load, build, bind, serve, watch, reload, drain, stop.
+
+A `Daemon` is one running gateway inside somebody's event loop: the `gatewayd run` command's, or the background thread's
+of a program that wants a private gateway. It installs no signal handlers, prints nothing and leaves the root logger
+alone; whoever owns the process does that (`gatewayd.cli.run`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from gatewayd.access.secrets import secrets_of
+from gatewayd.admin.app import AdminApp
+from gatewayd.config.loader import load, load_in_child
+from gatewayd.config.problems import Problem, render, warnings
+from gatewayd.config.result import Result
+from gatewayd.config.snapshot import Address, Snapshot
+from gatewayd.engine.build import build
+from gatewayd.engine.reload import Applied, Rejected, Reloader, ReloadOutcome, Settled, Staged, Unchanged
+from gatewayd.engine.runtime import Gateway
+from gatewayd.engine.watch import Watcher, digests
+from gatewayd.errors import ConfigInvalid
+from gatewayd.observe.log import Redactor
+from gatewayd.observe.metrics import Metrics
+from gatewayd.observe.sdnotify import Notifier
+from gatewayd.tasks import spawn
+from gatewayd.web.app import data_listener
+from gatewayd.web.connection import HttpServer
+from gatewayd.web.listener import Listener, StagedDoors
+
+_log = logging.getLogger("gatewayd.daemon")
+
+Source = str | Mapping[str, Any]
+"""Path of the configuration file, or a configuration made in code, which has no edits to follow."""
+
+_BEAT = 10.0
+"""Seconds between two signs of life, if systemd wants none sooner."""
+_SETTLE = 2.0
+"""Seconds that connections to upstreams get to close when everything else has ended."""
+_ADMIN_CONNECTIONS = 64
+_MOST_LINES = 20
+"""Lines of one difference that are logged."""
+
+
+class CannotListen(ConfigInvalid):
+    """An address of the configuration could not be bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line says instead of the file, for as long as the daemon lives."""
+
+    host: str | None = None
+    port: int | None = None
+
+    def apply(self, result: Result) -> Result:
+        """Puts host and port in place of the file's data listeners; the rule about keys holds for them too (D-07)."""
+        snapshot = result.snapshot
+        if snapshot is None or (self.host is None and self.port is None):
+            return result
+        file = next((address for address in snapshot.server.listen if not address.path), Address("127.0.0.1", 4000))
+        address = Address(self.host or file.host, file.port if self.port is None else self.port)
+        if not address.is_loopback and snapshot.server.master_key is None:
+            problem = Problem(
+                "exposed_without_key",
+                f"{address} can be reached from other machines, and there is no general_settings.master_key",
+                path="--host",
+                hint="add `master_key: os.environ/GATEWAYD_MASTER_KEY`, or listen on 127.0.0.1",
+            )
+            return replace(result, snapshot=None, problems=(*result.problems, problem))
+        return replace(result, snapshot=replace(snapshot, server=replace(snapshot.server, listen=(address,))))
+
+
+class Daemon:
+    """`await start()`, then `addresses` says where it answers; `await stop()` ends it. One start, one stop.
+
+    `environ` is what references in the configuration mean, fixed for the daemon's life (default: the process's).
+    `redactor` learns the secrets of a configuration before that goes live; `went_live` hears each snapshot right after.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        overrides: Overrides | None = None,
+        environ: Mapping[str, str] | None = None,
+        notifier: Notifier | None = None,
+        redactor: Redactor | None = None,
+        went_live: Callable[[Snapshot], None] = lambda snapshot: None,
+    ) -> None:
+        self._source = source  # as the user wrote it: problems name it so
+        self._path = os.path.abspath(source) if isinstance(source, str) else None
+        self._overrides = overrides or Overrides()
+        self._environ = dict(os.environ if environ is None else environ)
+        self._exports = _Exports(self._environ)
+        self._notifier = notifier or Notifier({})
+        self._redactor = redactor or Redactor()
+        self._went_live = went_live
+        self._read: tuple[str, ...] = ()
+        self._wanted: str | None = None
+        self._told: ReloadOutcome | None = None
+        self._watcher: Watcher | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._hurry = asyncio.Event()
+        self.gateway = Gateway()
+        self.metrics = Metrics()
+        self.reloader = Reloader(self.gateway, self._load_again, prepare=self._prepare, observe=self._outcome)
+        self._data = data_listener(self.gateway, self.metrics)
+        admin = AdminApp(self.gateway, self.reloader, self.metrics)
+        self._admin = Listener(HttpServer(admin.answer, max_connections=lambda: _ADMIN_CONNECTIONS))
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where the data side listens, ports as the system chose them."""
+        return self._data.addresses
+
+    @property
+    def admin_addresses(self) -> tuple[Address, ...]:
+        """Where the admin side listens; empty when it is off."""
+        return self._admin.addresses
+
+    async def start(self) -> None:
+        """Returns when requests are answered. Raises ConfigInvalid, CannotListen; then nothing is left behind."""
+        # Before the file is read: an edit from here on is noticed by the watcher.
+        seen = digests([] if self._path is None else [self._path])
+        result = self._overrides.apply(self._load())
+        self._read = result.files
+        if result.snapshot is None:
+            raise ConfigInvalid(result.problems)
+        staged = await self._prepare(result.snapshot)
+        try:
+            runtime = await build(result.snapshot, self.gateway)
+        except BaseException:
+            await staged.rollback()
+            raise
+        self.gateway.swap(runtime)
+        staged.commit()
+        for problem in warnings(result.problems):
+            _log.warning("%s", problem.as_text())
+        self.metrics.reloaded("applied", result.snapshot.revision, datetime.now(UTC))
+        self._notifier.send(READY=1, STATUS=f"serving revision {result.snapshot.revision}")
+        self._tasks.append(spawn(self._beat(), name="signs of life"))
+        if (path := self._path) is not None:
+            self._watcher = Watcher(
+                lambda: (path, *self._read),
+                lambda: self.reloader.request("a file changed"),
+                seen=seen,
+                observe=self.metrics.watcher_up,
+            )
+            self._tasks.append(spawn(self._watcher.run(), name="watch the configuration"))
+        if self._wanted is not None:
+            self.reload_soon(self._wanted)
+
+    async def stop(self, drain: float | None = None) -> int:
+        """Stops accepting, lets requests end for `drain` seconds (default: as configured), then ends the rest with an
+        error of their own. Returns how many that were. Takes at most `drain` and five seconds."""
+        seconds = self.gateway.current.snapshot.server.drain if drain is None else drain
+        self.gateway.draining = True
+        self._notifier.send(STOPPING=1, STATUS="draining")
+        await self.reloader.close()
+        draining: asyncio.Task[int] = spawn(self._data.drain(seconds), name="drain")
+        hurried = spawn(self._hurry.wait(), name="hurry")
+        await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+        struck = 0 if draining.done() else await self._data.drain(0)
+        struck += await draining
+        await self._admin.drain(0)
+        for task in (hurried, *self._tasks):
+            task.cancel()
+        await asyncio.wait((hurried, *self._tasks))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE):
+                await self.gateway.close()
+        self._exports.apply({})
+        return struck
+
+    def reload_soon(self, why: str) -> None:
+        """Asks for a reload without waiting. Before the start is over it is remembered, while stopping ignored."""
+        if self.gateway.draining:
+            _log.info("%s ignored: stopping", why)
+        elif self.gateway.ready:
+            _ = self.reloader.request(why, explicit=True)
+        else:
+            self._wanted = why
+
+    def hurry(self) -> None:
+        """Ends the waiting of a `stop` under way."""
+        self._hurry.set()
+
+    # --- loading ------------------------------------------------------------------------------------------------------
+
+    def _load(self) -> Result:
+        if isinstance(self._source, str):
+            return load(self._source, environ=self._environ)
+        from gatewayd.config.validator import ConfigValidator  # pydantic, needed without a file only
+
+        return ConfigValidator(environ=self._environ).check(self._source)
+
+    async def _load_again(self, settled: Settled) -> Result:
+        self._notifier.reloading()
+        if isinstance(self._source, str):
+            result = await load_in_child(self._source, environ=self._environ, settled=settled)
+        else:
+            await settled()
+            result = await asyncio.to_thread(self._load)
+        self._read = result.files or self._read  # a reader that crashed tells no names
+        return self._overrides.apply(result)
+
+    # --- going live ---------------------------------------------------------------------------------------------------
+
+    async def _prepare(self, snapshot: Snapshot) -> Staged:
+        """The listeners of a snapshot, bound but not accepting. Raises CannotListen."""
+        self._redactor.know(secrets_of(snapshot))
+        server = snapshot.server
+        data = await _stage(self._data, server.listen, "gatewayd.listen")
+        try:
+            admin = await _stage(self._admin, () if server.admin is None else (server.admin,), "gatewayd.admin")
+        except BaseException:
+            await data.rollback()
+            raise
+        return _Going(self, snapshot, (data, admin))
+
+    def _live(self, snapshot: Snapshot) -> None:
+        self._exports.apply(snapshot.environment)
+        self._went_live(snapshot)
+
+    def _outcome(self, outcome: ReloadOutcome) -> None:
+        """Tells everybody how a reload ended."""
+        revision = self.gateway.current.snapshot.revision
+        status = f"serving revision {revision}"
+        match outcome:
+            case Applied(_, lines, found, seconds):
+                self.metrics.reloaded("applied", revision, datetime.now(UTC))
+                shown = [*lines[:_MOST_LINES], *([f"and {len(lines) - _MOST_LINES} more"] * (len(lines) > _MOST_LINES))]
+                _log.info("configuration applied in %.2f s: revision %s", seconds, revision, extra=_fields(shown))
+                for problem in found:
+                    _log.warning("%s", problem.as_text())
+            case Unchanged():
+                self.metrics.reloaded("unchanged", revision, datetime.now(UTC))
+                _log.info("configuration unchanged: revision %s", revision)
+            case Rejected(problems):
+                self.metrics.reloaded("rejected", revision, datetime.now(UTC))
+                status += f"; the last edit was refused: {sum(p.severity == 'error' for p in problems)} errors"
+                # The same refusal again (a poll, an impatient signal) is not told twice (E-18).
+                level = logging.DEBUG if outcome == self._told else logging.ERROR
+                _log.log(level, "configuration refused, revision %s stays:\n%s", revision, render(problems))
+        self._told = outcome
+        self._notifier.send(READY=1, STATUS=status)
+        if self._watcher is not None:
+            self._watcher.rearm()
+
+    async def _beat(self) -> None:
+        """Signs of life for systemd. On the loop on purpose: a loop that is stuck must miss them."""
+        interval = min(_BEAT, (self._notifier.watchdog or 2 * _BEAT) / 2)
+        while True:
+            self._notifier.send(WATCHDOG=1)
+            if self.gateway.draining:
+                self._notifier.send(EXTEND_TIMEOUT_USEC=round(3e6 * _BEAT))
+            await asyncio.sleep(interval)
+
+
+class _Going:
+    """Listeners and all else that takes effect together with a snapshot."""
+
+    def __init__(self, daemon: Daemon, snapshot: Snapshot, doors: tuple[StagedDoors, ...]) -> None:
+        self._daemon = daemon
+        self._snapshot = snapshot
+        self._doors = doors
+
+    def commit(self) -> None:
+        for doors in self._doors:
+            doors.commit()
+        self._daemon._live(self._snapshot)
+
+    async def rollback(self) -> None:
+        for doors in self._doors:
+            await doors.rollback()
+
+
+class _Exports:
+    """The configuration's `environment_variables` in this process's environment, taken back when an edit drops them."""
+
+    def __init__(self, base: Mapping[str, str]) -> None:
+        self._base = base
+        self._exported: frozenset[str] = frozenset()
+
+    def apply(self, wanted: Mapping[str, str]) -> None:
+        for name in self._exported - wanted.keys():
+            if name in self._base:
+                os.environ[name] = self._base[name]
+            else:
+                os.environ.pop(name, None)
+        os.environ.update(wanted)
+        self._exported = frozenset(wanted)
+
+
+async def _stage(listener: Listener, addresses: tuple[Address, ...], path: str) -> StagedDoors:
+    try:
+        return await listener.stage(addresses)
+    except OSError as error:
+        names = ", ".join(map(str, addresses))
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else type(error).__name__
+        raise CannotListen(
+            [
+                Problem(
+                    "listen_failed",
+                    f"cannot listen on {names}: {reason.lower()}",
+                    path=path,
+                    hint="is another gatewayd running? `gatewayd status` asks it",
+                )
+            ]
+        ) from error
+
+
+def _fields(changes: list[str]) -> dict[str, dict[str, list[str]]]:
+    return {"fields": {"changes": changes}}

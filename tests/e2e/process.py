@@ -1,0 +1,191 @@
+"""A real daemon as a test sees it: a process, its start-up text, its signals, its doors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+PATIENCE = 30.0
+"""Seconds within which anything that is waited for must have happened, on however busy a machine."""
+
+_ANNOUNCED = re.compile(r"^  (data|admin) +(\S+)$")
+_LEFT_OUT = ("GATEWAYD_", "NOTIFY_SOCKET", "WATCHDOG_", "PYTHONDONTWRITEBYTECODE", "XDG_CONFIG_HOME")
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without what would steer a daemon, and without providers' keys."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_LEFT_OUT) and not name.endswith("_API_KEY")
+    }
+    return {**kept, "PYTHONPATH": str(Path(__file__).parents[2]), **(extra or {})}
+
+
+async def command(
+    *arguments: str, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> tuple[int, str, str]:
+    """Runs `gatewayd ARGUMENTS` to its end: exit code, standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gatewayd", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(environ),
+        cwd=cwd,
+    )
+    async with asyncio.timeout(PATIENCE):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
+    """Waits until something about another process has become so."""
+    async with asyncio.timeout(PATIENCE):
+        while not await is_so():  # noqa: ASYNC110  # there is no event to wait for
+            await asyncio.sleep(0.02)
+
+
+class Daemon:
+    """`gatewayd run` on a configuration file, serving as soon as the context is entered."""
+
+    def __init__(
+        self,
+        config: Path | None,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        wait: bool = True,
+    ) -> None:
+        self._arguments = [*(() if config is None else ("--config", str(config))), *arguments]
+        self._environ = environment(environ)
+        self._cwd = cwd
+        self._wait = wait
+        self._news = asyncio.Event()
+        self._process: asyncio.subprocess.Process
+        self._reading: asyncio.Task[None]
+        self.session: aiohttp.ClientSession
+        self.log: list[str] = []
+        self.data = ""
+        """`http://HOST:PORT/v1`, or `unix:/PATH/v1`."""
+        self.admin = ""
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gatewayd", "run", *self._arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environ,
+            cwd=self._cwd,
+        )
+        self._reading = asyncio.get_running_loop().create_task(self._read())
+        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
+        if self._wait:
+            await self.serving()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.session.close()
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        await self._reading
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def exit_code(self) -> int:
+        """Waits for the process to end."""
+        async with asyncio.timeout(PATIENCE):
+            code = await self._process.wait()
+            await self._reading
+            return code
+
+    async def serving(self) -> None:
+        """Waits for the start-up text."""
+        await self.logged("  models  ", "the process ended")
+        assert self.alive, "\n".join(self.log)
+
+    async def logged(self, *texts: str, times: int = 1) -> str:
+        """Waits until a line with one of the texts has been logged `times` times; returns the last."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                found = [line for line in self.log if any(text in line for text in texts)]
+                if len(found) >= times:
+                    return found[-1]
+                self._news.clear()
+                await self._news.wait()
+
+    async def chat(self, model: str, *, key: str | None = None, **fields: Any) -> tuple[int, Any]:
+        """Asks and returns status and answer; the text of the answer if it is a good one."""
+        body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], **fields}
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        async with self.session.post(f"{self.data}/chat/completions", json=body, headers=headers) as response:
+            answer = await response.json()
+            return response.status, answer["choices"][0]["message"]["content"] if response.ok else answer
+
+    async def answers(self, model: str) -> None:
+        """Waits until a model group answers."""
+
+        async def it_does() -> bool:
+            return (await self.chat(model))[0] == 200
+
+        await eventually(it_does)
+
+    async def status(self) -> Any:
+        async with self.session.get(f"{self.admin}/status") as response:
+            return await response.json()
+
+    async def reload(self) -> Any:
+        async with self.session.post(f"{self.admin}/reload") as response:
+            return await response.json()
+
+    async def metrics(self) -> str:
+        async with self.session.get(f"{self.admin}/metrics") as response:
+            return await response.text()
+
+    async def _read(self) -> None:
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            text = line.decode().rstrip("\n")
+            self.log.append(text)
+            if found := _ANNOUNCED.match(text):
+                setattr(self, found[1], found[2])
+            self._news.set()
+        self.log.append("the process ended")
+        self._news.set()
+
+
+def config(*models: str, own: str = "", **sections: str) -> str:
+    """A configuration of scripted model groups on ports of the system's choice; `NAME=ANSWER` gives the answer's text.
+
+    `own`: lines of the `gatewayd` section in place of the addresses. `sections`: further sections, as written.
+    """
+    lines = ["model_list:"]
+    for model in models:
+        name, _, text = model.partition("=")
+        params = f"{{model: openai/{name}, mock_response: '{text or 'Hello from ' + name}'}}"
+        lines += [f"  - model_name: {name}", f"    litellm_params: {params}"]
+    own = own or "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0"
+    lines += ["gatewayd:", *(f"  {line}" for line in own.splitlines())]
+    for name, text in sections.items():
+        lines.append(f"{name}: {text}")
+    return "\n".join(lines) + "\n"
