@@ -15,12 +15,22 @@ from tests.replies import Reply, chat_events, error_reply, json_reply, sse_reply
 VECTOR = [0.5, -0.25, 0.125]
 
 
+class Upstream(FakeUpstream):
+    """One whose loop runs in a thread of its own."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def let(self, event: asyncio.Event) -> None:
+        """Sets an event that a reply waits for."""
+        self.loop.call_soon_threadsafe(event.set)
+
+
 @contextmanager
-def upstream(*replies: Reply | Script) -> Iterator[FakeUpstream]:
-    """A FakeUpstream whose loop runs in the background; answers like `polite` unless told otherwise."""
-    up = FakeUpstream(*(replies or (polite,)))
+def upstream(*replies: Reply | Script) -> Iterator[Upstream]:
+    """An upstream in the background; answers like `polite` unless told otherwise."""
+    up = Upstream(*(replies or (polite,)))
     with asyncio.Runner() as runner:
-        loop = runner.get_loop()
+        up.loop = loop = runner.get_loop()
         runner.run(up.__aenter__())
         thread = threading.Thread(target=loop.run_forever, name="upstream", daemon=True)
         thread.start()
