@@ -65,5 +65,5 @@ clean:  ## remove the environments and caches
 $(REAL): requirements/real.lock $(DEV)
 	@$(B)/python -m venv --clear $(@D)
 	@CMAKE_ARGS='-DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF' $(@D)/bin/python -m pip install --quiet \
-		--disable-pip-version-check --require-hashes -r $<
+		--disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
