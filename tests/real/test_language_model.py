@@ -16,6 +16,7 @@ from pathlib import Path
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from tests.e2e.process import Daemon
 
@@ -67,6 +68,10 @@ async def client(model_server: str, tmp_path: Path) -> AsyncIterator[openai.Asyn
         yield made
 
 
+def said(text: str) -> list[ChatCompletionMessageParam]:
+    return [{"role": "user", "content": text}]
+
+
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2):
@@ -77,7 +82,7 @@ def _answers(url: str) -> bool:
 
 async def test_a_chat(client: openai.AsyncOpenAI) -> None:
     answer = await client.chat.completions.create(
-        model="small", messages=[{"role": "user", "content": "Say hello."}], max_tokens=24, temperature=0
+        model="small", messages=said("Say hello."), max_tokens=24, temperature=0
     )
     assert answer.choices[0].message.content
     assert answer.choices[0].finish_reason in ("stop", "length")
@@ -86,10 +91,11 @@ async def test_a_chat(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_a_stream_says_what_the_whole_answer_says(client: openai.AsyncOpenAI) -> None:
-    asked = {"model": "small", "max_tokens": 24, "temperature": 0, "seed": 7}
-    messages = [{"role": "user", "content": "Count to five."}]
-    whole = await client.chat.completions.create(**asked, messages=messages)  # type: ignore[call-overload]
-    stream = await client.chat.completions.create(**asked, messages=messages, stream=True)  # type: ignore[call-overload]
+    messages = said("Count to five.")
+    whole = await client.chat.completions.create(model="small", messages=messages, max_tokens=24, temperature=0, seed=7)
+    stream = await client.chat.completions.create(
+        model="small", messages=messages, max_tokens=24, temperature=0, seed=7, stream=True
+    )
     chunks = [chunk async for chunk in stream]
     streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert streamed == whole.choices[0].message.content
@@ -100,7 +106,7 @@ async def test_parameters_reach_the_model(client: openai.AsyncOpenAI) -> None:
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
     answer = await client.chat.completions.create(
         model="small",
-        messages=[{"role": "user", "content": "Ann is three years old. Answer in JSON."}],
+        messages=said("Ann is three years old. Answer in JSON."),
         max_tokens=40,
         response_format={"type": "json_object", "schema": schema},  # type: ignore[call-overload]
     )
@@ -108,25 +114,23 @@ async def test_parameters_reach_the_model(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_a_configured_default_applies_only_where_the_caller_said_nothing(client: openai.AsyncOpenAI) -> None:
-    messages = [{"role": "user", "content": "Tell me a long story about the sea."}]
-    configured = await client.chat.completions.create(model="fits", messages=messages)  # type: ignore[arg-type]
+    messages = said("Tell me a long story about the sea.")
+    configured = await client.chat.completions.create(model="fits", messages=messages)
     assert configured.usage is not None
     assert configured.usage.completion_tokens <= 8
-    asked = await client.chat.completions.create(model="fits", messages=messages, max_tokens=16)  # type: ignore[arg-type]
+    asked = await client.chat.completions.create(model="fits", messages=messages, max_tokens=16)
     assert asked.usage is not None
     assert asked.usage.completion_tokens > 8
 
 
 async def test_the_models_own_refusal_passes_through(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        await client.chat.completions.create(model="small", messages=[{"role": "user", "content": "word " * 4000}])
+        await client.chat.completions.create(model="small", messages=said("word " * 4000))
     assert caught.value.code == "context_length_exceeded"
 
 
 async def test_a_context_that_is_too_long_falls_back(client: openai.AsyncOpenAI) -> None:
-    answer = await client.chat.completions.with_raw_response.create(
-        model="fits", messages=[{"role": "user", "content": "word " * 4000}]
-    )
+    answer = await client.chat.completions.with_raw_response.create(model="fits", messages=said("word " * 4000))
     assert answer.parse().choices[0].message.content == "It fits here."
     assert answer.headers["x-gatewayd-fallback"] == "long"
 
@@ -137,15 +141,15 @@ async def test_legacy_completions(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_a_stream_left_early_leaves_the_model_to_the_next_request(client: openai.AsyncOpenAI) -> None:
-    messages = [{"role": "user", "content": "Tell me a long story about the sea."}]
+    messages = said("Tell me a long story about the sea.")
     stream = await client.chat.completions.create(
         model="small",
-        messages=messages,  # type: ignore[arg-type]
+        messages=messages,
         max_tokens=400,
         stream=True,
     )
     await anext(aiter(stream))
     await stream.close()
     began = time.monotonic()
-    await client.chat.completions.create(model="small", messages=messages, max_tokens=2)  # type: ignore[arg-type]
+    await client.chat.completions.create(model="small", messages=messages, max_tokens=2)
     assert time.monotonic() - began < 30
