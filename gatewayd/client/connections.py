@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
+import weakref
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 import openai
 
@@ -54,21 +55,14 @@ class Connections:
         self._lock = threading.Lock()
         self._closed = False
         self._sync: openai.OpenAI | None = None
-        self._of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient] = WeakKeyDictionary()
+        self._of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient] = weakref.WeakKeyDictionary()
 
     @property
     def sync(self) -> openai.OpenAI:
         with self._lock:
             self._check_open()
             if self._sync is None or self._sync.is_closed():
-                target = self.target
-                self._sync = openai.OpenAI(
-                    base_url=target.base_url,
-                    api_key=target.api_key,
-                    timeout=target.timeout,
-                    max_retries=target.max_retries,
-                    http_client=_Http(target),
-                )
+                self._sync = _sync_client(self.target)
             return self._sync
 
     @property
@@ -78,17 +72,16 @@ class Connections:
         with self._lock:
             self._check_open()
             found = self._of_loop.get(loop)
-            if found is None or found.ended:
+            if found is None or found.client.is_closed():
                 for other in [other for other in self._of_loop if other.is_closed()]:
                     del self._of_loop[other]
-                found = self._of_loop[loop] = _LoopClient(self.target)
+                found = self._of_loop[loop] = _LoopClient(self.target, loop)
             return found.client
 
     def close(self) -> None:
         """Closes everything; what belongs to a running loop is closed by that loop, a moment later."""
         for loop, client in self._take():
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and the client with it
-                loop.call_soon_threadsafe(client.close_soon)
+            client.close_in(loop)
 
     async def aclose(self) -> None:
         """The same; the running loop's client is closed on return."""
@@ -97,8 +90,7 @@ class Connections:
             if loop is running:
                 await client.aclose()
             else:
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(client.close_soon)
+                client.close_in(loop)
 
     def _take(self) -> list[tuple[asyncio.AbstractEventLoop, _LoopClient]]:
         with self._lock:
@@ -116,33 +108,45 @@ class Connections:
 
 
 class _Http(openai.DefaultHttpxClient):
-    """Keeps the private daemon alive for whoever holds the client, and closes its sockets when nobody does."""
+    """Keeps the private daemon alive for whoever holds a client that uses it."""
 
     def __init__(self, target: Target) -> None:
         super().__init__(trust_env=target.trust_env)
-        self._gatewayd = target.daemon
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self.close()
+        self.daemon = target.daemon
 
 
 class _AsyncHttp(openai.DefaultAsyncHttpxClient):
-    """Keeps the private daemon, and what will close the client, alive for whoever holds the client."""
+    """The same."""
 
     def __init__(self, target: Target) -> None:
         super().__init__(trust_env=target.trust_env)
-        self._gatewayd = target.daemon
-        self.keeper: AsyncGenerator[None, None] | None = None
+        self.daemon = target.daemon
+
+
+def _sync_client(target: Target) -> openai.OpenAI:
+    http = _Http(target)
+    client = openai.OpenAI(
+        base_url=target.base_url,
+        api_key=target.api_key,
+        timeout=target.timeout,
+        max_retries=target.max_retries,
+        http_client=http,
+    )
+    # The SDK's clients are part of reference cycles. What shall be closed when one is collected must stay outside of
+    # the cycle, for the collector would finalize the sockets in any order: the finalizer's arguments do.
+    weakref.finalize(client, _close, http, os.getpid())
+    return client
+
+
+def _close(http: _Http, pid: int) -> None:
+    if os.getpid() == pid:  # not in a forked child: the sockets are its parent's
+        http.close()
 
 
 class _LoopClient:
-    """One loop's client and its keeper: a generator that the loop knows, and closes when it ends.
+    """One loop's client, and the generator that closes it with the loop."""
 
-    Whoever drops the client unclosed causes the same: the loop closes a generator that nobody holds any more.
-    """
-
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
         http = _AsyncHttp(target)
         self.client = openai.AsyncOpenAI(
             base_url=target.base_url,
@@ -151,24 +155,32 @@ class _LoopClient:
             max_retries=target.max_retries,
             http_client=http,
         )
-        self._keeper = http.keeper = _keep(self.client)
+        self._keeper = _keep(http)
         with contextlib.suppress(StopIteration):
-            self._keeper.__anext__().send(None)  # runs to the `yield`, which registers it with the loop
+            self._keeper.__anext__().send(None)  # runs to the `yield`, which registers it with the running loop
+        weakref.finalize(self.client, _close_in, weakref.ref(loop), self._keeper).atexit = False
 
-    @property
-    def ended(self) -> bool:
-        """Whether the client has been closed, by its loop's end or by whoever holds it."""
-        return self.client.is_closed()
-
-    def close_soon(self) -> None:
-        self._closing = spawn(self.aclose(), name="close an OpenAI client")
+    def close_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Has the loop close it, as soon as it runs."""
+        _close_in(weakref.ref(loop), self._keeper)
 
     async def aclose(self) -> None:
         await self._keeper.aclose()
 
 
-async def _keep(client: openai.AsyncOpenAI) -> AsyncGenerator[None, None]:
+async def _keep(http: _AsyncHttp) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        await client.close()
+        await http.aclose()
+
+
+def _close_in(loop_of: weakref.ref[asyncio.AbstractEventLoop], keeper: AsyncGenerator[None, None]) -> None:
+    loop = loop_of()
+    if loop is not None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the generator with it
+            loop.call_soon_threadsafe(_spawn_close, keeper)
+
+
+def _spawn_close(keeper: AsyncGenerator[None, None]) -> asyncio.Task[None]:
+    return spawn(keeper.aclose(), name="close an OpenAI client")

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from gatewayd.client.connections import Connections, Target
+from tests.client.upstreams import Upstream, eventually, upstream
+
+
+@pytest.fixture
+def up() -> Iterator[Upstream]:
+    with upstream() as up:
+        yield up
+
+
+def connections(up: Upstream) -> Connections:
+    return Connections(Target(up.base_url, "sk-test", 10.0, 0))
+
+
+async def say(made: Connections) -> None:
+    await made.asynchronous.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
+
+
+def say_now(made: Connections) -> None:
+    made.sync.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
+
+
+def all_gone(up: Upstream) -> bool:
+    return all(peer.gone.is_set() for peer in up.peers)
+
+
+def test_one_client_for_all_threads(up: Upstream) -> None:
+    made = connections(up)
+    found = {id(made.sync)}
+    thread = threading.Thread(target=lambda: found.add(id(made.sync)))
+    thread.start()
+    thread.join()
+    assert len(found) == 1
+    made.close()
+
+
+def test_every_loop_has_a_client_that_is_closed_with_it(up: Upstream) -> None:
+    made = connections(up)
+    for number in range(1, 4):
+        asyncio.run(say(made))
+        assert up.connection_count == number
+        eventually(lambda: all_gone(up))
+    made.close()
+
+
+def test_loops_of_several_threads_do_not_meet(up: Upstream) -> None:
+    made = connections(up)
+    threads = [threading.Thread(target=asyncio.run, args=(say(made),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert up.connection_count == 4
+    eventually(lambda: all_gone(up))
+    made.close()
+
+
+async def test_within_a_loop_the_client_and_its_connection_stay(up: Upstream) -> None:
+    made = connections(up)
+    await say(made)
+    client = made.asynchronous
+    await say(made)
+    assert made.asynchronous is client
+    assert up.connection_count == 1
+    await made.aclose()
+    eventually(lambda: all_gone(up))
+
+
+def test_outside_a_loop_there_is_no_asynchronous_client(up: Upstream) -> None:
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        _ = connections(up).asynchronous
+
+
+def test_closing_closes_and_stays_closed(up: Upstream) -> None:
+    made = connections(up)
+    say_now(made)
+    made.close()
+    made.close()
+    eventually(lambda: all_gone(up))
+    with pytest.raises(RuntimeError, match="the gateway is closed"):
+        _ = made.sync
+
+
+async def test_closing_from_inside_a_loop_closes_its_client_a_moment_later(up: Upstream) -> None:
+    made = connections(up)
+    await say(made)
+    made.close()
+    await asyncio.to_thread(eventually, lambda: all_gone(up))
+    with pytest.raises(RuntimeError, match="the gateway is closed"):
+        _ = made.asynchronous
+
+
+def test_closing_reaches_the_loops_of_other_threads(up: Upstream) -> None:
+    made = connections(up)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(say(made), loop).result(10)
+    asyncio.run(made.aclose())
+    eventually(lambda: all_gone(up))
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_a_client_somebody_closed_is_replaced(up: Upstream) -> None:
+    made = connections(up)
+    made.sync.close()
+    say_now(made)
+
+    async def close_and_say() -> None:
+        await made.asynchronous.close()
+        await say(made)
+
+    asyncio.run(close_and_say())
+    assert len(up.requests) == 2
+    made.close()
+
+
+def test_clients_nobody_refers_to_close_themselves(up: Upstream) -> None:
+    made = connections(up)
+    say_now(made)
+    del made
+    gc.collect()
+    eventually(lambda: all_gone(up))
+
+
+async def test_asynchronous_clients_nobody_refers_to_are_closed_by_their_loop(up: Upstream) -> None:
+    made = connections(up)
+    await say(made)
+    del made
+    gc.collect()
+    await asyncio.to_thread(eventually, lambda: all_gone(up))
+
+
+def test_clients_taken_out_outlive_what_made_them(up: Upstream) -> None:
+    made = connections(up)
+    client = made.sync
+    del made
+    gc.collect()
+    client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "trusted"),
+    [
+        ("http://127.0.0.1:4000/v1", False),
+        ("http://localhost:4000/v1", False),
+        ("http://[::1]:4000/v1", False),
+        ("https://gw.example/v1", True),
+    ],
+)
+def test_proxies_of_the_environment_are_not_for_this_machine(url: str, trusted: bool) -> None:
+    assert Target(url, "sk-secret", 1.0, 0).trust_env is trusted
+
+
+def test_the_key_is_not_shown() -> None:
+    assert "sk-secret" not in repr(Target("http://127.0.0.1:4000/v1", "sk-secret", 1.0, 0))
