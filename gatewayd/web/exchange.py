@@ -79,7 +79,8 @@ class Responder(Protocol):
         """The clean end of a streamed answer."""
 
     def fail(self, event: bytes) -> None:
-        """Ends an event stream with one more event after a clean event boundary, then closes the connection."""
+        """Ends an event stream that broke: with one more event (unless it is empty) after a clean event boundary; then
+        closes the connection."""
 
     def abort(self) -> None:
         """Cuts the connection so that what was sent cannot pass for a whole answer."""
@@ -258,7 +259,7 @@ class Exchange:
         if self._committed:
             self.outcome = "shutdown" if stopping else "broken_stream"
             if self._events:
-                self.responder.fail(error_event(error))
+                self.responder.fail(b"" if error.told else error_event(error))
             else:
                 self.responder.abort()
             return

@@ -68,9 +68,10 @@ class ClientResponder:
 
     def fail(self, event: bytes) -> None:
         self._keep = False
-        # A piece of an event may have gone out: an empty line ends it, or the error would become a part of it.
-        ended = not self._tail or self._tail.endswith(_BOUNDARIES)
-        self.write(event if ended else b"\n\n" + event)
+        if event:
+            # A piece of an event may have gone out: an empty line ends it, or the error would become a part of it.
+            ended = not self._tail or self._tail.endswith(_BOUNDARIES)
+            self.write(event if ended else b"\n\n" + event)
         self.finish()
 
     def abort(self) -> None:

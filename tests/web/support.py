@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from gatewayd.config.snapshot import Address, RoutingSettings, ServerSettings
+from gatewayd.config.snapshot import Address, Deployment, RoutingSettings, ServerSettings, Snapshot
+from gatewayd.engine.build import build
 from gatewayd.engine.runtime import Gateway
 from gatewayd.errors import GatewayError
 from gatewayd.observe.metrics import Metrics
@@ -164,6 +165,21 @@ async def serving(
     listener = data_listener(gateway, metrics, deadlines=deadlines)
     with Records() as records:
         await listener.serve(doors)
+        try:
+            yield Site(gateway, metrics, listener, records)
+        finally:
+            await listener.drain(0)
+            await gateway.close()
+
+
+@contextlib.asynccontextmanager
+async def serving_deployments(*deployments: Deployment, server: ServerSettings = OPEN) -> AsyncIterator[Site]:
+    """The data side in front of the real upstreams that `engine.build` makes of deployments."""
+    gateway, metrics = Gateway(), Metrics()
+    gateway.swap(await build(Snapshot("r1", deployments, NO_RETRIES, server), gateway))
+    listener = data_listener(gateway, metrics)
+    with Records() as records:
+        await listener.serve([LOCAL])
         try:
             yield Site(gateway, metrics, listener, records)
         finally:

@@ -246,6 +246,22 @@ async def test_a_broken_stream_ends_with_one_error_event_and_no_done(sent: bytes
     assert (record["status"], record["outcome"], record["code"]) == (200, "broken_stream", "upstream_incomplete")
 
 
+async def test_an_error_event_of_the_upstreams_own_is_the_only_one() -> None:
+    """A-09: relayed once, counted as a failure, no `[DONE]`."""
+    told = b'data: {"error":{"message":"overloaded"}}\n\n'
+    error = UpstreamStatus("overloaded", status=502)
+    error.told = True
+    async with (
+        serving({"chat": {"d1": Teller([Stream([EVENT, told, error])])}}) as site,
+        RawClient.to(site.port) as client,
+    ):
+        client.post("/v1/chat/completions", STREAM)
+        assert (await client.answer()).body == EVENT + told
+        assert await client.ended() == b""
+        assert (await site.record())["outcome"] == "broken_stream"
+        assert site.gateway.health.state("d1").fails == 1
+
+
 async def test_a_broken_answer_that_is_no_event_stream_is_cut_off() -> None:
     """A truncated body must not pass for a whole one."""
     stream = Stream([b'{"id":', UpstreamIncomplete("cut")], headers=[("content-type", "application/json")])

@@ -1,0 +1,107 @@
+"""Heads and errors as bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.engine.dispatch import Trail
+from gatewayd.errors import (
+    CODES,
+    GatewayError,
+    InternalError,
+    InvalidApiKey,
+    MethodNotAllowed,
+    NoDeploymentAvailable,
+    ServerBusy,
+    UpstreamConnection,
+    UpstreamStatus,
+)
+from gatewayd.web.render import failure, head, last_words, new_request_id, request_id, success_headers
+
+_LINE = re.compile(rb"[\x20-\x7e]*")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["x-a", "content-type"]), st.text(st.characters(), max_size=400))))
+def test_no_value_can_break_out_of_its_line(headers: list[tuple[str, str]]) -> None:
+    """D-11, F9"""
+    text = head(200, headers, "content-length: 0\r\n")
+    assert text.endswith(b"\r\n\r\n")
+    lines = text.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    assert len(lines) == 1 + len(headers) + 2
+    assert all(_LINE.fullmatch(line) and len(line) < 300 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("status", "line"), [(200, b"HTTP/1.1 200 OK"), (529, b"HTTP/1.1 529 "), (404, b"HTTP/1.1 404 Not Found")]
+)
+def test_the_status_line(status: int, line: bytes) -> None:
+    assert head(status, [], "").startswith(line + b"\r\n")
+
+
+@given(st.text(st.characters()))
+def test_a_request_id_is_kept_if_it_is_sane_and_is_always_sane(told: str) -> None:
+    kept = request_id(told)
+    assert re.fullmatch(r"[!-~]{1,128}", kept)
+    if re.fullmatch(r"[!-~]{1,128}", told):
+        assert kept == told
+
+
+def test_new_request_ids_differ() -> None:
+    assert len({new_request_id() for _ in range(1000)}) == 1000
+    assert request_id(None).startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("error", "headers"),
+    [
+        (UpstreamConnection("x"), {"x-should-retry": "false"}),
+        (InternalError("x"), {"x-should-retry": "false"}),
+        (NoDeploymentAvailable("x", retry_after=3.2), {"retry-after": "4"}),
+        (ServerBusy("x", retry_after=0), {"retry-after": "1"}),
+        (InvalidApiKey("x"), {"www-authenticate": "Bearer"}),
+        (MethodNotAllowed("x", allow=["GET", "HEAD"]), {"allow": "GET, HEAD"}),
+        (GatewayError("x"), {}),
+    ],
+)
+def test_headers_of_errors(error: GatewayError, headers: dict[str, str]) -> None:
+    status, sent, body = failure(error, "id-1")
+    assert dict(sent) == {"content-type": "application/json", "x-request-id": "id-1", **headers}
+    assert status == error.status
+    shown = json.loads(body)["error"]
+    assert shown == {"message": "x", "type": error.type, "param": None, "code": error.code}
+    assert error.code in CODES
+
+
+def test_a_long_trail_is_cut_short() -> None:
+    trail = Trail(attempts=13, errors=[(f"d{i}", UpstreamConnection("x")) for i in range(13)])
+    _, headers, body = failure(trail.errors[-1][1], "id", trail)
+    assert dict(headers)["x-gatewayd-attempts"] == "13"
+    assert json.loads(body)["error"]["message"].endswith("d9: upstream_connection_error, and 3 more)")
+
+
+def test_an_upstreams_own_body_is_not_touched() -> None:
+    trail = Trail(attempts=1, errors=[("d1", UpstreamStatus("x", status=400, body=b"{}"))])
+    assert failure(trail.errors[0][1], "id", trail)[2] == b"{}"
+
+
+def test_last_words_close_the_connection() -> None:
+    text, _, body = last_words(ServerBusy("full")).partition(b"\r\n\r\n")
+    assert text.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nconnection: close" in text
+    assert b"content-length: %d\r\n" % len(body) in text
+
+
+def test_success_headers_name_the_fallback_only_if_there_was_one() -> None:
+    trail = Trail(group="chat", answered_by="chat", attempts=1)
+    assert "x-gatewayd-fallback" not in dict(success_headers(trail, "id", "r", 0.001, 0.2))
+    trail = Trail(group="chat", answered_by="spare", attempts=3, fallbacks=1)
+    headers = dict(success_headers(trail, "id", "r", 0.00123, 0.2))
+    assert headers["x-gatewayd-fallback"] == "spare"
+    assert headers["x-litellm-attempted-retries"] == "1"
+    assert headers["x-gatewayd-overhead-ms"] == "1.23"
+    assert headers["x-litellm-response-duration-ms"] == "200.00"
