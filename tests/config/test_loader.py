@@ -95,6 +95,33 @@ async def test_a_missing_file_with_a_name_like_an_option(tmp_path: Path, monkeyp
     assert [(p.code, p.file) for p in result.problems] == [("config_missing", "-c")]
 
 
+async def test_the_file_is_not_read_before_it_has_settled(config: Path) -> None:
+    """E-03: the process starts while the file may still be half-written."""
+    write(config, GOOD[:-30])
+
+    async def settled() -> None:
+        await asyncio.sleep(0)
+        write(config, GOOD)
+
+    result = await load_in_child(config, environ={"CHILD_KEY": "x"}, settled=settled)
+    assert result == load(config, environ={"CHILD_KEY": "x"})
+    assert result.snapshot is not None
+
+
+async def test_cancelling_while_the_file_settles_kills_the_child(config: Path) -> None:
+    waiting = asyncio.Event()
+
+    async def settled() -> None:
+        waiting.set()
+        await asyncio.sleep(600)
+
+    task = asyncio.get_running_loop().create_task(load_in_child(config, environ={}, settled=settled))
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_modules_beside_the_configuration_are_not_imported(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (config.parent / "yaml.py").write_text("raise SystemExit(7)")
     monkeypatch.chdir(config.parent)
