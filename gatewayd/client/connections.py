@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 import threading
 import weakref
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import openai
@@ -45,6 +46,12 @@ class Target:
         """Whether proxies of the environment are meant for this address: never for this machine's own."""
         host = urlsplit(self.base_url).hostname or ""
         return not (host in ("localhost", "::1") or host.startswith("127."))
+
+    @property
+    def verify(self) -> ssl.SSLContext | bool:
+        """How certificates are checked. Without TLS there are none, and loading the authorities costs 20 ms a client;
+        a context without any refuses every certificate, should a redirect lead to TLS."""
+        return True if self.base_url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Connections:
@@ -111,7 +118,7 @@ class _Http(openai.DefaultHttpxClient):
     """Keeps the private daemon alive for whoever holds a client that uses it."""
 
     def __init__(self, target: Target) -> None:
-        super().__init__(trust_env=target.trust_env)
+        super().__init__(trust_env=target.trust_env, verify=target.verify)
         self.daemon = target.daemon
 
 
@@ -119,13 +126,39 @@ class _AsyncHttp(openai.DefaultAsyncHttpxClient):
     """The same."""
 
     def __init__(self, target: Target) -> None:
-        super().__init__(trust_env=target.trust_env)
+        super().__init__(trust_env=target.trust_env, verify=target.verify)
         self.daemon = target.daemon
 
 
-def _sync_client(target: Target) -> openai.OpenAI:
+class _Client(openai.OpenAI):
+    """A copy shares its original's connections, so it keeps the original, whose end would close them."""
+
+    _original: openai.OpenAI | None = None
+
+    def copy(self, **options: Any) -> Self:
+        made = super().copy(**options)
+        made._original = self
+        return made
+
+    with_options = copy
+
+
+class _AsyncClient(openai.AsyncOpenAI):
+    """The same."""
+
+    _original: openai.AsyncOpenAI | None = None
+
+    def copy(self, **options: Any) -> Self:
+        made = super().copy(**options)
+        made._original = self
+        return made
+
+    with_options = copy
+
+
+def _sync_client(target: Target) -> _Client:
     http = _Http(target)
-    client = openai.OpenAI(
+    client = _Client(
         base_url=target.base_url,
         api_key=target.api_key,
         timeout=target.timeout,
@@ -148,7 +181,7 @@ class _LoopClient:
 
     def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
         http = _AsyncHttp(target)
-        self.client = openai.AsyncOpenAI(
+        self.client = _AsyncClient(
             base_url=target.base_url,
             api_key=target.api_key,
             timeout=target.timeout,

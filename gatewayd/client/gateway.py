@@ -242,7 +242,8 @@ class LiteLLMGateway:
                 pass  # another server that speaks OpenAI's API
             return Health(True, tuple(model.id for model in client.models.list()))
         except APIStatusError as error:
-            return Health(False, reason=f"{self.base_url} answered {error.status_code}: {error.message}")
+            told = error.body.get("message") if isinstance(error.body, dict) else None
+            return Health(False, reason=f"{self.base_url} answered {error.status_code}{f': {told}' if told else ''}")
         except APIError as error:
             return Health(False, reason=f"{self.base_url} does not answer: {error.message}")
 

@@ -24,6 +24,11 @@ class Upstream(FakeUpstream):
         """Sets an event that a reply waits for."""
         self.loop.call_soon_threadsafe(event.set)
 
+    def forget(self) -> None:
+        """Drops the notes about requests and connections, which would look like a leak."""
+        self.requests.clear()
+        self.peers.clear()
+
 
 @contextmanager
 def upstream(*replies: Reply | Script) -> Iterator[Upstream]:
@@ -43,7 +48,13 @@ def upstream(*replies: Reply | Script) -> Iterator[Upstream]:
 
 
 def polite(request: Received) -> Reply:
-    """Says back what was said, whole or word by word; embeds everything as `VECTOR`, scaled by its place."""
+    """Says back what was said, whole or word by word; embeds everything as `VECTOR`, scaled by its place; has gpt-4."""
+    if request.path == "/v1/models":
+        return json_reply(
+            {"object": "list", "data": [{"id": "gpt-4", "object": "model", "owned_by": "us", "created": 1}]}
+        )
+    if request.path not in ("/v1/chat/completions", "/v1/embeddings"):
+        return error_reply(404, "no such path")
     body = request.json()
     if request.path.endswith("/embeddings"):
         inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
@@ -51,8 +62,6 @@ def polite(request: Received) -> Reply:
             {"object": "embedding", "index": i, "embedding": [x * (i + 1) for x in VECTOR]} for i in range(len(inputs))
         ]
         return json_reply({"object": "list", "model": body["model"], "data": data[::-1], "usage": usage()})
-    if not request.path.endswith("/chat/completions"):
-        return error_reply(404, "no such path")
     text = f"{body['model']}: {body['messages'][-1]['content']}"
     if body.get("stream"):
         words = text.split(" ")
