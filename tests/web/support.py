@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -187,6 +188,12 @@ async def serving_deployments(*deployments: Deployment, server: ServerSettings =
             await gateway.close()
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Waits for what no event announces. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
@@ -228,7 +235,8 @@ class RawClient:
                 await client.writer.wait_closed()
 
     def send(self, data: bytes) -> None:
-        self.writer.write(data)
+        if not self.writer.is_closing():  # uvloop raises when the server has closed the connection
+            self.writer.write(data)
 
     def post(self, path: str, body: bytes = CHAT, *headers: str, content_type: str | None = "application/json") -> None:
         kind = [] if content_type is None else [f"content-type: {content_type}"]

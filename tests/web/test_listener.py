@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import stat
-from pathlib import Path
 
 import pytest
 
@@ -14,15 +12,9 @@ from gatewayd.config.snapshot import Address, Limits
 from gatewayd.web.connection import Deadlines
 from gatewayd.web.listener import connection_limit
 from gatewayd.wire.openai import DONE
-from tests.web.support import CHAT, LOCAL, STREAM, RawClient, Stream, Teller, hang, serving, until
+from tests.web.support import LOCAL, STREAM, RawClient, Stream, Teller, free_port, hang, serving, until
 
 EVENT = b'data: {"choices":[]}\n\n'
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_a_new_door_queues_until_it_is_committed_and_the_old_one_goes_without_a_cut() -> None:
@@ -72,55 +64,6 @@ async def test_an_address_in_use_changes_nothing() -> None:
             async with RawClient.to(site.port) as client:
                 client.get("/livez")
                 assert (await client.answer()).status == 200
-
-
-async def test_a_unix_socket_is_served_guarded_and_removed(tmp_path: Path) -> None:
-    path = tmp_path / "api.sock"
-    door = Address(path=str(path))
-    async with serving(doors=[door, LOCAL]) as site:
-        assert stat.S_IMODE(path.stat().st_mode) == 0o660
-        reader, writer = await asyncio.open_unix_connection(str(path))
-        client = RawClient(reader, writer)
-        client.post("/v1/chat/completions", CHAT)
-        assert (await client.answer()).status == 200
-        assert (await site.record())["peer"] == "unix"
-        with pytest.raises(OSError, match="in use"):  # a living socket is not taken over
-            async with serving(doors=[door]):
-                pass
-        client.get("/livez")
-        assert (await client.answer()).status == 200
-        writer.close()
-        await writer.wait_closed()
-    assert not path.exists()
-
-
-async def test_a_dead_socket_file_is_replaced_and_any_other_file_is_not(tmp_path: Path) -> None:
-    """F-04"""
-    path = tmp_path / "api.sock"
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
-    async with serving(doors=[Address(path=str(path))]):
-        assert path.is_socket()
-    path.write_text("precious")
-    with pytest.raises(OSError, match="in use"):
-        async with serving(doors=[Address(path=str(path))]):
-            pass
-    assert path.read_text() == "precious"
-
-
-async def test_a_successors_socket_file_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "api.sock"
-    async with serving(doors=[Address(path=str(path))]):
-        path.unlink()
-        with socket.socket(socket.AF_UNIX) as successor:
-            successor.bind(str(path))
-    assert path.is_socket()
-
-
-async def test_localhost_is_every_address_of_that_name() -> None:
-    async with serving(doors=[Address("localhost", free_port())]) as site, RawClient.to(site.port) as client:
-        client.get("/livez")
-        assert (await client.answer()).status == 200
 
 
 # --- the end ------------------------------------------------------------------------------------------------------
