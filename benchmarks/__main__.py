@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _publish(Results.load(RESULTS / "latest.json"))
         return 0
     plan = QUICK if options.quick else FULL
-    peers = [peer for peer in PEERS if _wanted(peer, options.peers) and (plan.tuned or "tuned" not in peer.name)]
+    tuned = plan.tuned or "tuned" in (options.peers or ())
+    peers = [peer for peer in PEERS if _wanted(peer, options.peers) and (tuned or "tuned" not in peer.name)]
     try:
         results = _run(plan, peers, options.cases)
     except Failed as error:

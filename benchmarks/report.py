@@ -79,7 +79,7 @@ def _heading(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
         f"Measured {results.date} ({results.mode}) on {machine['cpu']}, {machine['cores']} cores, {machine['kernel']}, "
-        f"Python {machine['python']}: {versions}."
+        f"Python {machine['python']}, load average before {machine['load']}: {versions}."
     )
 
 

@@ -15,7 +15,9 @@ from benchmarks.results import DIRECT, Results
 @pytest.fixture
 def results() -> Results:
     found = Results(
-        "quick", date="2026-01-02 03:04 UTC", machine={"cpu": "x", "cores": "2", "kernel": "k", "python": "3"}
+        "quick",
+        date="2026-01-02 03:04 UTC",
+        machine={"cpu": "x", "cores": "2", "kernel": "k", "python": "3", "load": "0"},
     )
     for number, peer in enumerate(PEERS, 1):
         found.versions[peer.name] = "1.0"
