@@ -1,0 +1,222 @@
+"""Streams: what begins, what is held back, and that every byte until the end mark arrives unchanged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatewayd.errors import UpstreamBadResponse, UpstreamIncomplete, UpstreamStatus, UpstreamTimeout
+from gatewayd.upstream.stream import MAX_HELD
+from gatewayd.wire.openai import Usage
+from tests.replies import DONE, chat_events, chunk, event, head
+from tests.upstream.course import CHUNKED, CLOSING, GOOD, Course, framed
+from tests.upstream.doubles import eventually
+
+CHAT = b"".join(
+    chat_events("Hello", "wörld 🌍", usage={"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12})
+)
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+async def test_cut_into_segments_at_every_place(framing: str) -> None:
+    """A-16"""
+    wire = framed(CHAT, framing)
+    for at in range(1, len(wire), 1 if framing == "chunked" else 5):
+        course = Course()
+        course.feed(wire[:at], wire[at:])
+        if framing == "close":
+            course.bench.fin()
+        await course.pipe()
+        assert await course.end() is None
+        assert course.out == CHAT
+        assert course.answer.usage == Usage(5, 7, 12)
+        assert course.bench.reusable == (framing != "close")
+        course.bench.connection.abort()
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+async def test_one_byte_per_segment(framing: str) -> None:
+    """A-16"""
+    course = Course()
+    wire = framed(CHAT, framing)
+    for at in range(len(wire)):
+        course.feed(wire[at : at + 1])
+        if course.begun and not course.sink.flow:
+            await course.pipe()
+    course.bench.fin()
+    assert await course.end() is None
+    assert course.out == CHAT
+
+
+texts = st.lists(st.text(max_size=30), max_size=12)
+ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
+extras = st.sampled_from(
+    [b": alive\n\n", b"id: 7\nretry: 5\n\n", b"event: ping\ndata: {}\n\n", b"data: \xff\xfe\n\n", b""]
+)
+
+
+@given(texts, ends, st.lists(extras, max_size=4), st.lists(st.integers(0, 3000), max_size=30), st.integers(1, 400),
+       st.sampled_from(["chunked", "length", "close"]), st.binary(max_size=10))  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_bytes_out_are_bytes_in(
+    parts: Sequence[str], end: bytes, more: Sequence[bytes], cuts: Sequence[int], room: int, framing: str, late: bytes
+) -> None:
+    """A-10, A-14, A-16, A-17, A-24: any stream, any segments, a client that is often full, up to the end mark."""
+
+    async def play() -> None:
+        body = (b"".join(chat_events(*parts)[:-1]) + b"".join(more) + DONE).replace(b"\n", end)
+        wire = framed(body + (late.lstrip(b"\n") if end == b"\r" else late), framing)  # CR and LF are one line end
+        places = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
+        course = Course(room=room)
+        for segment in (wire[a:b] for a, b in pairwise(places) if a < b):
+            if course.sink.full:
+                course.sink.drain()
+            course.feed(segment)
+            if course.begun and not course.sink.flow:
+                await course.pipe()
+        if not course.bench.transport.aborted:
+            course.bench.fin()
+        assert await course.end() is None
+        assert course.out == body
+        assert course.bench.home.lost or course.bench.reusable
+
+    asyncio.run(play())
+
+
+# --- the beginning
+
+
+@pytest.mark.parametrize(
+    ("stream", "status"),
+    [
+        (event({"error": {"message": "overloaded", "type": "server_error"}}), 502),
+        (event({"error": {"message": "slow down", "type": "rate_limit_error", "code": None}}), 429),
+        (event({"error": {"message": "wrong", "type": "invalid_request_error"}}), 400),
+        (event({"error": {"message": "no", "code": 503}}), 503),
+        (b": hello\n\n" + event({"error": "text"}), 502),
+        (event({"object": "error", "message": "vLLM", "code": 400}), 400),
+    ],
+)
+async def test_a_first_event_that_is_an_error_fails_the_try(stream: bytes, status: int) -> None:
+    """A-08"""
+    course = Course()
+    course.feed(CHUNKED + chunk(stream) + chunk(GOOD))
+    error = course.answer.ready.exception()
+    assert isinstance(error, UpstreamStatus)
+    assert error.status == status
+    assert not error.told
+    assert course.bench.transport.aborted
+
+
+@pytest.mark.parametrize("body", [b"", b": only comments\n\n", b"data: unfinished", DONE, b": x\n\n" + DONE])
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+async def test_a_stream_without_an_event_fails_the_try(body: bytes, framing: str) -> None:
+    """A-12"""
+    course = Course()
+    course.feed(framed(body, framing))
+    if not course.begun:
+        course.bench.fin()
+    assert course.begun is UpstreamIncomplete
+
+
+async def test_nothing_is_committed_before_the_first_event() -> None:
+    course = Course()
+    for piece in (CHUNKED, chunk(b": wait\n\n"), chunk(GOOD[:-1])):
+        course.feed(piece)
+        assert course.begun is False
+    course.feed(chunk(GOOD[-1:]))
+    await course.pipe()
+    assert course.out == b": wait\n\n" + GOOD
+    assert course.answer.headers == [("content-type", "text/event-stream")]
+    course.answer.close()
+    assert course.bench.transport.aborted
+
+
+async def test_waiting_for_the_first_event_ends() -> None:
+    """A-18: comments do not make up for an event that does not come."""
+    course = Course(first_byte=0.05)
+    course.feed(CHUNKED)
+
+    def comment() -> bool:
+        course.feed(chunk(b": wait\n\n"))
+        return course.begun is not False
+
+    await eventually(comment)
+    error = course.answer.ready.exception()
+    assert isinstance(error, UpstreamTimeout)
+    assert error.kind == "first_byte"
+
+
+async def test_comments_without_end_are_refused() -> None:
+    """A-15"""
+    course = Course()
+    course.feed(CLOSING)
+    for _ in range(100):
+        course.feed(b": " + b"x" * 60_000 + b"\n")
+    assert course.begun is UpstreamBadResponse
+
+
+async def test_memory_is_bounded_until_somebody_reads() -> None:
+    """A-24, A-25: between `open` and `pipe`, too."""
+    course = Course()
+    course.feed(CLOSING + GOOD)
+    fed = 0
+    while course.reading():
+        course.feed(GOOD)
+        fed += len(GOOD)
+        assert fed <= MAX_HELD + 1000
+    await course.pipe()
+    assert course.reading()
+    course.feed(DONE)
+    assert await course.end() is None
+    assert course.out == GOOD + GOOD * (fed // len(GOOD)) + DONE
+
+
+async def test_a_sink_that_is_full_from_the_start() -> None:
+    """A-24"""
+    course = Course(room=1)
+    course.feed(CLOSING + GOOD)
+    await course.pipe()
+    assert not course.reading()
+    course.sink.drain()
+    assert course.reading()
+    course.feed(DONE)
+    assert await course.end() is None
+
+
+async def test_a_line_of_a_hundred_megabytes_passes() -> None:
+    """A-15: in bounded memory, as the first event and later."""
+    course = Course()
+    block = b"x" * 262_144
+    course.feed(CLOSING + b"data: ")
+    fed = 6
+    while not course.begun:
+        course.feed(block)
+        fed += len(block)
+    assert fed < 3 * 1024 * 1024
+    await course.pipe()
+    assert len(course.sink.data) == fed
+    for _ in range(400):
+        course.feed(block)
+        course.sink.data.clear()
+    course.feed(b"\n\n" + DONE)
+    assert await course.end() is None
+    assert course.out == b"\n\n" + DONE
+
+
+async def test_what_is_no_stream_is_collected() -> None:
+    for wire in (
+        head(429, [("Content-Type", "text/event-stream"), ("Content-Length", "2")]) + b"{}",
+        head(200, [("Content-Type", "application/json"), ("Content-Length", "2")]) + b"{}",
+    ):
+        course = Course()
+        course.feed(wire)
+        assert course.begun is True
+        assert not course.answer.live
+        assert course.answer.body == b"{}"
+        course.bench.connection.abort()
