@@ -6,9 +6,12 @@ Only sockets; who speaks on them is `web.listener`'s business.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from gatewayd.config.snapshot import Address
 
@@ -20,11 +23,12 @@ _FILE_MODE = 0o660
 class Door:
     """One address that is listened on. Connections queue in the backlog until somebody accepts them."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, beside: Iterable[socket.socket] = ()) -> None:
         """Binds and listens. Raises OSError, then nothing is left open.
 
         A name may stand for several addresses (`localhost`: IPv4 and IPv6). The socket file of a dead process is
-        replaced, that of a living one is not.
+        replaced, that of a living one is not. `beside`: sockets of ours on the same port, which the new one may overlap
+        (0.0.0.0 takes in 127.0.0.1) because it is to take their place.
         """
         self.address = address
         self.sockets: list[socket.socket] = []
@@ -33,7 +37,7 @@ class Door:
             if address.path:
                 self._open_file(address.path)
             else:
-                self._open_ports(address)
+                self._open_ports(address, tuple(beside))
         except BaseException:
             self.close()
             raise
@@ -55,7 +59,7 @@ class Door:
                     os.unlink(path)
         self._inode = None
 
-    def _open_ports(self, address: Address) -> None:
+    def _open_ports(self, address: Address, beside: tuple[socket.socket, ...]) -> None:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, place in dict.fromkeys(found):
             sock = socket.socket(family, kind, protocol)
@@ -64,8 +68,9 @@ class Door:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait for TIME_WAIT
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(place)
-            sock.listen(BACKLOG)
+            with _overlapping(sock, *beside) if beside else contextlib.nullcontext():
+                sock.bind(place)
+                sock.listen(BACKLOG)
 
     def _open_file(self, path: str) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -76,6 +81,37 @@ class Door:
         self._inode = os.stat(path).st_ino
         os.chmod(path, _FILE_MODE)  # nobody can connect before `listen`, so the mode is never too wide
         sock.listen(BACKLOG)
+
+
+@contextlib.contextmanager
+def _overlapping(*sockets: socket.socket) -> Iterator[None]:
+    """Lets these sockets share a port, for as long as it takes to bind: afterwards nobody else can join them."""
+    for sock in sockets:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        yield
+    finally:
+        for sock in sockets:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+
+
+def _bind(sock: socket.socket, place: Any, own: list[socket.socket]) -> None:
+    try:
+        sock.bind(place)
+    except OSError as error:
+        in_the_way = [other for other in own if other.family == sock.family and other.getsockname()[1] == place[1]]
+        if error.errno != errno.EADDRINUSE or not in_the_way:
+            raise
+        # Linux lets sockets of one user share a port if all of them say so at the time of binding; for that time only,
+        # so that an address that somebody else holds stays an error.
+        sharing = (sock, *in_the_way)
+        for each in sharing:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            sock.bind(place)
+        finally:
+            for each in sharing:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
 
 def _remove_dead(path: str) -> None:

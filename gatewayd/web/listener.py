@@ -65,7 +65,8 @@ class Listener:
         try:
             for address in wanted:
                 if address not in self._doors:
-                    door = Door(address)
+                    ours = (door for door, _ in self._doors.values() if address.port and door.port == address.port)
+                    door = Door(address, beside=[sock for other in ours for sock in other.sockets])
                     opened[address] = door, []
                     for sock in door.sockets:
                         opened[address][1].append(await self._serve(sock, door))
@@ -120,9 +121,13 @@ class Listener:
 
     def _close(self, address: Address) -> None:
         door, servers = self._doors.pop(address)
+        loop = asyncio.get_running_loop()
+        factory = functools.partial(self._server.open_connection, door)
+        for sock in door.accept_waiting():
+            _ = spawn(loop.connect_accepted_socket(factory, sock), name="accept the last")
         _shut(door, servers)
         for connection in [connection for connection in self._server.open if connection.door is door]:
-            connection.retire()
+            connection.retire(unused=False)
 
     def _commit(self, wanted: tuple[Address, ...], opened: dict[Address, tuple[Door, list[asyncio.Server]]]) -> None:
         for address in [address for address in self._doors if address not in wanted]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ PATIENCE = 30.0
 """Seconds within which anything that is waited for must have happened, on however busy a machine."""
 
 _ANNOUNCED = re.compile(r"^  (data|admin) +(\S+)$")
+_ENDED = "(the process ended)"
 _LEFT_OUT = ("GATEWAYD_", "NOTIFY_SOCKET", "WATCHDOG_", "PYTHONDONTWRITEBYTECODE", "XDG_CONFIG_HOME")
 
 
@@ -89,7 +91,9 @@ class Daemon:
             cwd=self._cwd,
         )
         self._reading = asyncio.get_running_loop().create_task(self._read())
-        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
+        self.session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=4 * PATIENCE), connector=aiohttp.TCPConnector(limit=0)
+        )
         if self._wait:
             await self.serving()
         return self
@@ -99,7 +103,7 @@ class Daemon:
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()
-        await self._reading
+        await asyncio.wait([self._reading])
 
     @property
     def pid(self) -> int:
@@ -112,6 +116,12 @@ class Daemon:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def close_stderr(self) -> None:
+        """Whoever reads the log goes away."""
+        self._reading.cancel()
+        transport = self._process._transport.get_pipe_transport(2)  # type: ignore[attr-defined]
+        transport.close()
+
     async def exit_code(self) -> int:
         """Waits for the process to end."""
         async with asyncio.timeout(PATIENCE):
@@ -121,8 +131,8 @@ class Daemon:
 
     async def serving(self) -> None:
         """Waits for the start-up text."""
-        await self.logged("  models  ", "the process ended")
-        assert self.alive, "\n".join(self.log)
+        await self.logged("  models  ", _ENDED)
+        assert self.log[-1] != _ENDED, "\n".join(self.log)
 
     async def logged(self, *texts: str, times: int = 1) -> str:
         """Waits until a line with one of the texts has been logged `times` times; returns the last."""
@@ -170,7 +180,7 @@ class Daemon:
             if found := _ANNOUNCED.match(text):
                 setattr(self, found[1], found[2])
             self._news.set()
-        self.log.append("the process ended")
+        self.log.append(_ENDED)
         self._news.set()
 
 
@@ -182,8 +192,8 @@ def config(*models: str, own: str = "", **sections: str) -> str:
     lines = ["model_list:"]
     for model in models:
         name, _, text = model.partition("=")
-        params = f"{{model: openai/{name}, mock_response: '{text or 'Hello from ' + name}'}}"
-        lines += [f"  - model_name: {name}", f"    litellm_params: {params}"]
+        params = {"model": f"openai/{name}", "mock_response": text or f"Hello from {name}"}
+        lines += [f"  - model_name: {json.dumps(name)}", f"    litellm_params: {json.dumps(params)}"]
     own = own or "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0"
     lines += ["gatewayd:", *(f"  {line}" for line in own.splitlines())]
     for name, text in sections.items():
