@@ -6,6 +6,7 @@ this runtime is let go again and the error is a `ConfigInvalid`.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -22,10 +23,15 @@ from gatewayd.upstream.translate import load as load_litellm
 
 DEFAULT_FIRST_BYTE = 60.0
 """Seconds a stream may take to its first event when nobody configured it."""
+BREATH = 64
+"""Deployments that are made in one go: about two milliseconds during which no request goes on."""
 
 
 async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
-    """Makes the live objects for a snapshot. Raises ConfigInvalid; then nothing of it is left behind."""
+    """Makes the live objects for a snapshot. Raises ConfigInvalid; then nothing of it is left behind.
+
+    Lets the loop go on with its requests after every few deployments, however many there are.
+    """
     if any(deployment.kind == "translate" for deployment in snapshot.deployments):
         try:
             await load_litellm()
@@ -35,11 +41,14 @@ async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
     try:
         for deployment in snapshot.deployments:
             targets[deployment.id] = _target(deployment, snapshot, gateway)
-        return Runtime(snapshot, _table(snapshot, targets), targets, gateway.health, gateway.upstreams)
-    except Exception as error:
+            if len(targets) % BREATH == 0:
+                await asyncio.sleep(0)
+        table = await _table(snapshot, targets)
+        return Runtime(snapshot, table, targets, gateway.health, gateway.upstreams)
+    except BaseException as error:
         for target in targets.values():
             await gateway.upstreams.release(target.deployment.identity)
-        if isinstance(error, GatewaydError):
+        if isinstance(error, GatewaydError) or not isinstance(error, Exception):
             raise
         raise _failed("build_failed", f"the configuration could not be made live: {type(error).__name__}") from error
 
@@ -89,21 +98,33 @@ def _timeouts(deployment: Deployment, snapshot: Snapshot, *, stream: bool) -> Ti
     )
 
 
-def _table(snapshot: Snapshot, targets: Mapping[str, Target]) -> Table:
+async def _table(snapshot: Snapshot, targets: Mapping[str, Target]) -> Table:
     members: dict[str, list[Target]] = defaultdict(list)
     by_model: dict[str, list[Target]] = defaultdict(list)
     for target in targets.values():
-        members[target.deployment.group].append(target)
-        by_model[f"{target.deployment.provider}/{target.deployment.model}"].append(target)
+        deployment = target.deployment
+        members[deployment.group].append(target)
+        by_model[f"{deployment.provider}/{deployment.model}"].append(target)
+    await asyncio.sleep(0)
     routing = snapshot.routing
+    groups: dict[str, Group] = {}
+    for name, group in members.items():
+        groups[name] = _group(name, group, routing)
+        if len(groups) % BREATH == 0:
+            await asyncio.sleep(0)
+
+    def also(name: str) -> Group | None:
+        one = targets.get(name)
+        found = [one] if one is not None else by_model.get(name)
+        return None if found is None else _group(found[0].deployment.group, found, routing)
+
     return Table(
-        [_group(name, group, routing) for name, group in members.items()],
+        groups,
         fallbacks=routing.fallbacks,
         max_fallbacks=routing.max_fallbacks,
         aliases={name: alias.model for name, alias in routing.aliases.items()},
         hidden=[name for name, alias in routing.aliases.items() if alias.hidden],
-        by_id={target.deployment.id: _group(target.deployment.group, [target], routing) for target in targets.values()},
-        by_upstream_model={name: _group(group[0].deployment.group, group, routing) for name, group in by_model.items()},
+        also=also,
     )
 
 

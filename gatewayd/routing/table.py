@@ -1,13 +1,13 @@
 """From the model a client names to the chain of groups that may answer.
 
-All of it is computed when a configuration is loaded; a request looks one name up. Names caught by a pattern
-(`openai/*`) are resolved on first use and remembered, in a bounded way. Of deployments it knows what picking needs.
+A chain is made when its name is first asked for and remembered; names that only a pattern (`openai/*`) knows come from
+clients, so their memory is bounded. Of deployments this module knows what picking needs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gatewayd.errors import FallbackKind, UnknownModel
@@ -66,47 +66,49 @@ class Chain:
 
 
 class Table:
-    """Resolves model names. Built once per configuration; only its memory of pattern-resolved names changes."""
+    """Resolves model names. Built once per configuration; only its memory of chains changes."""
 
     def __init__(
         self,
-        groups: Sequence[Group],
+        groups: Mapping[str, Group],
         *,
         fallbacks: Mapping[FallbackKind, Mapping[str, tuple[str, ...]]] | None = None,
         max_fallbacks: int = 5,
         aliases: Mapping[str, str] | None = None,
         hidden: Iterable[str] = (),
-        by_id: Mapping[str, Group] | None = None,
-        by_upstream_model: Mapping[str, Group] | None = None,
+        also: Callable[[str], Group | None] = lambda name: None,
     ) -> None:
-        """`by_id` and `by_upstream_model` hold one-candidate groups for names that are no model group (litellm)."""
-        self._groups = {group.name: group for group in groups}
+        """`groups` by name. `also` is asked for names that are no model group, alias or pattern (litellm: the id of a
+        deployment, or the upstream's own name of a model)."""
+        self._groups = groups
         self._patterns = sorted(
-            ((_compile(group.name), group) for group in groups if "*" in group.name),
+            ((_compile(name), group) for name, group in groups.items() if "*" in name),
             key=lambda entry: (-len(entry[1].name.replace("*", "")), entry[1].name),
         )
         self._fallbacks = fallbacks or {}
         self._max_fallbacks = max_fallbacks
         self._aliases = dict(aliases or {})
         self._hidden = frozenset(hidden)
-        self._extra = {**(by_upstream_model or {}), **(by_id or {})}
+        self._also = also
+        # Made when first asked for: an edit of ten thousand groups need not wait for ten thousand chains.
+        self._chains: dict[str, Chain] = {}
         self._remembered: dict[str, Chain] = {}
-        self._chains = {name: self._build_chain(name, Hop(group)) for name, group in self._groups.items()}
-        for alias, target in self._aliases.items():
-            if (hop := self._find(target)) is not None:
-                self._chains[alias] = self._build_chain(target, hop)
 
     def chain(self, model: str) -> Chain:
         """The chain for a model name. Raises UnknownModel."""
         chain = self._chains.get(model) or self._remembered.get(model)
         if chain is None:
-            hop = self._find(model)
+            target = self._aliases.get(model, model)
+            hop = self._find(target)
             if hop is None:
                 raise UnknownModel(f"The model '{printable(model)}' does not exist.", param="model")
-            chain = self._build_chain(model, hop)
-            if len(self._remembered) >= _REMEMBERED:
-                self._remembered.clear()
-            self._remembered[model] = chain
+            chain = Chain(hop, {kind: hops for kind in FallbackKind if (hops := self._flatten(kind, target, hop))})
+            if model in self._groups or model in self._aliases:
+                self._chains[model] = chain
+            else:
+                if len(self._remembered) >= _REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[model] = chain
         return chain
 
     def candidates(self, group: str) -> tuple[Candidate, ...]:
@@ -119,17 +121,14 @@ class Table:
         return sorted({*self._groups, *self._aliases} - self._hidden)
 
     def _find(self, model: str) -> Hop | None:
-        if (group := self._groups.get(model)) is not None:
+        group = self._groups.get(model)
+        if group is not None:
             return Hop(group)
-        for pattern, group in self._patterns:
+        for pattern, by_pattern in self._patterns:
             if (match := pattern.fullmatch(model)) is not None:
-                return Hop(group, match[1])
-        if (group := self._extra.get(model)) is not None:
-            return Hop(group)
-        return None
-
-    def _build_chain(self, asked: str, first: Hop) -> Chain:
-        return Chain(first, {kind: hops for kind in FallbackKind if (hops := self._flatten(kind, asked, first))})
+                return Hop(by_pattern, match[1])
+        group = self._also(model)
+        return None if group is None else Hop(group)
 
     def _flatten(self, kind: FallbackKind, asked: str, first: Hop) -> tuple[Hop, ...]:
         """Depth first: a fallback's own fallbacks come right after it; a group is visited once; depth is bounded."""

@@ -65,7 +65,7 @@ def runtime_of(
 ) -> Runtime:
     """`groups` maps group name to deployment id to upstream; ids are identities too."""
     targets: dict[str, Target] = {}
-    tables: list[Group] = []
+    tables: dict[str, Group] = {}
     for name, members in groups.items():
         candidates = []
         for id, upstream in members.items():
@@ -75,7 +75,7 @@ def runtime_of(
             targets[id] = Target(
                 deployment, candidate, gateway.upstreams.acquire(id, partial(_same, upstream)), timeouts, timeouts
             )
-        tables.append(Group.of(name, candidates, routing.num_retries))
+        tables[name] = Group.of(name, candidates, routing.num_retries)
     snapshot = Snapshot(revision, tuple(t.deployment for t in targets.values()), routing, server)
     table = Table(tables, fallbacks=routing.fallbacks)
     return Runtime(snapshot, table, targets, gateway.health, gateway.upstreams)

@@ -16,6 +16,10 @@ def group(name: str) -> Group:
     return Group.of(name, [Candidate(f"{name}-1", name)])
 
 
+def groups(*names: str) -> dict[str, Group]:
+    return {name: group(name) for name in names}
+
+
 def names(table: Table, model: str, kind: FallbackKind = FallbackKind.GENERAL) -> list[str]:
     chain = table.chain(model)
     return [chain.first.group.name, *(hop.group.name for hop in chain.fallbacks.get(kind, ()))]
@@ -26,12 +30,12 @@ def general(**lists: tuple[str, ...]) -> dict[FallbackKind, dict[str, tuple[str,
 
 
 def test_an_exact_name_wins_over_every_pattern() -> None:
-    table = Table([group("*"), group("openai/*"), group("openai/gpt-4o")])
+    table = Table(groups("*", "openai/*", "openai/gpt-4o"))
     assert names(table, "openai/gpt-4o") == ["openai/gpt-4o"]
 
 
 def test_the_most_specific_pattern_wins_and_captures() -> None:
-    table = Table([group("*"), group("openai/*"), group("openai/gpt-*")])
+    table = Table(groups("*", "openai/*", "openai/gpt-*"))
     assert table.chain("openai/gpt-5").first == table.chain("openai/gpt-5").first
     assert (table.chain("openai/gpt-5").first.group.name, table.chain("openai/gpt-5").first.capture) == (
         "openai/gpt-*",
@@ -41,51 +45,46 @@ def test_the_most_specific_pattern_wins_and_captures() -> None:
 
 
 def test_an_alias_is_the_group_it_names_with_its_fallbacks() -> None:
-    table = Table(
-        [group("a"), group("b")], aliases={"nick": "a", "shy": "b"}, hidden=["shy"], fallbacks=general(a=("b",))
-    )
+    table = Table(groups("a", "b"), aliases={"nick": "a", "shy": "b"}, hidden=["shy"], fallbacks=general(a=("b",)))
     assert names(table, "nick") == ["a", "b"]
     assert table.names() == ["a", "b", "nick"]
     assert names(table, "shy") == ["b"]
 
 
 def test_a_deployment_id_or_upstream_model_answers_only_where_no_group_does() -> None:
-    table = Table(
-        [group("a")], by_id={"a": group("never"), "d-7": group("by-id")}, by_upstream_model={"openai/x": group("by-m")}
-    )
+    table = Table(groups("a"), also={"a": group("never"), "d-7": group("by-id")}.get)
     assert names(table, "a") == ["a"]
     assert names(table, "d-7") == ["by-id"]
-    assert names(table, "openai/x") == ["by-m"]
 
 
 def test_unknown_models_are_named_in_a_printable_way() -> None:
     """C-07, C-08"""
     with pytest.raises(UnknownModel) as caught:
-        Table([group("secret-model")]).chain("x\r\nInjected: 1\x1b[31m")
+        Table(groups("secret-model")).chain("x\r\nInjected: 1\x1b[31m")
     assert "\r" not in caught.value.message
     assert "secret-model" not in caught.value.message
     assert caught.value.param == "model"
 
 
 def test_fallbacks_of_fallbacks_come_right_after_them_and_nobody_twice() -> None:
-    table = Table([group(n) for n in "abcd"], fallbacks=general(a=("b", "c"), b=("d",), d=("a", "c")))
+    table = Table(groups(*"abcd"), fallbacks=general(a=("b", "c"), b=("d",), d=("a", "c")))
     assert names(table, "a") == ["a", "b", "d", "c"]
 
 
 def test_default_fallbacks_serve_every_group_without_a_list_of_its_own() -> None:
-    table = Table([group(n) for n in "abc"], fallbacks={FallbackKind.GENERAL: {"*": ("b",), "c": ("a",)}})
+    table = Table(groups(*"abc"), fallbacks={FallbackKind.GENERAL: {"*": ("b",), "c": ("a",)}})
     assert names(table, "a") == ["a", "b"]
     assert names(table, "b") == ["b"]
     assert names(table, "c") == ["c", "a", "b"]
 
 
 def test_a_list_is_found_by_the_name_without_its_provider() -> None:
-    table = Table([group("openai/gpt-4o"), group("b")], fallbacks={FallbackKind.GENERAL: {"gpt-4o": ("b",)}})
+    table = Table(groups("openai/gpt-4o", "b"), fallbacks={FallbackKind.GENERAL: {"gpt-4o": ("b",)}})
     assert names(table, "openai/gpt-4o") == ["openai/gpt-4o", "b"]
 
 
 def test_a_fallback_may_be_served_by_a_pattern() -> None:
-    table = Table([group("a"), group("openai/*")], fallbacks=general(a=("openai/gpt-5",)))
+    table = Table(groups("a", "openai/*"), fallbacks=general(a=("openai/gpt-5",)))
     (hop,) = table.chain("a").fallbacks[FallbackKind.GENERAL]
     assert (hop.group.name, hop.capture) == ("openai/*", "gpt-5")
 
@@ -93,13 +92,13 @@ def test_a_fallback_may_be_served_by_a_pattern() -> None:
 def test_the_depth_of_fallbacks_is_bounded() -> None:
     letters = "abcdefgh"
     lists = {x: (y,) for x, y in pairwise(letters)}
-    table = Table([group(n) for n in letters], fallbacks={FallbackKind.GENERAL: lists}, max_fallbacks=3)
+    table = Table(groups(*letters), fallbacks={FallbackKind.GENERAL: lists}, max_fallbacks=3)
     assert names(table, "a") == ["a", "b", "c", "d"]
 
 
 def test_the_memory_of_patterns_is_bounded() -> None:
     """H-03"""
-    table = Table([group("*")])
+    table = Table(groups("*"))
     for index in range(10_000):
         table.chain(f"m{index}")
     assert len(table._remembered) <= 4096
@@ -110,7 +109,7 @@ def test_the_memory_of_patterns_is_bounded() -> None:
 )
 def test_chains_are_acyclic_whatever_the_lists(lists: dict[str, tuple[str, ...]]) -> None:
     """A-43"""
-    table = Table([group(n) for n in "abcdef"], fallbacks={FallbackKind.GENERAL: lists})
+    table = Table(groups(*"abcdef"), fallbacks={FallbackKind.GENERAL: lists})
     for name in "abcdef":
         chain = names(table, name)
         assert len(set(chain)) == len(chain)
