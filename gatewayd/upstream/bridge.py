@@ -11,6 +11,7 @@ Knows httpx, not litellm. Imported only when litellm is.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
@@ -57,6 +58,8 @@ class Exchange:
 
     pools: Pools
     timeouts: Timeouts
+    end_mark: re.Pattern[bytes] | None = None
+    """What a body must have in it to be whole, where nobody else looks for that; at most 64 bytes."""
     status: int = 0
     """Of the last answer; 0 while none has come."""
     fields: Fields = field(default_factory=dict)
@@ -64,6 +67,8 @@ class Exchange:
     """Of the last answer, if it was an error (4xx, 5xx)."""
     failure: UpstreamError | None = None
     """What kept the last request from being answered, or its answer from being complete."""
+    marked: bool = False
+    """Whether `end_mark` has come."""
     closed: bool = False
     _asking: set[asyncio.Task[Any]] = field(default_factory=set)
     _open: list[_Incoming] = field(default_factory=list)
@@ -107,6 +112,7 @@ class Wire(httpx.AsyncBaseTransport):
                 incoming.close()
                 raise UpstreamRedirect("The upstream answered with a redirect.")
             exchange.status, exchange.fields, exchange.error_body = incoming.status, incoming.fields, b""
+            exchange.failure = None
             if incoming.status >= 400:
                 exchange.error_body = await incoming.text(_ERROR_BODY)
         except UpstreamError as error:
@@ -174,8 +180,13 @@ class _Incoming(Answer):
         return data
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        exchange, tail = self._exchange, b""
         try:
             while (data := await self.read()) is not None:
+                if exchange.end_mark is not None and not exchange.marked:
+                    seen = tail + data
+                    exchange.marked = exchange.end_mark.search(seen) is not None
+                    tail = seen[-64:]
                 yield data
         except UpstreamError as error:
             self._exchange.failure = error

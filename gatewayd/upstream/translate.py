@@ -11,6 +11,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -40,8 +41,22 @@ _ENVIRONMENT: Final = {
     "LITELLM_MODE": "PRODUCTION",
     "LITELLM_LOG": "CRITICAL",
     "LITELLM_RUST": "False",
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # a model that repeats itself is not an upstream that fails
     "USE_LITELLM_PROXY": "False",
     "LITELLM_DROP_PARAMS": "False",
+}
+
+
+# What the end of a stream has in it, for providers of which litellm 1.106.2 does not tell: it takes every chunk of
+# Gemini's for the last one, and looks for Cohere's end under another name.
+_GEMINI_END: Final = re.compile(rb'"(finishReason|blockReason)"')
+_COHERE_END: Final = re.compile(rb'"message-end"')
+_END_MARKS: Final = {
+    "cohere": _COHERE_END,
+    "cohere_chat": _COHERE_END,
+    "gemini": _GEMINI_END,
+    "vertex_ai": _GEMINI_END,
+    "vertex_ai_beta": _GEMINI_END,
 }
 
 
@@ -143,7 +158,7 @@ class TranslateUpstream:
 
         if self._pools is None:
             self._pools = bridge.Pools()
-        return bridge.Exchange(self._pools, call.timeouts)
+        return bridge.Exchange(self._pools, call.timeouts, _END_MARKS.get(self._provider))
 
     def _spawn(self, answer: Any, exchange: Exchange) -> asyncio.Task[Reply | GatewayError]:
         from gatewayd.upstream.bridge import current

@@ -50,6 +50,7 @@ class TranslatedStream:
         options = call.intent.value("stream_options")
         self._usage_asked = isinstance(options, dict) and options.get("include_usage") is True
         self._first: bytes | None = None
+        self._told_why = False
         self._ended = False
         self.usage: Usage | None = None
 
@@ -62,7 +63,7 @@ class TranslatedStream:
     async def pipe(self, sink: Sink) -> None:
         gate = Gate()
         sink.attach(gate)
-        event, self._first = self._first, None
+        event = self._first
         while event is not None:
             await gate.opened()
             sink.write(event)
@@ -85,7 +86,7 @@ class TranslatedStream:
                 if not self._usage_asked:
                     continue
                 body |= {"choices": [], "usage": usage}
-            elif self._chunks.received_finish_reason is None and any(c["finish_reason"] for c in body["choices"]):
+            elif any(choice["finish_reason"] for choice in body["choices"]) and not self._is_whole():
                 raise UpstreamIncomplete("The upstream's answer ended before its end mark.")  # F6
             return b"data: " + encode(_as_text(body) if self._is_text else body) + b"\n\n"
         self._ended = True
@@ -93,9 +94,17 @@ class TranslatedStream:
 
     async def _chunk(self) -> Any:
         try:
-            return await anext(self._chunks, None)
+            chunk = await anext(self._chunks, None)
         except Exception as error:
             raise self._translator(error) from None
+        self._told_why = self._told_why or bool(self._chunks.intermittent_finish_reason)
+        return chunk
+
+    def _is_whole(self) -> bool:
+        """Asked when litellm says that the stream has ended, which it says however it has ended."""
+        if self._chunks.received_finish_reason:  # the provider's own
+            return True
+        return self._told_why if self._exchange.end_mark is None else self._exchange.marked
 
 
 async def _unwind(chunks: Any) -> None:
