@@ -73,13 +73,13 @@ class Exchange:
     _asking: set[asyncio.Task[Any]] = field(default_factory=set)
     _open: list[_Incoming] = field(default_factory=list)
 
-    async def ask(self, origin: Origin, incoming: _Incoming, head: bytes, body: bytes) -> None:
+    async def ask(self, pool: Pool, incoming: _Incoming, head: bytes, body: bytes) -> None:
         """Sends a request; returns when its answer's head is there. Raises UpstreamError; cancelled by `close`."""
         task = asyncio.current_task()
         assert task is not None
         self._asking.add(task)
         try:
-            await self.pools.of(origin).exchange(incoming, head, body, self.timeouts)
+            await pool.exchange(incoming, head, body, self.timeouts)
         finally:
             self._asking.discard(task)
         self._open.append(incoming)
@@ -104,23 +104,29 @@ class Wire(httpx.AsyncBaseTransport):
         exchange = current.get(None)
         if exchange is None or exchange.closed:
             raise httpx.UnsupportedProtocol("litellm makes requests inside a call only")
-        incoming = _Incoming(asyncio.get_running_loop().create_future(), exchange)
+        origin = _origin(request.url)
+        # With GET litellm fetches images whose address the caller gave: what comes of that is not the upstream's doing,
+        # and callers must not decide to which hosts connections are kept.
+        errand = request.method != "POST"
+        facts = Exchange(exchange.pools, exchange.timeouts) if errand else exchange
+        pool = Pool(origin, max_idle=0) if errand else exchange.pools.of(origin)
+        incoming = _Incoming(asyncio.get_running_loop().create_future(), facts)
         try:
             content = await request.aread()
-            await exchange.ask(_origin(request.url), incoming, _head(request, len(content)), content)
+            await exchange.ask(pool, incoming, _head(request, len(content)), content)
             if 300 <= incoming.status < 400:
                 incoming.close()
                 raise UpstreamRedirect("The upstream answered with a redirect.")
-            exchange.status, exchange.fields, exchange.error_body = incoming.status, incoming.fields, b""
-            exchange.failure = None
+            facts.status, facts.fields, facts.error_body = incoming.status, incoming.fields, b""
+            facts.failure = None
             if incoming.status >= 400:
-                exchange.error_body = await incoming.text(_ERROR_BODY)
+                facts.error_body = await incoming.text(_ERROR_BODY)
         except UpstreamError as error:
-            exchange.failure = error
+            facts.failure = error
             raise httpx.ReadError(error.message) from None  # of another class, litellm would send it once more
         without = _NOT_BACK if incoming.status < 400 else _NOT_WITH_ERRORS
         headers = [(name, value) for name, value in incoming.fields.items() if name not in without]
-        body = _Body(incoming) if incoming.status < 400 else httpx.ByteStream(exchange.error_body)
+        body = _Body(incoming) if incoming.status < 400 else httpx.ByteStream(facts.error_body)
         return httpx.Response(incoming.status, headers=headers, stream=body)
 
 

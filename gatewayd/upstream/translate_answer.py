@@ -74,7 +74,7 @@ class TranslatedStream:
         self._exchange.close()
         if not self._ended:
             self._ended = True
-            self._unwinding = spawn(_unwind(self._chunks), name="unwind a translated stream")
+            _ = spawn(_unwind(self._chunks), name="unwind a translated stream")
 
     async def _next(self) -> bytes | None:
         """The next event to send; None after the last one."""

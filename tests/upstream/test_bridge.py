@@ -94,22 +94,32 @@ async def test_what_happened_is_written_down(client: httpx.AsyncClient) -> None:
         raw_reply(head(200, [("content-length", "5")]) + b"abc", FIN),
     ) as up:
         with exchange(SHORT) as seen:
-            response = await client.get(up.base_url)
+            response = await client.post(up.base_url)
             assert response.status_code == 500
             assert (seen.status, seen.fields[b"retry-after"], len(seen.error_body)) == (500, b"3", 64 * 1024)
             with pytest.raises(httpx.ReadError):
-                await client.get(up.base_url)
+                await client.post(up.base_url)
             assert isinstance(seen.failure, UpstreamRedirect)
             with pytest.raises(httpx.ReadError):
-                await client.get(up.base_url)
+                await client.post(up.base_url)
             assert isinstance(seen.failure, UpstreamTimeout)
             with pytest.raises(httpx.ReadError):
-                await client.get(up.base_url)
+                await client.post(up.base_url)
             assert isinstance(seen.failure, UpstreamIncomplete)
     with exchange() as seen:
         with pytest.raises(httpx.ReadError):
-            await client.get(up.base_url)
+            await client.post(up.base_url)
         assert isinstance(seen.failure, UpstreamConnection)
+
+
+async def test_a_callers_errand_is_not_the_upstreams_doing(client: httpx.AsyncClient) -> None:
+    async with FakeUpstream(json_reply({}, status=404), raw_reply(FIN)) as up:
+        with exchange() as seen:
+            assert (await client.get(up.base_url)).status_code == 404
+            with pytest.raises(httpx.ReadError):
+                await client.get(up.base_url)
+            assert (seen.status, seen.failure) == (0, None)
+        await eventually(lambda: up.open_count == 0)
 
 
 async def test_a_packed_answer_is_unpacked(client: httpx.AsyncClient) -> None:
@@ -133,10 +143,10 @@ def test_bytes_arrive_as_they_were_sent_and_the_mark_is_seen(cuts: set[int], mar
             httpx.AsyncClient(transport=Wire()) as client,
         ):
             with exchange(end_mark=re.compile(rb'"the-end"')) as seen:
-                assert (await client.get(up.base_url)).content == bytes(body)
+                assert (await client.post(up.base_url)).content == bytes(body)
                 assert seen.marked
             with exchange(end_mark=re.compile(rb"another")) as seen:
-                await client.get(up.base_url)
+                await client.post(up.base_url)
                 assert not seen.marked
 
     asyncio.run(relay())

@@ -213,6 +213,18 @@ async def test_what_a_provider_cannot_be_asked(fields: Any, param: str | None) -
         assert not up.requests
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "169.254.169.254", "[::1]"])
+async def test_no_image_is_fetched_from_inside(host: str) -> None:
+    """A caller names an address; litellm would fetch it, from where the gateway stands."""
+    async with FakeUpstream(gemini.answer) as up:
+        upstream = TranslateUpstream(deployment(gemini.base_url(up), kind="translate", provider="gemini", model="g"))
+        image = {"type": "image_url", "image_url": {"url": f"http://{host}:{up.port}/secret.png"}}
+        with pytest.raises(GatewayError) as caught:
+            await upstream.open(call(messages=[{"role": "user", "content": [image]}]))
+        assert (caught.value.status, caught.value.verdict) == (400, Verdict.ELSEWHERE)
+        assert not up.requests
+
+
 async def test_with_drop_params_it_is_asked_without() -> None:
     async with FakeUpstream(anthropic.answer) as up:
         reply = await translating(up, drop_params=True).open(call(messages=MESSAGES, n=3, tools=[TOOL]))
