@@ -1,0 +1,122 @@
+"""Finding and asking a daemon's admin listener."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gatewayd.cli.admin import Admin, NoDaemon, discover
+
+MODELS = "model_list: [{model_name: a, litellm_params: {model: openai/a, mock_response: hi}}]\n"
+
+
+@contextmanager
+def listener(answer: bytes, path: Path | None = None) -> Iterator[tuple[str, list[bytes]]]:
+    """Answers one connection; gives its own URL and what it was asked."""
+    asked: list[bytes] = []
+    server = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
+    server.bind(str(path) if path else ("127.0.0.1", 0))
+    server.listen()
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            asked.append(connection.recv(65_536))
+            connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"unix:{path}" if path else f"http://127.0.0.1:{server.getsockname()[1]}", asked
+    finally:
+        thread.join()
+        server.close()
+
+
+def http(body: bytes, status: str = "200 OK") -> bytes:
+    return b"HTTP/1.1 %b\r\ncontent-length: %d\r\n\r\n%b" % (status.encode(), len(body), body)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix", "bare"])
+def test_asking(kind: str, tmp_path: Path) -> None:
+    with listener(http(b'{"x": 1}', "422 Refused"), tmp_path / "sock" if kind == "unix" else None) as (url, asked):
+        if kind == "bare":
+            url = url.removeprefix("http://")
+        assert Admin(url, "sk-key").request("POST", "/reload", timeout=10) == (422, {"x": 1})
+    head = asked[0].lower()
+    assert head.startswith(b"post /reload http/1.1\r\n")
+    assert b"\r\nauthorization: bearer sk-key\r\n" in head
+    assert head.count(b"\r\nhost: ") == 1
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", http(b"<html>")])
+def test_something_else_answers(answer: bytes) -> None:
+    with listener(answer) as (url, _), pytest.raises(NoDaemon, match=url):
+        Admin(url).request("GET", "/status", timeout=10)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "unix:/nowhere/at/all", "http://127.0.0.1:none", "http://"])
+def test_nobody_answers(url: str) -> None:
+    """F-12"""
+    with pytest.raises(NoDaemon, match=r"no daemon answers|not an address"):
+        Admin(url).request("GET", "/status", timeout=1)
+
+
+def test_silence_is_not_the_same_as_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(TimeoutError):
+        Admin(f"127.0.0.1:{server.getsockname()[1]}").request("GET", "/status", timeout=0.05)
+
+
+def test_what_was_said_wins_over_what_the_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(MODELS + "gatewayd: {admin: '127.0.0.1:3'}\n")
+    environ = {"GATEWAYD_ADMIN": "http://127.0.0.1:2", "GATEWAYD_CONFIG": str(file)}
+    assert discover("http://127.0.0.1:1", None, environ).url == "http://127.0.0.1:1"
+    assert discover(None, None, environ).url == "http://127.0.0.1:2"
+    del environ["GATEWAYD_ADMIN"]
+    assert discover(None, None, environ).url == "127.0.0.1:3"
+    assert discover(None, None, {**environ, "GATEWAYD_API_KEY": "sk"}).key == "sk"
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "guessed"),
+    [
+        (MODELS, "127.0.0.1:4001", False),
+        (MODELS + "gatewayd: {admin: 'unix:/run/g.sock'}\n", "unix:/run/g.sock", False),
+        (MODELS + "gatewayd: {admin: 'unix:g.sock'}\n", "unix:DIR/g.sock", False),
+        (MODELS + "gatewayd: {admin: '0.0.0.0:9'}\n", "0.0.0.0:9", False),
+        (MODELS + "gatewayd: {admin: [nonsense]}\n", "127.0.0.1:4001", True),
+        # The file is broken, which is when the daemon is asked most.
+        (
+            MODELS + "gatewayd:\n  listen: x\n\n  # here\n  admin: '127.0.0.1:9'  # note\nbroken: [",
+            "127.0.0.1:9",
+            False,
+        ),
+        (MODELS + "gatewayd: # note\n  admin: unix:g.sock\nbroken: [", "unix:DIR/g.sock", False),
+        (MODELS + "other:\n  admin: 127.0.0.1:9\nbroken: [", "127.0.0.1:4001", True),
+        ("", "127.0.0.1:4001", True),
+    ],
+)
+def test_the_files_address(text: str, url: str, guessed: bool, tmp_path: Path) -> None:
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(text)
+    found = discover(None, str(file), {})
+    assert found.url == url.replace("DIR", str(tmp_path))
+    assert found.guessed is guessed
+
+
+@pytest.mark.parametrize("word", ["off", "'off'", "false"])
+def test_an_admin_listener_that_is_off(word: str, tmp_path: Path) -> None:
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(MODELS + f"gatewayd: {{admin: {word}}}\n")
+    with pytest.raises(NoDaemon, match="admin: off"):
+        discover(None, str(file), {})
+
+
+def test_a_wildcard_address_is_asked_on_this_machine() -> None:
+    with listener(http(b"{}")) as (url, _):
+        port = url.rpartition(":")[2]
+        assert Admin(f"0.0.0.0:{port}").request("GET", "/status", timeout=10) == (200, {})

@@ -1,0 +1,99 @@
+"""`gatewayd check`, in this process."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gatewayd import cli
+
+GOOD = "model_list:\n  - {model_name: a, litellm_params: {model: openai/a, mock_response: hi}}\n"
+
+
+def run(*arguments: str) -> int:
+    return cli.main(["check", *arguments])
+
+
+def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(GOOD)
+    assert run(str(file)) == 0
+    assert capsys.readouterr().out.startswith(f"{file}: ok: 1 model group, 1 deployment, 0 warnings, revision ")
+
+
+def test_every_problem_at_once_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(GOOD + "gatewayd:\n  drain: -1\n  limits: {body_mb: none}\n")
+    assert run("--config", str(file)) == 78
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"{file}:4:10: error[") and "gatewayd.drain" in line for line in lines)
+    assert any(line.startswith(f"{file}:5:") for line in lines)
+    assert lines[-1] == f"{file}: 2 errors and 0 warnings"
+
+
+def test_warnings_fail_only_when_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(GOOD + "modle_list: []\n")
+    assert run(str(file)) == 0
+    assert run(str(file), "--strict") == 78
+    assert "did you mean 'model_list'" in capsys.readouterr().out
+
+
+def test_json_is_json_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    for text, code in ((GOOD, 0), ("model_list: 5\n", 78)):
+        file.write_text(text)
+        assert run(str(file), "--format", "json") == code
+        problems = json.loads(capsys.readouterr().out)
+        assert bool(problems) == bool(code)
+
+
+def test_github_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("model_list: 5\n")
+    assert run(str(file), "--format", "github") == 78
+    assert capsys.readouterr().out.startswith(f"::error file={file},line=1,col=")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_no_such_file(
+    named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GATEWAYD_CONFIG", str(tmp_path / "nothing.yaml"))
+    assert run(*([str(tmp_path / "no.yaml")] if named else [])) == 66
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("no.yaml" if named else "nothing.yaml") in err
+
+
+def test_how_litellms_keys_are_supported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        GOOD.replace("mock_response: hi", "mock_response: hi, rpm: 5")
+        + "router_settings: {num_retries: 1, routing_strategy: latency-based-routing}\n"
+        + "litellm_settings: {telemetry: false, nonsense_key_of_mine: 1}\n"
+    )
+    run(str(file))
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+    assert "model_list[].litellm_params.rpm" in rows["supported"]
+    assert "router_settings.num_retries" in rows["supported"]
+    assert "router_settings.routing_strategy" in rows["approximated"]
+    assert "litellm_settings.nonsense_key_of_mine" in rows["ignored"]
+
+
+def test_colours_only_on_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("model_list: 5\n")
+    run(str(file))
+    assert "\x1b" not in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    run(str(file))
+    assert "\x1b[31merror\x1b[0m" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    run(str(file))
+    assert "\x1b" not in capsys.readouterr().out

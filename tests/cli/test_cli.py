@@ -1,0 +1,86 @@
+"""The command line as a whole: what it loads, and how it ends."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from gatewayd import cli
+from gatewayd._version import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """The top-level packages that a command has imported when it ends."""
+    script = (
+        "import sys\nfrom gatewayd import cli\ncli.main(sys.argv[1:])\nprint(*sys.modules, sep='\\n', file=sys.stderr)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return {name.partition(".")[0] for name in run.stderr.splitlines()}
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["version"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"gatewayd {__version__}"
+    assert [line.split()[0] for line in lines] == ["gatewayd", "python", "aiohttp", "litellm"]
+
+
+def test_quick_commands_load_nothing_slow() -> None:
+    assert not loaded_by("version") & {"aiohttp", "litellm", "pydantic", "asyncio", "yaml"}
+    assert not loaded_by("check", "configs/quickstart.yaml") & {"aiohttp", "litellm"}
+    assert not loaded_by("schema") & {"aiohttp", "litellm"}
+
+
+def test_the_schema_accepts_every_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    files = list((ROOT / "configs").glob("*.yaml"))
+    assert len(files) >= 6
+    for file in files:
+        jsonschema.validate(yaml.safe_load(file.read_text()), schema)
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "--port", "70000"], ["check", "--format", "xml"]])
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: gatewayd" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "check", "reload", "status", "schema", "version"])
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"usage: gatewayd {command}" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    run = subprocess.run(
+        f"{sys.executable} -m gatewayd schema | head -n 1",
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == "{\n"
+    assert run.stderr == ""
+
+
+@pytest.mark.parametrize("command", [["status"], ["reload"], ["reload", "--wait"]])
+def test_no_daemon(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """F-12"""
+    assert cli.main([*command, "--admin", "http://127.0.0.1:1"]) == 69
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "gatewayd: no daemon answers at http://127.0.0.1:1: connection refused\n"

@@ -1,0 +1,205 @@
+"""The daemon inside a test's own loop: what embedding programs see, and what no process of its own is needed for."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gatewayd.config.snapshot import Snapshot
+from gatewayd.daemon import CannotListen, Daemon, Overrides
+from gatewayd.engine.reload import Applied, Rejected, Unchanged
+from gatewayd.errors import ConfigInvalid
+from gatewayd.observe.log import Redactor
+from tests.e2e.process import config
+
+KEY = "sk-master-0123456789abcdef"
+OWN = {"listen": "127.0.0.1:0", "admin": "127.0.0.1:0"}
+
+
+def tree(*models: str, **sections: Any) -> dict[str, Any]:
+    entries = [
+        {"model_name": name, "litellm_params": {"model": f"openai/{name}", "mock_response": f"Hello from {name}"}}
+        for name in models
+    ]
+    return {"model_list": entries, "gatewayd": OWN, **sections}
+
+
+@asynccontextmanager
+async def running(source: str | Mapping[str, Any], **options: Any) -> AsyncIterator[Daemon]:
+    daemon = Daemon(source, **options)
+    await daemon.start()
+    try:
+        yield daemon
+    finally:
+        await daemon.stop(drain=0.0)
+
+
+async def chat(daemon: Daemon, model: str) -> int:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
+    url = f"http://{daemon.addresses[0]}/v1/chat/completions"
+    async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
+        return response.status
+
+
+async def test_a_configuration_from_code_is_served() -> None:
+    async with running(tree("a")) as daemon:
+        assert await chat(daemon, "a") == 200
+        (address,) = daemon.addresses
+        assert address.port
+        assert len(daemon.admin_addresses) == 1
+        assert isinstance(await daemon.reloader.reload("test"), Unchanged)
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(f"http://{address}/livez")
+
+
+async def test_many_daemons_in_one_loop_leave_nothing_behind() -> None:
+    before = asyncio.all_tasks()
+    files = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        async with running(tree("a")) as one, running(tree("b")) as other:
+            assert await chat(one, "a") == 200
+            assert await chat(other, "b") == 200
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert len(os.listdir("/proc/self/fd")) <= files
+
+
+async def test_an_invalid_configuration_raises_and_leaves_nothing() -> None:
+    before = asyncio.all_tasks()
+    with pytest.raises(ConfigInvalid) as caught:
+        await Daemon({"model_list": 5}).start()
+    assert caught.value.problems
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("side", ["listen", "admin"])
+async def test_an_address_in_use_raises_and_leaves_nothing(side: str) -> None:
+    """E-25: not even the other side's socket."""
+    files = len(os.listdir("/proc/self/fd"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(CannotListen) as caught:
+            await Daemon(tree("a", gatewayd={**OWN, side: place})).start()
+    (problem,) = caught.value.problems
+    assert problem.path == f"gatewayd.{side}"
+    assert place in problem.message
+    assert len(os.listdir("/proc/self/fd")) <= files
+
+
+async def test_a_refused_edit_closes_what_it_had_opened(tmp_path: Path) -> None:
+    """E-24, E-26: the data side's new door was open when the admin side's could not be."""
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config("a"))
+    async with running(str(file)) as daemon:
+        with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
+            place, port = f"127.0.0.1:{taken.getsockname()[1]}", free.getsockname()[1]
+            free.close()
+            file.write_text(config("b", own=f"listen: 127.0.0.1:{port}\nadmin: {place}"))
+            assert isinstance(await daemon.reloader.reload("test"), Rejected)
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+        assert await chat(daemon, "a") == 200
+
+
+async def test_environment_variables_come_and_go_with_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GW_TEST_OLD", "mine")
+    monkeypatch.delenv("GW_TEST_NEW", raising=False)
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config("a", environment_variables="{GW_TEST_OLD: theirs, GW_TEST_NEW: theirs}"))
+    async with running(str(file)) as daemon:
+        assert (os.environ["GW_TEST_OLD"], os.environ["GW_TEST_NEW"]) == ("theirs", "theirs")
+        file.write_text(config("a"))
+        assert isinstance(await daemon.reloader.reload("test"), Applied)
+        assert os.environ["GW_TEST_OLD"] == "mine"
+        assert "GW_TEST_NEW" not in os.environ
+        file.write_text(config("a", environment_variables="{GW_TEST_NEW: again}"))
+        await daemon.reloader.reload("test")
+        assert os.environ["GW_TEST_NEW"] == "again"
+    assert "GW_TEST_NEW" not in os.environ
+
+
+async def test_references_mean_what_they_meant_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R12: an exported variable cannot change what another reference means."""
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config("a", general_settings="{master_key: os.environ/GW_TEST_KEY}"))
+    monkeypatch.setenv("GW_TEST_KEY", KEY)
+    async with running(str(file)) as daemon:
+        monkeypatch.delenv("GW_TEST_KEY")
+        file.write_text(config("a", "b", general_settings="{master_key: os.environ/GW_TEST_KEY}"))
+        assert isinstance(await daemon.reloader.reload("test"), Applied)
+
+
+async def test_who_is_told_what(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """R9, E-18: one log line for each outcome, and the same refusal only once."""
+    file, live, redactor = tmp_path / "gatewayd.yaml", list[Snapshot](), Redactor()
+    file.write_text(config("a", general_settings=f"{{master_key: {KEY}}}"))
+    file.chmod(0o600)
+    caplog.set_level(logging.INFO, "gatewayd.daemon")
+    async with running(str(file), went_live=live.append, redactor=redactor) as daemon:
+        assert redactor.clean(f"key {KEY}") == "key ***"
+        file.write_text(config("a", "b", general_settings=f"{{master_key: {KEY}}}"))
+        await daemon.reloader.reload("test")
+        await daemon.reloader.reload("test")
+        file.write_text("model_list: [")
+        await daemon.reloader.reload("test")
+        await daemon.reloader.reload("test")
+        numbers = daemon.metrics.render().decode()
+    assert [s.deployments[-1].group for s in live] == ["a", "b"]
+    lines = [record.getMessage() for record in caplog.records if "configuration" in record.getMessage()]
+    assert [line.split()[1] for line in lines] == ["applied", "unchanged:", "refused,"]
+    assert caplog.records[0].fields == {"changes": ["+ group b (1 deployment: openai/b)"]}  # type: ignore[attr-defined]
+    for name, value in (
+        ('reloads_total{result="applied"}', 2.0),
+        ('reloads_total{result="unchanged"}', 1.0),
+        ('reloads_total{result="rejected"}', 2.0),
+        ("last_reload_successful", 0.0),
+        (f'info{{hash="{live[-1].revision}"}}', 1.0),
+        ("watcher_up", 1.0),
+    ):
+        assert f"gatewayd_config_{name} {value}\n" in numbers
+
+
+async def test_a_reload_wanted_before_the_start_is_remembered(tmp_path: Path) -> None:
+    """E-20"""
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config("a"))
+    daemon = Daemon(str(file))
+    daemon.reload_soon("SIGHUP")
+    daemon.reload_soon("SIGHUP")
+    await daemon.start()
+    assert isinstance(await daemon.reloader.reload("test"), Unchanged)
+    await daemon.stop(drain=0.0)
+    daemon.reload_soon("SIGHUP")
+    assert daemon.reloader.counts == {"unchanged": 1}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "listen", "expected"),
+    [
+        (Overrides(), "127.0.0.1:4000", ["127.0.0.1:4000"]),
+        (Overrides(port=5000), "127.0.0.1:4000", ["127.0.0.1:5000"]),
+        (Overrides(host="::1"), "127.0.0.1:4000", ["[::1]:4000"]),
+        (Overrides(port=0), "[unix:/run/x, '127.0.0.2:4000', '127.0.0.1:1']", ["127.0.0.2:0"]),
+        (Overrides(port=1), "unix:/run/x", ["127.0.0.1:1"]),
+    ],
+)
+def test_flags_take_the_place_of_the_files_addresses(
+    overrides: Overrides, listen: str, expected: list[str], tmp_path: Path
+) -> None:
+    from gatewayd.config.loader import load
+
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config("a", own=f"listen: {listen}"))
+    snapshot = overrides.apply(load(str(file), environ={})).snapshot
+    assert snapshot is not None
+    assert [str(address) for address in snapshot.server.listen] == expected
