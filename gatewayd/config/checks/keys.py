@@ -100,7 +100,7 @@ class _Visit:
         here = (*path, name)
         if support == "ignored":
             if not _idle(value):
-                self._report.once("ignored_key", here, f"has no effect: {reason}")
+                self._report.once("ignored_key", here, f"has no effect; {reason}")
         elif support == "refused":
             if section.OWN:
                 self._report.error("unsupported_key", here, reason, at_key=True)

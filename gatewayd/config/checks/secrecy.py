@@ -22,13 +22,25 @@ _WORDS = frozenset(
     }
 )  # fmt: skip
 _NAMES = frozenset({"database_url", "redis_url", "headers", "extra_headers", "environment_variables"})
+_NO_SECRETS = re.compile(
+    r"(max|min|n|budget|prompt|completion|total|input|output|num)_(.*_)?tokens?|custom_auth|tokenizer"
+)
+"""Names that sound like secrets and hold counts or names of functions."""
 _PARTS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether text under a key of this name is treated as secret. Errs on the side of yes: numbers stay visible."""
+    if _NO_SECRETS.fullmatch(name):
+        return False
     return name in _NAMES or not _WORDS.isdisjoint(word.lower() for word in _PARTS.split(name))
+
+
+@lru_cache(maxsize=4096)
+def ends_as_secret(name: str) -> bool:
+    """The same with less zeal, for warnings: `api_key` and `headers` are secret, `key_management_system` is not."""
+    return is_secret_name(name) and (name in _NAMES or _PARTS.split(name)[-1].lower() in _WORDS)
 
 
 def is_secret_path(path: tuple[str | int, ...]) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from gatewayd.config.checks.report import Report
-from gatewayd.config.checks.secrecy import is_secret_name
+from gatewayd.config.checks.secrecy import ends_as_secret
 from gatewayd.config.document import Path
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
@@ -91,8 +91,8 @@ def _absolute(address: Address, directory: str) -> Address:
 def _master_key(general: GeneralSettings, report: Report) -> Secret | None:
     path = ("general_settings", "master_key")
     key = general.master_key
-    if key is None:
-        return None
+    if key is None or report.failed(path):
+        return key
     text = key.reveal()
     if not text.strip():
         hint = "leave the key out to serve without one, on loopback addresses only"
@@ -147,8 +147,7 @@ def _inline_secrets(value: Any, path: Path) -> Any:
             yield from _inline_secrets(inner, (*path, index))
     elif isinstance(value, str) and len(value) > 7 and not is_reference(value) and "$" not in value[:1]:
         name = next((part for part in reversed(path) if isinstance(part, str)), "")
-        section = path[0] if path else ""
-        if section != "include" and is_secret_name(name) and value.lower() not in _DUMMIES:
+        if path[:1] != ("include",) and ends_as_secret(name) and value.lower() not in _DUMMIES:
             yield path
 
 

@@ -156,6 +156,8 @@ class _Way:
         wrong = url_problem(text)
         if wrong is None:
             return True
+        if self._report.failed(path):
+            return False
         if "${" in text:
             self._report.error("unexpanded_variable", path, wrong, "write the whole address as os.environ/NAME")
         else:

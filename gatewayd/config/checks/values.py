@@ -156,7 +156,9 @@ def _wrong_type(expected: str, value: Any, path: Path, report: Report) -> None:
         report.error("wrong_type", path, f"must be {expected}, but this is {kind}")
     elif isinstance(value, str) and "number" in expected and _LIKE_NUMBER.fullmatch(value):
         _trap_text_number(value, path, report)
-    elif isinstance(value, str) or spelling.lower() == kind:
+    elif (
+        isinstance(value, str) or spelling.lower() == kind or not ("text" in expected or isinstance(value, bool | date))
+    ):
         hint = _quoting(value, path, report) if "text" in expected else None
         report.error("wrong_type", path, f"must be {expected}, but this is {kind}", hint)
     else:

@@ -44,7 +44,7 @@ def json_schema() -> dict[str, Any]:
         ],
     }
     classes = {section.__name__: section for section in (*below(Root), *below(MockResponse))}
-    schema = {
+    schema: dict[str, Any] = {
         "$schema": _DRAFT,
         "title": "gatewayd configuration",
         **_section(Root, raw),
@@ -53,6 +53,11 @@ def json_schema() -> dict[str, Any]:
             **{name: _section(classes[name], definitions[name]) for name in sorted(definitions)},
         },
     }
+    shared = {name: {"$ref": f"#/definitions/LitellmParams/properties/{name}"} for name in params}
+    for section, name in (("Credential", "credential_values"), ("RouterSettings", "default_litellm_params")):
+        written = schema["definitions"][section]["properties"][name]
+        options = [{"type": "object", "properties": shared}, {"type": "null"}]
+        schema["definitions"][section]["properties"][name] = {"description": written["description"], "anyOf": options}
     for name in (*SECTIONS, "environment_variables", "credential_list", "model_info"):
         owner = schema if name in schema["properties"] else schema["definitions"]["ModelEntry"]
         written = owner["properties"][name]

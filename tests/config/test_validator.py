@@ -1,0 +1,271 @@
+"""The validator by example: one class for files and code, snapshots, ids, identities, what it shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatewayd.config.problems import Problem, errors, warnings
+from gatewayd.config.snapshot import Deployment, Snapshot
+from gatewayd.config.validator import ConfigValidator
+from gatewayd.errors import ConfigInvalid
+
+KEY = "sk-canary-0123456789"
+ENVIRON = {"OPENAI_API_KEY": KEY, "NUMBER": "7"}
+
+
+def entry(name: str = "gpt", info: dict[str, Any] | None = None, **params: Any) -> dict[str, Any]:
+    params = {"model": "openai/gpt-4o", "api_key": "os.environ/OPENAI_API_KEY", **params}
+    return {"model_name": name, "litellm_params": params, **({} if info is None else {"model_info": info})}
+
+
+def snapshot(*entries: dict[str, Any], **sections: Any) -> Snapshot:
+    return ConfigValidator(environ=ENVIRON).validate({"model_list": list(entries or [entry()]), **sections})
+
+
+def problems(*entries: dict[str, Any], **sections: Any) -> tuple[Problem, ...]:
+    return ConfigValidator(environ=ENVIRON).check({"model_list": list(entries or [entry()]), **sections}).problems
+
+
+def only(*entries: dict[str, Any], **params: Any) -> Deployment:
+    return snapshot(*(entries or [entry(**params)])).deployments[0]
+
+
+class TestSources:
+    def test_a_mapping_has_the_same_problems_without_places(self) -> None:
+        (problem,) = problems(entry(rpm="many"))
+        assert (problem.code, problem.path, problem.line) == ("wrong_type", "model_list[0].litellm_params.rpm", 0)
+
+    def test_validate_raises_with_everything(self) -> None:
+        with pytest.raises(ConfigInvalid) as caught:
+            ConfigValidator(environ={}).validate({"model_list": [entry(rpm=-1)], "surprise": 1})
+        assert {p.code for p in caught.value.problems} == {"reference_unresolved", "out_of_range", "unknown_key"}
+
+    def test_a_missing_file_is_one_problem(self, tmp_path: Path) -> None:
+        result = ConfigValidator(environ={}).check(tmp_path / "none.yaml")
+        assert [p.code for p in result.problems] == ["config_missing"]
+        assert result.snapshot is None
+        assert result.files == (str(tmp_path / "none.yaml"),)
+
+    def test_broken_yaml_earns_no_second_problem(self, tmp_path: Path) -> None:
+        """What cannot be read is not called incomplete on top."""
+        path = tmp_path / "c.yaml"
+        path.write_text("model_list: [a\n")
+        assert [p.code for p in ConfigValidator(environ={}).check(path).problems] == ["yaml_syntax"]
+
+    def test_the_environment_defaults_to_the_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SOME_TEST_KEY", "sk-x")
+        config = {"model_list": [entry(api_key="os.environ/SOME_TEST_KEY")]}
+        assert ConfigValidator().validate(config).deployments[0].api_key is not None
+
+    def test_files_that_hold_secrets_belong_to_the_snapshot(self, tmp_path: Path) -> None:
+        """A rotated key is a new revision, and its file is watched."""
+        (tmp_path / "key").write_text("sk-one\n")
+        config = tmp_path / "c.yaml"
+        config.write_text("model_list: [{model_name: a, litellm_params: {model: openai/a, api_key: 'file:key'}}]")
+        first = ConfigValidator(environ={}).validate(config)
+        assert first.files == (str(config), str(tmp_path / "key"))
+        assert first.deployments[0].api_key is not None
+        assert first.deployments[0].api_key.reveal() == "sk-one"
+        (tmp_path / "key").write_text("sk-two\n")
+        second = ConfigValidator(environ={}).validate(config)
+        assert second.revision != first.revision
+        assert second.deployments[0].identity != first.deployments[0].identity
+        assert second.deployments[0].id == first.deployments[0].id
+
+    def test_place_is_file_and_line(self, tmp_path: Path) -> None:
+        config = tmp_path / "c.yaml"
+        config.write_text(
+            "\nmodel_list:\n  - model_name: a\n    litellm_params: {model: openai/a, mock_response: hi}\n"
+        )
+        assert ConfigValidator(environ={}).validate(config).deployments[0].place == f"{config}:3"
+
+
+class TestReferences:
+    def test_numbers_and_truth_values_may_be_references(self) -> None:
+        deployment = only(rpm="os.environ/NUMBER", timeout="os.environ/NUMBER")
+        assert (deployment.rpm, deployment.timeout) == (7, 7.0)
+
+    def test_the_file_exports_before_it_looks_up(self) -> None:
+        made = snapshot(
+            entry(api_key="os.environ/MINE"), environment_variables={"MINE": "os.environ/OPENAI_API_KEY", "PATH": "/x"}
+        )
+        assert made.environment == {"MINE": KEY}
+        assert made.deployments[0].api_key is not None
+        assert made.deployments[0].api_key.reveal() == KEY
+
+    def test_an_unresolved_reference_is_one_problem(self) -> None:
+        """E-15: the variable is named; nothing else is said about the key."""
+        (problem,) = problems(entry(rpm="os.environ/NOT_SET"))
+        assert (problem.code, problem.path) == ("reference_unresolved", "model_list[0].litellm_params.rpm")
+        assert "NOT_SET" in problem.message
+
+    def test_what_was_looked_up_is_never_quoted(self) -> None:
+        found = problems(
+            entry(model="os.environ/OPENAI_API_KEY", litellm_credential_name="os.environ/OPENAI_API_KEY"),
+            router_settings={
+                "fallbacks": [{"gpt": ["os.environ/OPENAI_API_KEY"]}],
+                "model_group_alias": {"a": "os.environ/OPENAI_API_KEY"},
+                "routing_strategy": "os.environ/OPENAI_API_KEY",
+            },
+            general_settings={"completion_model": "os.environ/OPENAI_API_KEY"},
+            gatewayd={"listen": "os.environ/OPENAI_API_KEY", "ignore_unsupported": ["os.environ/OPENAI_API_KEY"]},
+        )
+        assert len(errors(found)) >= 7
+        assert not [p for p in found if KEY in json.dumps(p.as_dict())]
+
+
+class TestKeys:
+    """F10: a key from the environment goes to the provider's own address and nowhere else."""
+
+    def test_the_environments_key_stays_at_home(self) -> None:
+        away = entry(api_base="https://elsewhere.example/v1")
+        del away["litellm_params"]["api_key"]
+        deployment = only(away)
+        assert deployment.api_key is None
+        (warning,) = problems(away)
+        assert (warning.code, warning.severity) == ("key_not_sent", "warning")
+        assert "OPENAI_API_KEY" in warning.message
+
+    def test_home_by_another_spelling_is_still_home(self) -> None:
+        home = entry(api_base="https://api.openai.com/v1/")
+        del home["litellm_params"]["api_key"]
+        assert only(home).api_key is not None
+
+    def test_an_address_and_a_key_from_the_environment_belong_together(self) -> None:
+        bare = {"model_name": "a", "litellm_params": {"model": "openai/a"}}
+        environ = {**ENVIRON, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+        deployment = ConfigValidator(environ=environ).validate({"model_list": [bare]}).deployments[0]
+        assert deployment.api_base == "http://127.0.0.1:9/v1"
+        assert deployment.api_key is not None
+
+    def test_an_empty_key_is_no_key(self) -> None:
+        assert only(api_base="http://127.0.0.1:9/v1", api_key="").api_key is None
+
+    def test_azure_takes_its_version_from_the_environment(self) -> None:
+        azure = entry(model="azure/x", api_base="https://r.openai.azure.com")
+        environ = {**ENVIRON, "AZURE_API_VERSION": "2024-10-21"}
+        made = ConfigValidator(environ=environ).validate({"model_list": [azure]})
+        assert made.deployments[0].api_version == "2024-10-21"
+
+
+class TestIdentity:
+    def test_reordering_keeps_ids_and_identities(self) -> None:
+        one, two = entry(), entry(model="openai/gpt-4o-mini")
+        forth, back = snapshot(one, two).deployments, snapshot(two, one).deployments
+        assert [(d.id, d.identity) for d in forth] == [(d.id, d.identity) for d in reversed(back)]
+
+    def test_equal_entries_have_different_ids_and_identities(self) -> None:
+        made = snapshot(entry(), entry(), entry()).deployments
+        assert len({d.id for d in made}) == len({d.identity for d in made}) == 3
+
+    def test_a_given_id_is_not_taken_twice(self) -> None:
+        derived = only().id
+        made = snapshot(entry(model="openai/other", info={"id": derived}), entry()).deployments
+        assert [d.id for d in made] == [derived, f"{derived}-2"]
+
+    @pytest.mark.parametrize("change", [{"weight": 5}, {"rpm": 1}, {"order": 1}, {"num_retries": 0}])
+    def test_tuning_keeps_health_and_id(self, change: dict[str, Any]) -> None:
+        assert (only(**change).id, only(**change).identity) == (only().id, only().identity)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"api_base": "http://other/v1"},
+            {"api_key": "another"},
+            {"extra_body": {"a": 1}},
+            {"extra_headers": {"x-a": "1"}},
+            {"temperature": 0.5},
+            {"drop_params": True},
+            {"stream_timeout": 5},
+            {"organization": "o"},
+        ],
+    )
+    def test_what_is_sent_is_part_of_the_identity(self, change: dict[str, Any]) -> None:
+        assert only(**change).identity != only().identity
+
+    def test_a_new_value_of_a_variable_changes_the_identity_and_not_the_id(self) -> None:
+        config = {"model_list": [entry()]}
+        old, new = (ConfigValidator(environ={"OPENAI_API_KEY": key}).validate(config) for key in ("one", "two"))
+        assert old.deployments[0].id == new.deployments[0].id
+        assert old.deployments[0].identity != new.deployments[0].identity
+
+    def test_entries_that_differ_in_an_inline_key_have_different_ids(self) -> None:
+        made = snapshot(entry(api_key="one"), entry(api_key="two")).deployments
+        assert made[0].id != made[1].id
+
+
+class TestSeverity:
+    def test_one_bad_deployment_refuses_the_whole_file(self) -> None:
+        """E-16: atomic."""
+        result = ConfigValidator(environ=ENVIRON).check({"model_list": [entry(), entry(rpm="x"), entry()]})
+        assert result.snapshot is None
+
+    def test_names_of_wrong_entries_are_still_names(self) -> None:
+        """An entry that is wrong elsewhere does not make every fallback to it wrong too."""
+        found = problems(entry(), entry("other", rpm="x"), router_settings={"fallbacks": [{"gpt": ["other"]}]})
+        assert [p.code for p in found] == ["wrong_type"]
+
+    def test_a_wrong_section_does_not_hide_the_rest(self) -> None:
+        found = problems(general_settings={"master_key": "sk-0123456789abcdef", "completion_model": 5}, gatewayd={
+            "listen": "0.0.0.0:4000", "drain": -1})  # fmt: skip
+        assert {p.path for p in found} == {"general_settings.completion_model", "gatewayd.drain"}
+
+    def test_accepted_guards_are_warnings(self) -> None:
+        found = problems(guardrails=[{"a": 1}], gatewayd={"ignore_unsupported": ["guardrails"]})
+        assert [(p.code, p.severity) for p in found] == [("ignored_key", "warning")]
+
+    def test_a_key_in_many_entries_is_reported_once(self) -> None:
+        found = problems(*(entry(tags=["a"]) for _ in range(5)))
+        assert len(found) == 1
+        assert "(5 times in all)" in found[0].message
+
+    def test_circles_are_told_and_allowed(self) -> None:
+        """Each group is tried once for a request, so `a → b → a` is a plan and no trap."""
+        made = problems(entry(), entry("b"), router_settings={"fallbacks": [{"gpt": ["b"]}, {"b": ["gpt"]}]})
+        assert [p.code for p in warnings(made)] == ["fallback_cycle"]
+        assert "gpt → b → gpt" in made[0].message
+
+
+class TestEffective:
+    def test_references_stay_and_secrets_go(self) -> None:
+        made = snapshot(
+            entry(
+                extra_headers={"authorization": "Bearer sk-inline"},
+                extra_body={"api_key": "sk-inline", "n": 3},
+                api_base="https://host.example/v1?key=sk-inline",
+            ),
+            general_settings={"master_key": "sk-inline-master-key"},
+            environment_variables={"A": "sk-inline"},
+            credential_list=[{"credential_name": "c", "credential_values": {"api_key": "sk-inline"}}],
+        )
+        text = json.dumps(made.effective)
+        assert "sk-inline" not in text
+        assert KEY not in text
+        params = made.effective["model_list"][0]["litellm_params"]
+        assert params["api_key"] == "os.environ/OPENAI_API_KEY"
+        assert params["extra_body"] == {"api_key": "***", "n": 3}
+        assert made.effective["general_settings"]["master_key"] == "***"
+
+    def test_defaults_are_filled_in(self) -> None:
+        effective = snapshot(router_settings={"fallbacks": ["gpt"]}).effective
+        assert effective["router_settings"]["num_retries"] == 2
+        assert effective["router_settings"]["fallbacks"] == [{"*": ["gpt"]}]
+        assert effective["gatewayd"]["listen"] == ["127.0.0.1:4000"]
+        assert effective["gatewayd"]["limits"] == {"body_mb": 32.0, "connections": "auto"}
+        params = effective["model_list"][0]["litellm_params"]
+        assert params["api_base"] == "https://api.openai.com/v1"
+
+    def test_it_is_a_configuration_again(self) -> None:
+        effective = snapshot(
+            entry(info={"id": "x"}),
+            general_settings={"completion_model": "gpt"},
+            router_settings={"model_group_alias": {"a": {"model": "gpt", "hidden": True}}, "fallbacks": {"gpt": "gpt"}},
+        ).effective
+        again = ConfigValidator(environ=ENVIRON).check(effective)
+        assert errors(again.problems) == []
+        assert again.snapshot is not None
+        assert again.snapshot.effective == effective

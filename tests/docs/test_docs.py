@@ -1,0 +1,43 @@
+"""The generated pages are what the code says now, and complete."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from docs import generate
+from gatewayd.config.codes import PROBLEM_CODES
+from gatewayd.config.schema.base import below, known
+from gatewayd.config.schema.root import Root
+from gatewayd.errors import CODES
+
+
+@pytest.mark.parametrize("name", generate.PAGES)
+def test_page_is_current(name: str) -> None:
+    written = (generate.HERE / name).read_text(encoding="utf-8")
+    assert written == generate.PAGES[name](), f"docs/{name} is stale: run `python docs/generate.py`"
+
+
+def test_check_tells_stale_from_current(capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate.main(["--check"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_every_key_is_on_the_page() -> None:
+    page = generate.configuration()
+    assert {section for _, section in generate.SECTIONS} >= set(below(Root))
+    for section in below(Root):
+        for name in known(section):
+            assert f"`{name}`" in page
+
+
+def test_every_code_is_on_the_page() -> None:
+    page = generate.error_codes()
+    listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert listed == set(CODES) | set(PROBLEM_CODES)
+
+
+def test_every_request_error_has_a_status() -> None:
+    for code in CODES:
+        assert re.search(rf"^\| `{code}` \| (\d\d\d|the upstream's) \|", generate.error_codes(), re.MULTILINE), code
