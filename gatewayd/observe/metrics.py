@@ -1,4 +1,4 @@
-"""The numbers of `GET /metrics`, in Prometheus' text format. Names and labels are a public promise (docs/metrics.md).
+"""The numbers of `GET /metrics`, in Prometheus' text format. Names and labels are a promise: dashboards lean on them.
 
 Labels are bounded: the groups are those of the configuration, everything else is `other`. A request costs single-digit
 microseconds here, because the label children are looked up once and kept.

@@ -136,9 +136,12 @@ class Connection(web.RequestHandler):
         """Whether nothing can be sent to the client any more."""
         return self.transport is None or self.transport.is_closing()
 
-    def retire(self) -> None:
-        """Closes the connection: at once if it is idle, else after the answer under way."""
-        if self.busy:
+    def retire(self, *, unused: bool = True) -> None:
+        """Closes the connection: at once if it is idle, else after the answer under way.
+
+        Without `unused`, one that no request has come on yet may still have its first.
+        """
+        if self.busy or (not unused and not self._request_count):
             self.retiring = True
         else:
             self.force_close()
@@ -256,9 +259,11 @@ class HttpServer(web.Server):
         self._max_connections = max_connections
         self._told_full = 0.0
 
-    def open_connection(self, door: object) -> Connection:
-        """The protocol factory of one door."""
-        return Connection(self, door, self._loop)
+    def open_connection(self, door: object, *, last: bool = False) -> Connection:
+        """The protocol factory of one door; a `last` connection ends after its first answer."""
+        connection = Connection(self, door, self._loop)
+        connection.retiring = last
+        return connection
 
     def is_full(self) -> bool:
         if len(self.open) < self._max_connections():

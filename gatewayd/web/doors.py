@@ -6,12 +6,10 @@ Only sockets; who speaks on them is `web.listener`'s business.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 import stat
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from gatewayd.config.snapshot import Address
 
@@ -59,6 +57,15 @@ class Door:
                     os.unlink(path)
         self._inode = None
 
+    def accept_waiting(self) -> list[socket.socket]:
+        """The connections that wait in the backlog now: they would be reset together with the door."""
+        waiting: list[socket.socket] = []
+        for sock in self.sockets:
+            with contextlib.suppress(OSError):
+                while True:
+                    waiting.append(sock.accept()[0])
+        return waiting
+
     def _open_ports(self, address: Address, beside: tuple[socket.socket, ...]) -> None:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, place in dict.fromkeys(found):
@@ -93,25 +100,6 @@ def _overlapping(*sockets: socket.socket) -> Iterator[None]:
     finally:
         for sock in sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
-
-
-def _bind(sock: socket.socket, place: Any, own: list[socket.socket]) -> None:
-    try:
-        sock.bind(place)
-    except OSError as error:
-        in_the_way = [other for other in own if other.family == sock.family and other.getsockname()[1] == place[1]]
-        if error.errno != errno.EADDRINUSE or not in_the_way:
-            raise
-        # Linux lets sockets of one user share a port if all of them say so at the time of binding; for that time only,
-        # so that an address that somebody else holds stays an error.
-        sharing = (sock, *in_the_way)
-        for each in sharing:
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            sock.bind(place)
-        finally:
-            for each in sharing:
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
 
 def _remove_dead(path: str) -> None:

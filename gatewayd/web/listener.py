@@ -122,9 +122,9 @@ class Listener:
     def _close(self, address: Address) -> None:
         door, servers = self._doors.pop(address)
         loop = asyncio.get_running_loop()
-        factory = functools.partial(self._server.open_connection, door)
+        last = functools.partial(self._server.open_connection, door, last=True)
         for sock in door.accept_waiting():
-            _ = spawn(loop.connect_accepted_socket(factory, sock), name="accept the last")
+            _ = spawn(loop.connect_accepted_socket(last, sock), name="accept the last")
         _shut(door, servers)
         for connection in [connection for connection in self._server.open if connection.door is door]:
             connection.retire(unused=False)
@@ -133,9 +133,13 @@ class Listener:
         for address in [address for address in self._doors if address not in wanted]:
             self._close(address)
         self._doors.update(opened)
-        for _, servers in opened.values():
+        for address, (_, servers) in opened.items():
             for server in servers:
-                _ = spawn(server.start_serving(), name="start serving")
+                _ = spawn(self._start(address, server), name="start serving")
+
+    async def _start(self, address: Address, server: asyncio.Server) -> None:
+        if address in self._doors:  # or it was closed before this task began
+            await server.start_serving()
 
 
 class StagedDoors:

@@ -225,8 +225,12 @@ class RawClient:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def to(cls, port: int) -> AsyncIterator[RawClient]:
-        client = cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def to(cls, port: int | socket.socket) -> AsyncIterator[RawClient]:
+        """Connects to a port, or goes on with a connected socket."""
+        if isinstance(port, int):
+            client = cls(*await asyncio.open_connection("127.0.0.1", port))
+        else:
+            client = cls(*await asyncio.open_connection(sock=port))
         try:
             yield client
         finally:

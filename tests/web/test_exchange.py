@@ -269,7 +269,7 @@ def leave(client: RawClient, how: str) -> None:
 async def test_a_good_request_leaves_one_record_and_its_counts() -> None:
     stream = Stream([EVENT, DONE], usage=Usage(3, 5, 8))
     async with serving({"chat": {"d1": Teller([stream])}}) as site, RawClient.to(site.port) as client:
-        client.post("/v1/chat/completions", STREAM, "x-request-id: abc")
+        client.post("/v1/chat/completions", STREAM, "x-request-id: abc", "x-forwarded-for: 10.9.8.7")  # B-27
         await client.answer()
         record = await site.record()
         for name in ("gatewayd_request_duration_seconds_count", "gatewayd_time_to_first_token_seconds_count"):

@@ -10,6 +10,7 @@ import pytest
 
 from gatewayd.config.snapshot import Address, Limits
 from gatewayd.web.connection import Deadlines
+from gatewayd.web.doors import Door
 from gatewayd.web.listener import connection_limit
 from gatewayd.wire.openai import DONE
 from tests.web.support import LOCAL, STREAM, RawClient, Stream, Teller, free_port, hang, serving, until
@@ -43,6 +44,39 @@ async def test_a_new_door_queues_until_it_is_committed_and_the_old_one_goes_with
                 assert await busy.ended() == b""
                 early.get("/livez")
                 assert (await early.answer()).status == 200
+
+
+async def test_a_wider_address_takes_over_the_same_port() -> None:
+    """E-24: from this machine to every network and back; neither change refuses a connection."""
+    async with serving() as site, RawClient.to(site.port) as known:
+        port = site.port
+        narrow, wide = Address("127.0.0.1", port), Address("0.0.0.0", port)
+        known.get("/livez")
+        await known.answer()
+        for door in (wide, narrow, wide):
+            async with RawClient.to(port) as fresh:
+                await site.listener.serve([door])
+                async with RawClient.to(port) as later:
+                    for client in (fresh, later):
+                        client.get("/livez")
+                        assert (await client.answer()).status == 200
+                assert await fresh.ended() == b""  # it belonged to the door that has closed
+            assert site.listener.addresses == (door,)
+            with pytest.raises(OSError, match="in use"):  # nobody else can come in through this
+                Door(narrow)
+        assert await known.ended() == b""
+
+
+async def test_who_waits_at_a_door_that_closes_is_still_served() -> None:
+    """R3"""
+    async with serving() as site:
+        staged = await site.listener.stage([])
+        waiting = socket.create_connection(("127.0.0.1", site.port))
+        staged.commit()  # the loop has not turned: nobody has accepted it
+        async with RawClient.to(waiting) as client:
+            client.get("/livez")
+            assert (await client.answer()).status == 200
+            assert await client.ended() == b""
 
 
 async def test_an_address_in_use_changes_nothing() -> None:

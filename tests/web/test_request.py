@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import resource
+import zlib
 
 import pytest
 
@@ -62,6 +65,20 @@ async def test_compressed_bodies_are_refused_unread(coding: str, status: int) ->
     assert answer.status == status
     if status == 415:
         assert answer.error["code"] == "unsupported_media_type"
+
+
+async def test_a_bomb_is_never_unpacked() -> None:
+    """B-14, B-15: half a megabyte that would become 500, and 45,000 members of nothing."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    million = bytes(1_000_000)
+    bomb = b"".join(packer.compress(million) for _ in range(100)) + packer.flush()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with serving() as site:
+        for body in (bomb, gzip.compress(b"") * 45_000, b"garbage"):
+            async with RawClient.to(site.port) as client:
+                client.post("/v1/chat/completions", body, "content-encoding: gzip")
+                assert (await client.answer()).status == 415
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
 async def test_a_body_announced_too_large_is_refused_before_it_is_sent() -> None:
