@@ -22,7 +22,7 @@ from gatewayd.config.checks.keys import check_keys, refusable
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.routes import build_routing, default_models, names_of
 from gatewayd.config.checks.server import build_server, check_permissions
-from gatewayd.config.checks.suggest import did_you_mean, nearest
+from gatewayd.config.checks.suggest import nearest
 from gatewayd.config.checks.values import explain, kind_of, resolve, validated
 from gatewayd.config.document import Document
 from gatewayd.config.problems import errors
@@ -138,7 +138,7 @@ class _Validation:
         for index, name in enumerate(names):
             if isinstance(name, str) and name not in refusable():
                 path = ("gatewayd", "ignore_unsupported", index)
-                hint = did_you_mean(name, sorted(refusable()))
+                hint = self._report.suggest(name, refusable())
                 message = f"{self._report.quote(path, name)} is no key that could be accepted here"
                 self._report.error("invalid_value", path, message, hint or "see docs/configuration.md")
         return frozenset(name for name in names if isinstance(name, str))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,23 @@ class TestEffective:
         assert errors(again.problems) == []
         assert again.snapshot is not None
         assert again.snapshot.effective == effective
+
+
+class TestSize:
+    """Bounds are generous: they catch work that grows with the square of the file, not a slow machine."""
+
+    def test_many_deployments(self) -> None:
+        entries = [entry(f"group-{n // 2}", {"id": f"d-{n}"}, model=f"openai/m-{n}", rpm=n) for n in range(2_000)]
+        fallbacks = [{f"group-{n}": [f"group-{n + 1}"]} for n in range(999)]
+        start = time.process_time()
+        made = snapshot(*entries, router_settings={"fallbacks": fallbacks})
+        assert time.process_time() - start < 5
+        assert len(made.deployments) == 2_000
+
+    def test_wrong_everywhere(self) -> None:
+        entries = [entry(f"g-{n}", None, model=f"provider{n}/x", **{f"paramter_{n}": 1}) for n in range(2_000)]
+        fallbacks = [{f"gruop-{n}": [f"goup-{n}"]} for n in range(2_000)]
+        start = time.process_time()
+        found = problems(*entries, router_settings={"fallbacks": fallbacks})
+        assert time.process_time() - start < 10
+        assert {p.code for p in found} == {"unknown_provider", "unused_fallback", "too_many_problems"}

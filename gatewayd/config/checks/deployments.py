@@ -17,7 +17,6 @@ from pydantic import ValidationError
 
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.secrecy import is_secret_name
-from gatewayd.config.checks.suggest import did_you_mean
 from gatewayd.config.checks.target import Target, check_provider, find_target
 from gatewayd.config.checks.values import explain
 from gatewayd.config.document import Path
@@ -133,7 +132,7 @@ class _Entry:
         if name is not None and credential is None and isinstance(name, str):
             path = (*self._path, "litellm_params", "litellm_credential_name")
             message = f"credential_list has no entry {self._report.quote(path, name)}"
-            hint = did_you_mean(name, sorted(self._shared.credentials))
+            hint = self._report.suggest(name, frozenset(self._shared.credentials))
             self._report.error("unknown_credential", path, message, hint)
         if not credential and not self._shared.defaults:
             return self._own

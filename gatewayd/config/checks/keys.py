@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gatewayd.config.checks.report import Report
-from gatewayd.config.checks.suggest import did_you_mean
 from gatewayd.config.document import Path
 from gatewayd.config.schema.base import Section, known, nested, unused
 from gatewayd.config.schema.deployment import LitellmParams
@@ -126,7 +125,7 @@ class _Visit:
             owners.append("the top level")
         if owners and hint is None:
             hint = f"it belongs in {owners[0]}"
-        hint = hint or did_you_mean(name, sorted(known(section))) or self._similar_elsewhere(section, name)
+        hint = hint or self._report.suggest(name, known(section)) or self._similar_elsewhere(section, name)
         if section.OWN:
             self._report.error("unknown_key", path, "no such key", hint, at_key=True)
         else:
@@ -134,7 +133,7 @@ class _Visit:
 
     def _similar_elsewhere(self, section: type[Section], name: str) -> str | None:
         for other, keys in SECTIONS.items():
-            if keys is not section and (found := did_you_mean(name, sorted(keys.model_fields))):
+            if keys is not section and (found := self._report.suggest(name, known(keys))):
                 return f"{found[:-1]} in {other}?"
         return None
 
@@ -149,7 +148,7 @@ class _Visit:
         elif owner := next((other for other, keys in SECTIONS.items() if name in keys.model_fields), None):
             hint = f"it belongs in {owner}"
         else:
-            hint = did_you_mean(name, sorted(known(LitellmParams)))
+            hint = self._report.suggest(name, known(LitellmParams))
         if hint is not None:
             self._report.once("misplaced_key", path, "not a setting: it is sent to the provider as a parameter", hint)
 

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+from gatewayd.config.checks.suggest import did_you_mean
 from gatewayd.config.document import Document, Path, dotted
 from gatewayd.config.problems import Problem, Severity
 
 MAX_PROBLEMS = 500
 """Of each severity. More than anyone reads; bounds time and memory for a file that is wrong everywhere."""
+
+MAX_SUGGESTIONS = 200
 
 
 class Report:
@@ -24,6 +27,7 @@ class Report:
         self._failed: set[Path] = set()
         self.referenced: set[Path] = set()
         """Paths whose value was looked up elsewhere: what was found there is never shown."""
+        self._suggestions: dict[tuple[str, frozenset[str]], str | None] = {}
         self.has_errors = any(problem.severity == "error" for problem in document.problems)
 
     def error(self, code: str, path: Path, message: str, hint: str | None = None, *, at_key: bool = False) -> None:
@@ -51,6 +55,13 @@ class Report:
     def failed(self, path: Path) -> bool:
         """Whether an error was found at exactly this path: a second one there would only be noise."""
         return path in self._failed
+
+    def suggest(self, name: str, candidates: frozenset[str]) -> str | None:
+        """`did you mean '...'?`, or None. Gives up after some hundred different names: each costs milliseconds."""
+        asked = name, candidates
+        if asked not in self._suggestions and len(self._suggestions) < MAX_SUGGESTIONS:
+            self._suggestions[asked] = did_you_mean(name, candidates)
+        return self._suggestions.get(asked)
 
     def quote(self, path: Path, text: str) -> str:
         """The text at `path` for a message: in quotes, shortened, without control characters; or a stand-in."""

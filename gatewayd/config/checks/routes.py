@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gatewayd.config.checks.report import Report
-from gatewayd.config.checks.suggest import did_you_mean
 from gatewayd.config.document import Path
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
@@ -25,6 +25,9 @@ class Names:
         self.groups = frozenset(groups)
         self.aliases = frozenset(aliases)
         self._others = frozenset(others)
+        self._all = self.groups | self.aliases
+        first = [_short(name) for name in heapq.nsmallest(9, self._all)]
+        self._listing = f"known: {', '.join(first[:8])}{', ...' if len(first) > 8 else ''}"
         self._patterns = [_pattern(name) for name in self.groups if "*" in name]
         self._stripped = frozenset(name.partition("/")[2] for name in self.groups)
         self._slashed = [_pattern(f"x/{tail}") for name in self.groups if "*" in (tail := name.partition("/")[2])]
@@ -44,13 +47,9 @@ class Names:
             return True
         return any(pattern.fullmatch(f"x/{name}") for pattern in self._slashed)
 
-    def suggest(self, name: str) -> str:
-        """A hint for an unknown name."""
-        known = sorted(self.groups | self.aliases)
-        if found := did_you_mean(name, known):
-            return found
-        known = [_short(group) for group in known]
-        return f"known: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+    def hint(self, name: str, report: Report) -> str:
+        """What to do about an unknown name."""
+        return report.suggest(name, self._all) or self._listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +170,7 @@ def _check_edges(edges: Sequence[Edge], names: Names, report: Report) -> None:
             checked.add(edge.group_path)
             quoted = report.quote(edge.group_path, edge.group)
             message = f"no model group is called {quoted}, so these fallbacks are never used"
-            report.warning("unused_fallback", edge.group_path, message, names.suggest(edge.group), at_key=True)
+            report.warning("unused_fallback", edge.group_path, message, names.hint(edge.group, report), at_key=True)
 
 
 def _check_circles(edges: Sequence[Edge], kind: FallbackKind, report: Report) -> None:
@@ -231,7 +230,7 @@ def _aliases(router: RouterSettings, names: Names, report: Report) -> dict[str, 
 
 
 def _unknown(name: str, path: Path, names: Names, report: Report) -> None:
-    hint = None if path in report.referenced else names.suggest(name)
+    hint = None if path in report.referenced else names.hint(name, report)
     report.error("unknown_group", path, f"there is no model group {report.quote(path, name)}", hint)
 
 

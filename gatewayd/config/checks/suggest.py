@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-_MANY = 2_000
+_MANY = 1_000
 """Above this many candidates only spelling variants are looked for: a distance to each would take seconds."""
 
 
@@ -13,9 +13,9 @@ def nearest(name: str, candidates: Collection[str]) -> str | None:
     if len(name) > 120:
         return None
     plain = _plain(name)
-    for candidate in candidates:
-        if _plain(candidate) == plain:
-            return candidate
+    variants = [candidate for candidate in candidates if _plain(candidate) == plain]
+    if variants:
+        return min(variants)
     if len(candidates) > _MANY:
         return None
     allowed = 1 if len(plain) < 5 else 2 if len(plain) < 12 else 3

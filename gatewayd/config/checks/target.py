@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from gatewayd.config import providers
 from gatewayd.config.checks.report import Report
-from gatewayd.config.checks.suggest import did_you_mean
 from gatewayd.config.document import Path
 from gatewayd.config.providers import Provider
 from gatewayd.config.schema.deployment import LitellmParams, ModelEntry
@@ -205,7 +204,7 @@ def check_provider(raw: Mapping[str, Any], path: Path, report: Report) -> None:
 def _unknown_provider(model: str, provider: str | None, path: Path, report: Report) -> None:
     here = (*path, "custom_llm_provider" if provider else "model")
     name, slash, _ = (provider or model).partition("/")
-    hint = None if here in report.referenced else did_you_mean(name, sorted(providers.names()))
+    hint = None if here in report.referenced else report.suggest(name, providers.names())
     if not provider and not slash:
         message = f"it cannot be told whose model {report.quote(here, name)} is"
         report.error("unknown_provider", here, message, "write provider/model, such as openai/gpt-4o")

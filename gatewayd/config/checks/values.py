@@ -16,7 +16,6 @@ from pydantic_core import ErrorDetails
 
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.secrecy import is_secret_path
-from gatewayd.config.checks.suggest import did_you_mean
 from gatewayd.config.document import Path
 from gatewayd.config.schema.base import Section
 from gatewayd.config.secrets import Resolver, Unresolved, is_reference
@@ -142,8 +141,8 @@ def _explain_one(several: list[ErrorDetails], value: Any, path: Path, report: Re
         report.error("out_of_range", path, _RANGES[kind](context))
     elif kind in ("literal_error", "enum"):
         allowed = context["expected"]
-        names = [name.strip("'") for name in allowed.replace(" or ", ", ").split(", ")]
-        hint = did_you_mean(value, names) if isinstance(value, str) else None
+        names = frozenset(name.strip("'") for name in allowed.replace(" or ", ", ").split(", "))
+        hint = report.suggest(value, names) if isinstance(value, str) else None
         report.error("invalid_value", path, f"must be {allowed}", hint or _quoting(value, path, report))
     else:
         report.error("invalid_value", path, first["msg"])

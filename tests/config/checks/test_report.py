@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatewayd.config.checks.report import MAX_PROBLEMS, Report
+from gatewayd.config.checks.report import MAX_PROBLEMS, MAX_SUGGESTIONS, Report
 from gatewayd.config.document import Document, Path, Position
 from gatewayd.config.problems import Problem
 
@@ -71,3 +71,13 @@ def test_quotes_are_short_printable_and_never_of_referenced_values() -> None:
     assert len(report.quote(("a",), "x" * 500)) < 100
     report.referenced.add(("a",))
     assert "gpt" not in report.quote(("a",), "gpt")
+
+
+def test_suggestions_end_before_they_cost_seconds() -> None:
+    report = Report(document())
+    known = frozenset({"timeout"})
+    assert report.suggest("timeotu", known) == "did you mean 'timeout'?"
+    for number in range(MAX_SUGGESTIONS):
+        report.suggest(f"timeou{number}", known)
+    assert report.suggest("tiemout", known) is None
+    assert report.suggest("timeotu", known) == "did you mean 'timeout'?"

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.routes import Names, circles
+from gatewayd.config.document import Document
 
 nodes = st.sampled_from("abcdef")
 graphs = st.dictionaries(nodes, st.lists(nodes, max_size=4, unique=True))
@@ -70,7 +72,8 @@ class TestNames:
         assert not Names(["gpt"], [], []).looked_up("anything")
 
     def test_hints(self) -> None:
-        assert self.names.suggest("gtp") == "did you mean 'gpt'?"
+        report = Report(Document(tree={}, revision="r"))
+        assert self.names.hint("gtp", report) == "did you mean 'gpt'?"
         many = Names([f"name-of-group-{n:02}" for n in range(20)], [], [])
-        assert many.suggest("else").startswith("known: name-of-group-00, ")
-        assert many.suggest("else").endswith(", ...")
+        assert many.hint("else", report).startswith("known: name-of-group-00, ")
+        assert many.hint("else", report).endswith(", ...")
