@@ -11,7 +11,7 @@ RUN = .venv-run/.stamp-project
 REAL = .real/.stamp
 B = .venv/bin
 
-.PHONY: default run test check fmt docs lock test-real clean
+.PHONY: default run test check fmt docs lock bench test-real clean
 .DELETE_ON_ERROR:
 
 default: test
@@ -40,11 +40,14 @@ lock:  ## resolve the dependencies anew (needs uv); UPGRADE=1 takes newer versio
 	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -o requirements/dev.lock
 	printf 'editables\nhatchling\n' | $(LOCK) pyproject.toml - -c requirements/dev.lock -o requirements/run.lock
 
+bench: $(DEV)  ## gatewayd beside other gateways, one core each (needs nginx and wrk; an hour)
+	$(B)/python -m benchmarks $(BENCH)
+
 test-real: $(REAL)  ## the tests against a real language model (builds llama.cpp once: ten minutes)
 	$(B)/python -m pytest -m real $(TESTS)
 
 clean:  ## remove the environments and caches
-	rm -rf .venv .venv-run .real .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-run .real .bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
 .venv/.stamp-deps: requirements/dev.lock
 .venv-run/.stamp-deps: requirements/run.lock
