@@ -92,12 +92,21 @@ def _fixed(deployment: Deployment) -> dict[str, Any]:
         "api_version": deployment.api_version,
         "organization": deployment.organization,
         "additional_drop_params": list(deployment.additional_drop_params),
-        "extra_body": _revealed(deployment.extra_body),
     }
-    arguments: dict[str, Any] = _revealed(deployment.litellm_params)
+    extra: dict[str, Any] = _revealed(deployment.extra_body)
+    if extra and not _takes_apart(deployment):
+        extra = {"extra_body": extra}
+    arguments: dict[str, Any] = extra | _revealed(deployment.litellm_params)
     arguments |= {name: value for name, value in told.items() if value}
     # One retry loop in the program, and it is not litellm's.
     return arguments | {"drop_params": deployment.drop_params, "max_retries": 0, "num_retries": 0}
+
+
+def _takes_apart(deployment: Deployment) -> bool:
+    """Whether litellm 1.106.2 sends `extra_body` itself as a field, instead of what is in it; arguments that it does
+    not know become fields of the body there."""
+    claude = deployment.provider.startswith("vertex_ai") and "claude" in deployment.model
+    return claude or deployment.provider in ("anthropic", "bedrock")
 
 
 def _revealed(value: Any) -> Any:

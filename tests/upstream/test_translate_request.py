@@ -8,9 +8,10 @@ import pytest
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest
 from gatewayd.secret import Secret
+from gatewayd.upstream.translate import TranslateUpstream
 from gatewayd.upstream.translate_request import FIELDS, NO_KEY, Arguments
 from tests.fakeup import FakeUpstream
-from tests.stand_ins import anthropic
+from tests.stand_ins import anthropic, bedrock, cohere, gemini
 from tests.upstream.doubles import call, deployment
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, translating
 
@@ -58,7 +59,7 @@ def test_only_known_fields_of_a_body_become_arguments() -> None:
 def test_what_the_operator_configured() -> None:
     configured = claude(
         params={"max_tokens": 99, "temperature": 0.1},
-        extra_body={"metadata": {"user_id": "u"}},
+        extra_body={"container": {"id": "c"}, "max_tokens": 77},
         extra_headers={"x-tenant": Secret("blue")},
         litellm_params={"aws_secret_access_key": Secret("s"), "vertex_credentials": {"key": Secret("k")}},
         api_version="2023-06-01",
@@ -67,14 +68,37 @@ def test_what_the_operator_configured() -> None:
         additional_drop_params=("logit_bias",),
     )
     given = arguments(configured, messages=MESSAGES, temperature=0.9)
-    assert given["max_tokens"] == 99
+    assert given["max_tokens"] == 77  # the body's
     assert given["temperature"] == 0.9  # the caller's wins
-    assert given["extra_body"] == {"metadata": {"user_id": "u"}}
+    assert given["container"] == {"id": "c"}
     assert given["extra_headers"] == {"x-tenant": "blue"}
     assert given["aws_secret_access_key"] == "s"
     assert given["vertex_credentials"] == {"key": "k"}
     assert (given["api_version"], given["organization"]) == ("2023-06-01", "org")
     assert (given["drop_params"], given["additional_drop_params"]) == (True, ["logit_bias"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("provider", ["anthropic", "gemini", "cohere_chat", "bedrock"])
+async def test_extra_body_is_merged_into_the_body(provider: str, stream: bool) -> None:
+    async with FakeUpstream() as up:
+        stand_in, api_base = {
+            "anthropic": (anthropic, anthropic.base_url(up)),
+            "gemini": (gemini, gemini.base_url(up)),
+            "cohere_chat": (cohere, cohere.chat_url(up)),
+            "bedrock": (bedrock, bedrock.base_url(up)),
+        }[provider]
+        up.then(stand_in.answer)
+        aws = {"aws_access_key_id": "a", "aws_secret_access_key": "s", "aws_region_name": "us-east-1"}
+        changes: dict[str, Any] = {"api_key": None, "litellm_params": aws} if provider == "bedrock" else {}
+        made = claude(api_base, provider=provider, model="converse/x" if provider == "bedrock" else "x", **changes)
+        reply = await TranslateUpstream(replace(made, extra_body={"odd": {"a": 1}})).open(
+            call(messages=MESSAGES, stream=stream)
+        )
+        reply.close()
+        body = up.requests[0].json()
+        assert body.get("additionalModelRequestFields", body)["odd"] == {"a": 1}
+        assert b"extra_body" not in up.requests[0].body
 
 
 def test_a_clients_headers_that_mean_something_go_on() -> None:
