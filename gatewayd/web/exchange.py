@@ -121,7 +121,7 @@ class Exchange:
     """One request. `run` is called once, in a task of the request's own."""
 
     __slots__ = (
-        "_committed", "_ended", "_error", "_events", "_exchanges", "_interruption", "_started", "_task", "_ttft",
+        "_committed", "_error", "_events", "_exchanges", "_interruption", "_started", "_task", "_ttft",
         "_usage", "_waited", "inbound", "kind", "outcome", "principal", "request_id", "responder", "runtime", "status",
         "trail",
     )  # fmt: skip
@@ -196,10 +196,10 @@ class Exchange:
             self._interruption = error
             self._task.cancel()
 
-    def send_json(self, body: bytes, status: int = 200) -> None:
+    def send_json(self, body: bytes) -> None:
         """A whole answer of the gateway's own."""
-        self.status = status
-        self.responder.send(status, [JSON, ("x-request-id", self.request_id), *self._revision()], body)
+        self.status = 200
+        self.responder.send(200, [JSON, ("x-request-id", self.request_id), *self._revision()], body)
 
     async def ask_model(self, endpoint: str) -> None:
         """Asks a deployment and passes its answer on. `endpoint` is the path below the base URL."""
