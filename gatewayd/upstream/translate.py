@@ -61,7 +61,7 @@ _END_MARKS: Final = {
 
 
 async def load() -> ModuleType:
-    """litellm, imported off the loop and tamed; once per process (3 to 6 seconds, 180 MB). Raises ImportError."""
+    """litellm, imported off the loop and tamed; once per process (3 seconds of CPU, 230 MB). Raises ImportError."""
     return await asyncio.to_thread(_load)
 
 
