@@ -144,6 +144,8 @@ def configuration() -> str:
             parts.append(_grouped("Translated", section.TRANSLATED))
         if section.IGNORED:
             parts.append(_grouped("Ignored", section.IGNORED))
+        if section.FAMILIES:
+            parts.append(_grouped("Ignored, all keys that begin with", section.FAMILIES))
         if section.REFUSED:
             parts.append(_grouped("Not supported" if section.OWN else "Refused", section.REFUSED))
     return "\n".join(parts)

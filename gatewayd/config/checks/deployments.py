@@ -28,7 +28,9 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.secret import Secret
 
 _HANDED_ON = frozenset(name for names in LitellmParams.TRANSLATED.values() for name in names)
-_HANDED_ON_PREFIXES = ("aws_", "vertex_", "azure_", "watsonx_", "bedrock_")
+_HANDED_ON_PREFIXES = (
+    "aws_", "vertex_", "azure_", "watsonx_", "bedrock_", "anthropic_", "openai_identity_", "openai_service_",
+)  # fmt: skip
 _KNOWN = known(LitellmParams)
 # What may be changed without it being another deployment: its id stays, and with it its place in dashboards.
 _TUNING = frozenset(

@@ -7,7 +7,7 @@ from typing import Any
 
 from gatewayd.config.checks.report import Report
 from gatewayd.config.document import Path
-from gatewayd.config.schema.base import Section, known, nested, unused
+from gatewayd.config.schema.base import Section, family, known, nested, unused
 from gatewayd.config.schema.deployment import LitellmParams
 from gatewayd.config.schema.mock import MockResponse
 from gatewayd.config.schema.root import SECTIONS, Root
@@ -97,6 +97,8 @@ class _Visit:
     def _other(self, section: type[Section], name: str, value: Any, path: Path) -> None:
         support, reason = unused(section).get(name, ("full", ""))
         here = (*path, name)
+        if name not in known(section) and name not in _MEANT and (why := family(section, name)) is not None:
+            support, reason = "ignored", why
         if support == "ignored":
             if not _idle(value):
                 self._report.once("ignored_key", here, f"has no effect; {reason}")

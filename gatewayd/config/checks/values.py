@@ -23,7 +23,7 @@ from gatewayd.config.secrets import Resolver, Unresolved, is_reference
 S = TypeVar("S", bound=Section)
 
 _SHELL = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}")
-_PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+_PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9_]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 _LIKE_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 
 _EXPECTED: dict[str, str] = {
@@ -175,7 +175,7 @@ def _quoting(value: Any, path: Path, report: Report) -> str | None:
 
 
 def _check_number(value: float, path: Path, report: Report) -> None:
-    """`12:30`, `010`, `0x1F`, `1_000`: numbers to YAML 1.1, and seldom those that were meant."""
+    """`12:30`, `010`, `0x1F`: numbers to YAML 1.1, and seldom those that were meant. `20_000` can mean nothing else."""
     spelling = report.spelling(path)
     if spelling is None or _PLAIN_NUMBER.fullmatch(spelling):
         return

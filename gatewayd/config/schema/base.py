@@ -40,6 +40,8 @@ class Section(BaseModel):
     """Keys given to litellm as they are, in deployments that litellm translates: what they are for → their names."""
     IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Why the keys do nothing here → their names."""
+    FAMILIES: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Why all keys that begin alike do nothing here → the beginnings; for litellm's many settings of one feature."""
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """What would be weaker than the file says → the names of the keys."""
 
@@ -76,6 +78,11 @@ def unused(section: type[Section]) -> Mapping[str, tuple[Support, str]]:
     for reason, names in section.REFUSED.items():
         table.update(dict.fromkeys(names, ("refused", reason)))
     return table
+
+
+def family(section: type[Section], name: str) -> str | None:
+    """Why the key does nothing, if it belongs to a family of such keys."""
+    return next((reason for reason, heads in section.FAMILIES.items() if name.startswith(heads)), None)
 
 
 @cache

@@ -168,6 +168,11 @@ class LitellmParams(Section):
             "quality_router_default_model",
         ),
     }  # fmt: skip
+    FAMILIES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "costs are not counted in this version": ("output_cost_per_", "input_cost_per_"),
+        "automatic routers do not exist in this version": ("auto_router_", "complexity_router_", "quality_router_"),
+        "vector stores do not exist in this version": ("milvus_", "valkey_", "vector_store_", "vector_bucket_"),
+    }
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "requests would pass unchecked": ("guardrails",),
     }

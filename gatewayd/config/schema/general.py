@@ -98,6 +98,23 @@ class GeneralSettings(Section):
             "expose_fallback_errors_to_caller", "disable_responses_id_security", "control_plane_url",
             "missing_session_id", "enable_claude_code_gateway", "scheduled_job_stagger",
             "disable_retry_on_max_parallel_request_limit_error", "transcribe_media_buckets",
+            "hide_default_credentials_hint", "allow_public_health_readiness_details", "disable_model_info_refresh",
+            "allow_unmanaged_response_ids", "responses_websocket_session_limit_seconds",
+            "disable_bedrock_agent_runtime_passthrough", "passthrough_managed_object_ids",
+        ),
+        "keys are not bound to models in this version": (
+            "enforce_fallback_model_access", "vector_store_deny_by_default", "search_tool_deny_by_default",
+        ),
+    }  # fmt: skip
+    FAMILIES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "MCP servers do not exist in this version": ("mcp_", "user_mcp_", "require_key_mcp_", "require_end_user_mcp_"),
+        "there are no users, teams or generated keys in this version": (
+            "password_policy_", "failed_login_", "max_failed_login_", "team_metadata_", "custom_team_",
+            "allow_cli_sso_", "disable_key_generate_", "claude_code_gateway_",
+        ),
+        "spend is not recorded in this version": (
+            "maximum_", "spend_", "use_spend_", "proxy_budget_", "fail_closed_", "disable_batch_", "skip_batch_",
+            "max_batch_", "max_file_", "proxy_batch_",
         ),
     }  # fmt: skip
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {

@@ -79,11 +79,33 @@ class LitellmSettings(Section):
             "organization", "vertex_project", "vertex_location", "headers",
         ),
     }  # fmt: skip
+    FAMILIES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "callbacks are not called in this version; metrics are served by the admin listener": (
+            "prometheus_", "langfuse_", "langsmith_", "argilla_", "datadog_", "newrelic_", "pointfive_", "zerobus_",
+            "s3_", "gcs_pub_sub_", "generic_api_", "log_", "otel_", "logging", "request_correlation_", "cold_storage_",
+            "disable_end_user_cost_tracking", "enable_end_user_cost_tracking", "custom_prometheus_", "redact_messages_",
+            "global_bitbucket_", "global_gitlab_", "expose_router_debug_", "extra_spend_tag_",
+        ),
+        "there are no users, teams or generated keys in this version": (
+            "scim_", "public_", "default_key_", "default_max_", "max_ui_", "max_end_user_", "key_alias_",
+            "enable_key_alias_", "validate_end_user_", "overwrite_user_", "budget_", "require_managed_",
+        ),
+        "MCP servers, agents, skills and vector stores do not exist in this version": (
+            "mcp_", "skill_", "agent_", "vector_store_", "websearch_interception_", "code_interpreter_interception_",
+        ),
+        "gatewayd decides this for each deployment or not at all": (
+            "disable_anthropic_", "disable_vertex_", "disable_copilot_", "disable_stop_", "disable_add_", "enable_",
+            "bedrock_", "openai_system_", "strip_anthropic_", "anthropic_", "gemini_", "vertex_ai_", "reasoning_",
+            "route_all_", "filter_invalid_", "custom_prompt_", "longer_context_", "safe_memory_", "client_session",
+            "aclient_session", "network_mock", "proxy_auth", "use_client", "in_memory_llm_", "common_cloud_",
+        ),
+    }  # fmt: skip
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "requests would pass unchecked": (
             "guardrails", "pre_call_rules", "post_call_rules", "blocked_user_list", "banned_keywords_list",
             "llamaguard_unsafe_content_categories", "llm_guard_mode", "google_moderation_confidence_threshold",
             "presidio_ad_hoc_recognizers", "prompt_injection_params", "block_requests_for_models_without_pricing",
-            "output_parse_pii", "azure_content_safety_params",
+            "output_parse_pii", "azure_content_safety_params", "guardrail_name_config_map", "presidio_logging_only",
+            "user_url_validation", "user_url_allowed_hosts", "provider_url_destination_allowed_hosts",
         ),
     }  # fmt: skip
