@@ -59,12 +59,10 @@ def create_gateway(
     seconds = arguments.seconds("timeout", timeout, arguments.TIMEOUT)
     retries = arguments.count("max_retries", max_retries, arguments.MAX_RETRIES)
     delay = arguments.seconds("retry_delay", retry_delay, arguments.RETRY_DELAY)
-    url = base_url or os.environ.get("GATEWAYD_BASE_URL") or None
-    named = providers is not None or api_keys is not None
-    if url is None and not named and default_model is not None:
+    if default_model is not None:
         arguments.name("default_model", default_model)
-    if url is None and not named and _answers(DEFAULT_BASE_URL):
-        url = DEFAULT_BASE_URL
+    named = providers is not None or api_keys is not None
+    url = address(base_url, named, environ=os.environ)
     if url is not None:
         gateway = LiteLLMGateway(
             base_url=url, api_key=api_key, default_model=default_model, timeout=seconds, max_retries=retries
@@ -77,7 +75,7 @@ def create_gateway(
     from gatewayd.client import compose
 
     if not named:
-        providers = [_provider_with_key(default_model)]
+        providers = [provider_with_key(default_model, environ=os.environ)]
     config = compose.compose(
         providers,
         default_model,
@@ -262,8 +260,18 @@ async def batch_generate_async(
     return results
 
 
-def _answers(base_url: str) -> bool:
-    """Whether a daemon lives at the address. No proxy is asked, and no key is sent."""
+def address(
+    base_url: str | None, named: bool, *, environ: Mapping[str, str], default: str = DEFAULT_BASE_URL
+) -> str | None:
+    """The daemon to attach to; None when a private one is wanted. `named`: providers or their keys are given."""
+    url = base_url or environ.get("GATEWAYD_BASE_URL") or None
+    if url is None and not named and daemon_lives(default):
+        return default
+    return url
+
+
+def daemon_lives(base_url: str) -> bool:
+    """Whether a daemon answers there. No proxy is asked, and no key is sent."""
     parts = urlsplit(base_url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PROBE_TIMEOUT)
     try:
@@ -275,21 +283,25 @@ def _answers(base_url: str) -> bool:
         connection.close()
 
 
-def _provider_with_key(model: str | None) -> str:
-    """The default model's provider, if the environment holds its key. Raises ConfigurationError with the remedies."""
+def provider_with_key(model: str | None, *, environ: Mapping[str, str]) -> str:
+    """The model's provider, if it needs no key or `environ` holds it. Raises ConfigurationError with the remedies."""
     from gatewayd.client import compose
 
     provider = None if model is None else compose.provider_of(model)
-    if provider is not None and (not provider.needs_key or compose.key_in(provider, os.environ) is not None):
+    if provider is not None and (not provider.needs_key or compose.key_in(provider, environ) is not None):
         return provider.name
-    name = "openai" if provider is None else provider.name
-    variable = next(iter(provider.key_env), "OPENAI_API_KEY") if provider is not None else "OPENAI_API_KEY"
+    name, variables = ("openai", ("OPENAI_API_KEY",)) if provider is None else (provider.name, provider.key_env)
+    if model is None:
+        missing = "no default_model is named"
+    elif provider is None:
+        missing = f"litellm does not know whose model '{model}' is"
+    else:
+        missing = f"the environment holds no key of {name} for '{model}'"
     raise ConfigurationError(
-        f"there is nothing to attach to and nothing to start: no daemon answers at {DEFAULT_BASE_URL}, "
-        + ("no default_model is named" if model is None else f"and the environment holds no key for '{model}'"),
-        config_key="default_model" if model is None else f"api_keys.{name}",
-        invalid_value=None,
-        suggestion=f"start a daemon (`gatewayd run`) or name one with base_url or $GATEWAYD_BASE_URL; "
-        f"or pass the key: api_keys={{'{name}': ...}}; "
-        f"or set {variable}" + ("" if model is not None else " and pass default_model='gpt-4'"),
+        f"there is no daemon to use and nothing to start one with: none answers at {DEFAULT_BASE_URL}, and {missing}",
+        config_key="default_model" if provider is None else f"api_keys.{name}",
+        invalid_value=model,
+        suggestion=f"(1) start a daemon with `gatewayd run`, or name one with base_url or $GATEWAYD_BASE_URL; "
+        f"(2) pass providers and keys: api_keys={{'{name}': ...}}; "
+        f"(3) set {' or '.join(variables)} and name a default_model",
     )
