@@ -109,7 +109,7 @@ def configure_gateway(
     config = GatewayConfig(model_list, fallbacks, timeout, max_retries, retry_delay)
     config = GatewayConfig(complete(config.model_list, config.fallbacks), fallbacks, timeout, max_retries, retry_delay)
     try:
-        ConfigValidator().validate(config.to_dict())
+        ConfigValidator().validate(config)
     except ConfigInvalid as error:
         raise as_configuration_error(error) from None
     return config

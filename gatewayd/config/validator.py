@@ -40,6 +40,12 @@ from gatewayd.errors import ConfigInvalid
 __all__ = ["ConfigValidator", "Result"]
 
 
+class Described(Protocol):
+    """A configuration made in code that can be written as the file's content (`gatewayd.GatewayConfig`)."""
+
+    def to_dict(self) -> Mapping[str, Any]: ...
+
+
 class ConfigValidator:
     """Checks configurations. Holds no state between two of them.
 
@@ -49,13 +55,17 @@ class ConfigValidator:
     def __init__(self, *, environ: Mapping[str, str] | None = None) -> None:
         self._environ = environ
 
-    def check(self, source: Mapping[str, Any] | str | os.PathLike[str]) -> Result:
-        """Everything about `source`, a path or a mapping of the same form. Never raises for what is in it."""
-        document = reading.from_mapping(source) if isinstance(source, Mapping) else reading.read(source)
+    def check(self, source: Mapping[str, Any] | Described | str | os.PathLike[str]) -> Result:
+        """Everything about `source`: a path, a mapping of the same form, or a `GatewayConfig`. Never raises for what is
+        in it."""
+        if isinstance(source, str | os.PathLike):
+            document = reading.read(source)
+        else:
+            document = reading.from_mapping(source if isinstance(source, Mapping) else source.to_dict())
         environ = os.environ if self._environ is None else self._environ
         return _Validation(document, environ).result()
 
-    def validate(self, source: Mapping[str, Any] | str | os.PathLike[str]) -> Snapshot:
+    def validate(self, source: Mapping[str, Any] | Described | str | os.PathLike[str]) -> Snapshot:
         """The snapshot of a valid configuration. Raises ConfigInvalid with all problems."""
         result = self.check(source)
         if result.snapshot is None:

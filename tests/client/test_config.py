@@ -51,6 +51,12 @@ def test_mixed_fallbacks_are_joined() -> None:
     assert GatewayConfig([ENTRY], ["b", {"gpt-4": ["c"]}]).fallbacks == {"*": ["b"], "gpt-4": ["c"]}  # type: ignore[arg-type]
 
 
+def test_the_validator_takes_it_as_it_is() -> None:
+    validator = ConfigValidator(environ={})
+    assert validator.validate(GatewayConfig([ENTRY])).deployments[0].group == "gpt-4"
+    assert validator.check(GatewayConfig([ENTRY], ["nobody"])).snapshot is None
+
+
 def test_its_dict_can_be_changed_without_changing_it() -> None:
     config = GatewayConfig([ENTRY])
     config.to_dict()["model_list"][0]["litellm_params"].clear()
