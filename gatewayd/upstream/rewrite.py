@@ -72,6 +72,8 @@ class Rewriter:
         """Puts renamed fields into `changes`; returns the client's that are replaced by them."""
         replaced: set[str] = set()
         for ours, theirs in self._renames:
+            if ours in self._dropped:
+                continue
             raw = fields.get(ours)
             if raw is not None:
                 replaced.add(ours)

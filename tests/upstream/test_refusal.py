@@ -1,0 +1,236 @@
+"""Error answers: what they mean for the plan, what of them reaches the client."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatewayd.errors import CODES, FallbackKind, UpstreamAuth, UpstreamRedirect, UpstreamStatus, Verdict
+from gatewayd.upstream.refusal import MAX_RETRY_AFTER, failed_body, failed_event, refused, retry_after
+
+KEY = b"sk-secret-canary"
+
+
+def openai(message: str, **more: Any) -> bytes:
+    return json.dumps({"error": {"message": message, "type": None, "param": None, "code": None, **more}}).encode()
+
+
+def status_error(status: int, body: bytes, fields: dict[bytes, bytes] | None = None) -> UpstreamStatus:
+    error = refused(status, fields or {}, body, (KEY,))
+    assert isinstance(error, UpstreamStatus)
+    assert error.code in CODES
+    return error
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "blamed"),
+    [
+        (400, Verdict.FATAL, False),
+        (404, Verdict.ELSEWHERE, True),
+        (408, Verdict.RETRY, True),
+        (409, Verdict.RETRY, False),
+        (413, Verdict.FATAL, False),
+        (418, Verdict.FATAL, False),
+        (422, Verdict.FATAL, False),
+        (429, Verdict.RETRY, True),
+        (500, Verdict.RETRY, True),
+        (503, Verdict.RETRY, True),
+        (529, Verdict.RETRY, True),
+    ],
+)
+def test_an_openai_error_passes_as_it_is(status: int, verdict: Verdict, blamed: bool) -> None:
+    """A-28, A-29"""
+    body = openai("something", code="odd_code")
+    error = status_error(status, body)
+    assert (error.status, error.verdict, error.blames_deployment) == (status, verdict, blamed)
+    assert error.body == body
+    assert error.message == "something"
+    assert error.code == ("upstream_rate_limited" if status == 429 else "upstream_error")
+    assert error.fallback is FallbackKind.GENERAL
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_our_own_key_is_not_the_clients_business(status: int) -> None:
+    error = refused(status, {}, openai(f"Incorrect API key provided: {KEY.decode()}"), (KEY,))
+    assert isinstance(error, UpstreamAuth)
+    assert error.status == 502
+    assert error.body is None
+    assert "canary" not in error.message
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirects(status: int) -> None:
+    """A-34"""
+    error = refused(status, {b"location": b"https://elsewhere"}, b"")
+    assert isinstance(error, UpstreamRedirect)
+    assert "elsewhere" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"detail": "Not\\n found"}', "The upstream answered 404: Not found"),
+        (b'{"message": "no such model"}', "The upstream answered 404: no such model"),
+        (b'{"error": "no such model"}', "The upstream answered 404: no such model"),
+        (b'{"object": "error", "message": "old vLLM"}', "The upstream answered 404: old vLLM"),
+        (b'{"detail": [{"loc": 1}]}', "The upstream answered 404."),
+        (b"<html>secret page</html>", "The upstream answered 404."),
+        (b"[]", "The upstream answered 404."),
+        (b"", "The upstream answered 404."),
+        (b"\xff", "The upstream answered 404."),
+        (b'{"error": {"message": 5}}', "The upstream answered 404."),
+        (b'{"detail": "' + b"x" * 2000 + b'"}', "The upstream answered 404: " + "x" * 500),
+    ],
+)
+def test_other_shapes_are_wrapped(body: bytes, message: str) -> None:
+    """A-38: text of a page is not repeated, words in JSON are."""
+    error = status_error(404, body)
+    assert error.body is None
+    assert error.message == message
+
+
+def test_a_secret_does_not_pass() -> None:
+    """D-03: neither in a body that has the right shape nor in words."""
+    for body in (
+        openai(f"bad request with {KEY.decode()}"),
+        json.dumps({"detail": f"url?key={KEY.decode()}"}).encode(),
+    ):
+        error = status_error(400, body)
+        assert error.body is None
+        assert error.message == "The upstream answered 400."
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        openai("x", code="context_length_exceeded"),
+        openai("the request exceeds the available context size, try increasing it", type="exceed_context_size_error"),
+        openai("This model's maximum context length is 4096 tokens. However, your messages resulted in 5000 tokens."),
+        openai("Current length is 9000 while limit is 8192"),
+        openai("Input is longer than the maximum model length of 4096."),
+        b'{"detail": "This model\'s maximum context length is 10 tokens"}',
+        b'{"object": "error", "message": "maximum context length", "code": 400}',
+    ],
+)
+@pytest.mark.parametrize("status", [400, 413, 500])
+def test_prompts_that_are_too_long(body: bytes, status: int) -> None:
+    error = status_error(status, body)
+    assert error.fallback is FallbackKind.CONTEXT_WINDOW
+    assert error.verdict is Verdict.NEXT_GROUP
+    assert not error.blames_deployment
+    assert error.code == "context_length_exceeded"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        openai("x", code="content_policy_violation"),
+        openai("x", code="content_filter"),
+        openai("x", code="odd", innererror={"code": "ResponsibleAIPolicyViolation"}),
+        openai("The response was filtered due to the prompt triggering Azure OpenAI's content management policy."),
+        openai("Your request was rejected as a result of our safety system."),
+    ],
+)
+def test_prompts_that_are_not_allowed(body: bytes) -> None:
+    error = status_error(400, body)
+    assert error.fallback is FallbackKind.CONTENT_POLICY
+    assert error.verdict is Verdict.NEXT_GROUP
+    assert error.code == "content_policy_violation"
+
+
+def test_words_mean_nothing_with_other_statuses() -> None:
+    assert status_error(429, openai("maximum context length")).fallback is FallbackKind.GENERAL
+    assert status_error(404, openai("content_policy_violation")).fallback is FallbackKind.GENERAL
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({b"retry-after": b"7"}, 7.0),
+        ({b"retry-after": b"0.5"}, 0.5),
+        ({b"retry-after": b"0"}, 0.0),
+        ({b"retry-after-ms": b"1500", b"retry-after": b"9"}, 1.5),
+        ({b"retry-after-ms": b"x", b"retry-after": b"9"}, 9.0),
+        ({b"retry-after": b"1e9"}, MAX_RETRY_AFTER),
+        ({b"retry-after": b"9" * 400}, None),
+        ({b"retry-after": b"-5"}, None),
+        ({b"retry-after": b"nan"}, None),
+        ({b"retry-after": b"inf"}, None),
+        ({b"retry-after": b"soon"}, None),
+        ({b"retry-after": b""}, None),
+        ({b"retry-after": b"Wed, 21 Oct 2015 07:28:00 GMT"}, None),
+        ({b"retry-after": b"Fri, 31 Dec 9999 23:59:59 GMT"}, MAX_RETRY_AFTER),
+        ({b"retry-after": b"Fri, 99 Dec 2026 23:59:59 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after(fields: dict[bytes, bytes], seconds: float | None) -> None:
+    """A-26"""
+    assert retry_after(fields) == seconds
+    assert status_error(429, openai("slow"), fields).retry_after == seconds
+
+
+def test_retry_after_as_a_date() -> None:
+    """A-26"""
+    for zone in (UTC, None):
+        date = (datetime.now(UTC) + timedelta(seconds=30)).replace(tzinfo=zone)
+        seconds = retry_after({b"retry-after": format_datetime(date).encode()})
+        assert seconds is not None
+        assert 20 < seconds <= 30
+
+
+@given(st.binary(max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_no_retry_after_is_too_odd(value: bytes) -> None:
+    """A-26"""
+    seconds = retry_after({b"retry-after": value})
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["error", "message", "code", "type", "detail", "object", "innererror", "status"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(json_values | st.binary(max_size=30), st.sampled_from([400, 404, 422, 429, 500, 599]))
+@settings(max_examples=200, deadline=None)
+def test_no_error_body_is_too_odd(value: Any, status: int) -> None:
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    error = status_error(status, body)
+    assert error.status == status
+    failed_event(body, told=True)
+    failed_body(body)
+
+
+def test_errors_that_came_with_a_200() -> None:
+    """A-08"""
+    assert failed_body(b'{"choices": []}') is None
+    assert failed_body(b'{"error": null}') is None
+    assert failed_body(b"not json") is None
+    error = failed_body(openai("overloaded", code=529))
+    assert isinstance(error, UpstreamStatus)
+    assert (error.status, error.body) == (529, openai("overloaded", code=529))
+    for detail, status in (
+        ({"code": "429"}, 429),
+        ({"type": "insufficient_quota"}, 429),
+        ({"type": "invalid_request_error"}, 400),
+        ({"code": 200}, 502),
+        ({"code": 99999}, 502),
+        ({"code": True}, 502),
+        ({"status": 503}, 503),
+        ({}, 502),
+    ):
+        assert failed_event(openai("x", **detail), told=False).status == status
