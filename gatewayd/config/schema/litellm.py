@@ -45,7 +45,8 @@ class LitellmSettings(Section):
         ),
         "answers are not cached in this version": (
             "cache", "cache_params", "caching", "enable_redis_auth_cache", "default_in_memory_ttl",
-            "default_redis_ttl", "enable_caching_on_provider_specific_optional_params",
+            "default_redis_ttl", "default_redis_batch_cache_expiry",
+            "enable_caching_on_provider_specific_optional_params",
         ),
         "budgets are not enforced in this version": (
             "max_budget", "budget_duration", "max_user_budget", "max_internal_user_budget", "max_end_user_budget",
@@ -82,9 +83,9 @@ class LitellmSettings(Section):
     FAMILIES: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "callbacks are not called in this version; metrics are served by the admin listener": (
             "prometheus_", "langfuse_", "langsmith_", "argilla_", "datadog_", "newrelic_", "pointfive_", "zerobus_",
-            "s3_", "gcs_pub_sub_", "generic_api_", "log_", "otel_", "logging", "request_correlation_", "cold_storage_",
-            "disable_end_user_cost_tracking", "enable_end_user_cost_tracking", "custom_prometheus_", "redact_messages_",
-            "global_bitbucket_", "global_gitlab_", "expose_router_debug_", "extra_spend_tag_",
+            "s3_", "gcs_pub_sub_", "generic_api_", "log_", "logged_", "logging", "otel_", "request_correlation_",
+            "cold_storage_", "disable_end_user_cost_tracking", "enable_end_user_cost_tracking", "custom_prometheus_",
+            "redact_messages_", "global_bitbucket_", "global_gitlab_", "expose_router_debug_", "extra_spend_tag_",
         ),
         "there are no users, teams or generated keys in this version": (
             "scim_", "public_", "default_key_", "default_max_", "max_ui_", "max_end_user_", "key_alias_",

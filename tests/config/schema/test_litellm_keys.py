@@ -1,0 +1,98 @@
+"""Every key that the installed litellm reads is known here, working or not, so that none is called a typo.
+
+litellm's source is read as text: importing it takes seconds.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from gatewayd.config.checks.keys import _PROVIDER_PREFIXES
+from gatewayd.config.schema.base import Section, family, known
+from gatewayd.config.schema.deployment import LitellmParams
+from gatewayd.config.schema.general import GeneralSettings
+from gatewayd.config.schema.litellm import LitellmSettings
+from gatewayd.config.schema.router import RouterSettings
+
+_spec = importlib.util.find_spec("litellm")
+assert _spec is not None
+assert _spec.origin is not None
+LITELLM = Path(_spec.origin).parent
+
+# Attributes of the module that are not settings: clients, tables, functions and other inner things.
+INNER = {
+    "adapters", "blog_posts_url", "dynamodb_table_name", "email", "error_logs", "initialized_langfuse_clients",
+    "models_by_provider", "predibase_tenant_id", "prompt_name_config_map", "secret_manager_client", "token",
+    "gdc_api_base", "model_list_set", "azure_llms", "allow_dynamic_callback_disabling", "credential_list",
+    "callback_settings", "apply_search_free_tier", "autorouter_presets_url", "force_redis_hash_tag_grouping",
+    "max_tokens", "llamaguard_model_name", "openai_moderations_model_name", "skip_system_message_in_guardrail",
+    "skip_tool_message_in_guardrail",
+}  # fmt: skip
+
+
+def source(name: str) -> ast.Module:
+    return ast.parse((LITELLM / name).read_text(encoding="utf-8"))
+
+
+def fields(module: ast.Module, name: str) -> Iterator[str]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            for line in node.body:
+                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                    yield line.target.id
+
+
+def looked_up(section: str) -> Iterator[str]:
+    """Names in `general_settings.get("NAME")` and `general_settings["NAME"]` of the proxy."""
+    pattern = re.compile(section + r'(?:\.get\(|\[)\s*"([a-z_0-9]+)"')
+    for path in (LITELLM / "proxy").rglob("*.py"):
+        yield from pattern.findall(path.read_text(encoding="utf-8"))
+
+
+def unknown(section: type[Section], names: set[str]) -> list[str]:
+    return sorted(name for name in names - known(section) if family(section, name) is None)
+
+
+def test_general_settings() -> None:
+    names = set(fields(source("proxy/_types.py"), "ConfigGeneralSettings")) | set(looked_up("general_settings"))
+    assert len(names) > 100
+    assert unknown(GeneralSettings, names) == []
+
+
+def test_router_settings() -> None:
+    arguments: set[str] = set()
+    for node in ast.walk(source("router.py")):
+        if isinstance(node, ast.ClassDef) and node.name == "Router":
+            init = next(line for line in node.body if isinstance(line, ast.FunctionDef) and line.name == "__init__")
+            arguments = {argument.arg for argument in init.args.args}
+    assert len(arguments) > 40
+    for_programs = {
+        "self",
+        "model_list",
+        "fallback_access_check",
+        "fallback_budget_check",
+        "auto_router_capability_limit",
+    }
+    assert unknown(RouterSettings, arguments - for_programs) == []
+
+
+def test_litellm_settings() -> None:
+    names = set(looked_up("litellm_settings"))
+    for line in source("__init__.py").body:
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+            names.add(line.target.id)
+    settings = {n for n in names if n.islower() and not n.startswith("_") and not n.endswith(("_models", "_key"))}
+    assert len(settings) > 100
+    assert unknown(LitellmSettings, settings - INNER) == []
+
+
+def test_litellm_params() -> None:
+    module = source("types/router.py")
+    names = {name for cls in ("GenericLiteLLMParams", "CredentialLiteLLMParams") for name in fields(module, cls)}
+    assert len(names) > 50
+    left = [name for name in unknown(LitellmParams, names) if not name.startswith(_PROVIDER_PREFIXES)]
+    assert left == []
