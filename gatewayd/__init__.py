@@ -59,12 +59,14 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'gatewayd' has no attribute '{name}'")
-    value = getattr(importlib.import_module(_HOMES.get(name, "gatewayd.client.functions")), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take it for a promise that every name exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'gatewayd' has no attribute '{name}'")
+        value = getattr(importlib.import_module(_HOMES.get(name, "gatewayd.client.functions")), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

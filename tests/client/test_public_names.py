@@ -1,0 +1,81 @@
+"""`import gatewayd` as users see it: its names, their types, and what importing it costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gatewayd
+
+HERE = Path(__file__).parent
+
+
+def python(script: str) -> str:
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_names_are_sorted_complete_and_there() -> None:
+    assert gatewayd.__all__ == sorted(gatewayd.__all__)
+    for name in gatewayd.__all__:
+        assert getattr(gatewayd, name) is not None
+    assert set(gatewayd.__all__) <= set(dir(gatewayd))
+    assert gatewayd._HOMES.keys() < set(gatewayd.__all__)
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'create_gatway'"):
+        gatewayd.create_gatway  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(ImportError):
+        from gatewayd import nonsense  # type: ignore[attr-defined]  # noqa: F401
+
+
+def test_a_star_import_brings_all_of_them() -> None:
+    script = (
+        "from gatewayd import *; import gatewayd, json; print(json.dumps(sorted({*gatewayd.__all__} - {*globals()})))"
+    )
+    assert json.loads(python(script)) == []
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    script = """
+import sys, time
+before = set(sys.modules)
+start = time.process_time()
+import gatewayd
+spent = time.process_time() - start
+print(spent, *(set(sys.modules) - before))
+"""
+    spent, *loaded = python(script).split()
+    assert not {"aiohttp", "litellm", "openai", "pydantic", "msgspec", "yaml", "asyncio", "httpx"} & set(loaded)
+    assert float(spent) < 0.15  # 0.01 on an idle machine; the promise is 0.03
+
+
+@pytest.mark.parametrize("name", ["ConfigurationError", "GatewayConfig"])
+def test_errors_and_values_do_not_need_the_sdk(name: str) -> None:
+    loaded = python(f"import sys; from gatewayd import {name}; print(*sys.modules)").split()
+    assert not {"aiohttp", "litellm", "openai", "pydantic"} & set(loaded)
+
+
+def test_attaching_needs_neither_the_server_nor_the_schema() -> None:
+    """So that an environment with the `openai` package alone is enough (tests/client/compat.py)."""
+    script = """
+import sys, gatewayd
+gatewayd.create_gateway(base_url="http://127.0.0.1:1/v1", default_model="m").close()
+print(*sys.modules)
+"""
+    loaded = python(script).split()
+    assert not {"aiohttp", "litellm", "msgspec", "yaml", "uvloop", "gatewayd.config", "gatewayd.daemon"} & set(loaded)
+
+
+def test_a_type_checker_sees_precise_types_in_users_code(tmp_path: Path) -> None:
+    shutil.copy(HERE / "typing_user.py", tmp_path / "program.py")
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(tmp_path), "program.py"]
+    environ = {name: value for name, value in os.environ.items() if name != "MYPYPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
