@@ -118,6 +118,22 @@ class TestReferences:
         assert len(errors(found)) >= 7
         assert not [p for p in found if KEY in json.dumps(p.as_dict())]
 
+    @pytest.mark.parametrize("number", [float("nan"), float("inf")])
+    def test_numbers_that_json_does_not_have_are_refused(self, number: float) -> None:
+        for broken in (entry(extra_body={"a": number}), entry(info={"a": number}), entry(top_k=number)):
+            assert [p.code for p in problems(broken)] == ["out_of_range"]
+
+    @pytest.mark.parametrize("body", [{"a": "\ud800"}, {"\udc80": 1}])
+    def test_what_cannot_be_sent_is_refused(self, body: dict[str, Any]) -> None:
+        (problem,) = problems(entry(extra_body=body))
+        assert (problem.code, problem.severity) == ("invalid_value", "error")
+        assert problem.as_text().isprintable()
+
+    def test_bytes_in_the_environment_that_are_no_text(self) -> None:
+        environ = {"RAW": "sk-\udcff"}
+        result = ConfigValidator(environ=environ).check({"model_list": [entry(api_key="os.environ/RAW")]})
+        assert [p.code for p in result.problems] == ["invalid_value"]
+
 
 class TestKeys:
     """F10: a key from the environment goes to the provider's own address and nowhere else."""

@@ -32,10 +32,11 @@ scalars = st.one_of(
     st.dates(),
     st.binary(max_size=3),
     st.text(max_size=12),
+    st.text(st.characters(), max_size=4),  # surrogates too
     st.sampled_from(["gpt", "openai/gpt-4o", "*", "openai/*", "os.environ/NUMBER", "os.environ/NOPE", "file:/dev/null",
                      "${X}", "127.0.0.1:0", "unix:x", "0.0.0.0:1", "http://h/v1", "off", "auto", "mock", "1e3"]),
 )  # fmt: skip
-keys = st.one_of(st.sampled_from(NAMES), st.text(max_size=8))
+keys = st.one_of(st.sampled_from(NAMES), st.text(st.characters(), max_size=8))
 trees = st.recursive(
     scalars,
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=4)),
@@ -73,7 +74,8 @@ def test_never_raises_and_says_why(tree: Any) -> None:
     result = ConfigValidator(environ=ENVIRON).check(config)
     assert (result.snapshot is None) == bool(errors(result.problems))
     assert {problem.code for problem in result.problems} <= set(PROBLEM_CODES)
-    json.loads(render(result.problems, "json"))
+    json.loads(render(result.problems, "json").encode())
+    assert len(render(result.problems).splitlines()) >= len(result.problems)
     if result.snapshot is not None:
         json.dumps(result.snapshot.effective, allow_nan=False)
 

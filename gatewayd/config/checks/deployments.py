@@ -299,12 +299,17 @@ def _reveal(value: Any) -> Any:
 def _as_written(value: Any, name: str = "") -> Any:
     """An entry as its id sees it: references as references, other secrets by fingerprint, nothing that only tunes."""
     if isinstance(value, Mapping):
-        return {key: _as_written(inner, key) for key, inner in value.items() if name or key not in _TUNING}
+        return {_encodable(key): _as_written(inner, key) for key, inner in value.items() if name or key not in _TUNING}
     if isinstance(value, list):
         return [_as_written(inner, name) for inner in value]
-    if isinstance(value, str) and is_secret_name(name) and not is_reference(value):
-        return Secret(value).fingerprint()
+    if isinstance(value, str):
+        inline = is_secret_name(name) and not is_reference(value)
+        return Secret(value).fingerprint() if inline else _encodable(value)
     return value
+
+
+def _encodable(text: str) -> str:
+    return text if text.isascii() else text.encode(errors="replace").decode()  # reported in `checks.values`
 
 
 def _secretive(name: str, value: Any) -> Any:

@@ -68,7 +68,7 @@ class Report:
         if path in self.referenced:
             return "of the name it refers to"
         text = text if len(text) <= 80 else f"{text[:80]}..."
-        return f"'{text if text.isprintable() else ascii(text)[1:-1]}'"
+        return f"'{printable(text)}'"
 
     def spelling(self, path: Path) -> str | None:
         return self._document.spelling(path)
@@ -91,6 +91,11 @@ class Report:
         if self._counts[severity] > MAX_PROBLEMS:
             return False
         place = self._document.locate(path, at_key)
-        problem = Problem(code, message, dotted(path), place.file, place.line, place.column, hint, severity)
+        problem = Problem(code, message, printable(dotted(path)), place.file, place.line, place.column, hint, severity)
         self._problems.append(problem)
         return True
+
+
+def printable(text: str) -> str:
+    """Text for one line of a terminal: control characters and what is no character as escapes."""
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gatewayd.config.checks.report import Report
+from gatewayd.config.checks.report import Report, printable
 from gatewayd.config.document import Path
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
@@ -239,8 +239,7 @@ def _first(*values: Any) -> Any:
 
 
 def _short(name: str) -> str:
-    text = name if len(name) <= 80 else f"{name[:80]}..."
-    return text if text.isprintable() else ascii(text)[1:-1]
+    return printable(name if len(name) <= 80 else f"{name[:80]}...")
 
 
 def _pattern(name: str) -> re.Pattern[str]:

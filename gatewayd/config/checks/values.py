@@ -6,6 +6,7 @@ where they can be no secret.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -72,11 +73,13 @@ def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report) -> dict
 
     def walk(value: Any, path: Path, own: bool) -> Any:
         if isinstance(value, dict):
-            return {name: walk(inner, (*path, name), own) for name, inner in value.items()}
+            return {
+                _unicode(name, (*path, name), report): walk(inner, (*path, name), own) for name, inner in value.items()
+            }
         if isinstance(value, list):
             return [walk(inner, (*path, index), own) for index, inner in enumerate(value)]
         if isinstance(value, str):
-            return text(value, path, own)
+            return _unicode(text(value, path, own), path, report)
         if isinstance(value, int | float) and not isinstance(value, bool):
             _check_number(value, path, report)
         return value
@@ -99,6 +102,18 @@ def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report) -> dict
         name: value if name in ("environment_variables", "include") else walk(value, (name,), name == "gatewayd")
         for name, value in tree.items()
     }
+
+
+def _unicode(text: str, path: Path, report: Report) -> str:
+    """The text, if it can be written in UTF-8: half a surrogate pair (`"\\ud800"`) is neither a body nor a header."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        report.error("invalid_value", path, "holds half a surrogate pair, which is no character")
+        return text.encode(errors="replace").decode()
+    return text
 
 
 def validated(section: type[S], value: Mapping[str, Any], path: Path, report: Report) -> S:
@@ -176,6 +191,9 @@ def _quoting(value: Any, path: Path, report: Report) -> str | None:
 
 def _check_number(value: float, path: Path, report: Report) -> None:
     """`12:30`, `010`, `0x1F`: numbers to YAML 1.1, and seldom those that were meant. `20_000` can mean nothing else."""
+    if not math.isfinite(value):  # JSON has no such number, so nothing could be sent
+        report.error("out_of_range", path, "must be a finite number")
+        return
     spelling = report.spelling(path)
     if spelling is None or _PLAIN_NUMBER.fullmatch(spelling):
         return
