@@ -1,0 +1,34 @@
+"""`gatewayd run` as a process of its own, for tests whose calls block."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.client.upstreams import eventually
+from tests.e2e.process import environment
+
+_DATA = re.compile(r"^  data +(\S+)$", re.MULTILINE)
+
+
+@contextmanager
+def daemon(folder: Path, config: str, environ: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Runs a daemon on the configuration and yields its base URL. It listens where the system likes."""
+    file, log = folder / "gatewayd.yaml", folder / "gatewayd.log"
+    file.write_text(f"{config}\ngatewayd: {{listen: 127.0.0.1:0, admin: off}}\n")
+    file.chmod(0o600)
+    with log.open("wb") as stderr:
+        command = [sys.executable, "-m", "gatewayd", "run", "--config", str(file)]
+        process = subprocess.Popen(command, stderr=stderr, env=environment(environ))
+        try:
+            eventually(lambda: _DATA.search(log.read_text()) or process.poll() is not None, within=60)
+            found = _DATA.search(log.read_text())
+            assert found is not None, log.read_text()
+            yield found[1]
+        finally:
+            process.terminate()
+            process.wait(30)
