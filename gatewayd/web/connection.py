@@ -12,11 +12,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import cast, final
+from typing import cast
 
 from aiohttp import StreamReader, web
 
-from gatewayd.errors import GatewayError, InternalError, InvalidRequest, ServerBusy
+from gatewayd.errors import InternalError, InvalidRequest, ServerBusy
 from gatewayd.upstream.base import Flow
 from gatewayd.web.render import last_words
 
@@ -153,6 +153,10 @@ class Connection(web.RequestHandler):
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         # aiohttp calls this once for every answer, after its last byte, whether or not there is an access log.
+        self.answered()
+
+    def answered(self) -> None:
+        """An answer is complete."""
         self._answered += 1
         if self.retiring:
             self._loop.call_soon(self.retire)
@@ -188,15 +192,13 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What aiohttp's parser refuses, in OpenAI's shape. Nothing of the input is repeated, here or in the log."""
-        error: GatewayError
         if status == 400:
-            _log.debug("not HTTP: %s", type(exc).__name__)
-            error = InvalidRequest("The request is not valid HTTP/1.1, or its head is too large.")
+            text = not_http(exc)
         else:
             _log.error("unhandled exception in a request handler", exc_info=exc)
-            error = InternalError("The gateway failed.")
+            text = last_words(InternalError("The gateway failed."))
         if self.transport is not None:
-            self.transport.write(last_words(error))
+            self.transport.write(text)
         return CLOSED
 
     # --- writing ------------------------------------------------------------------------------------------------
@@ -236,7 +238,12 @@ class Connection(web.RequestHandler):
             self.abort()
 
 
-@final
+def not_http(exc: BaseException | None) -> bytes:
+    """The answer to what aiohttp's parser refuses. Nothing of the input is repeated, here or in the log."""
+    _log.debug("not HTTP: %s", type(exc).__name__)
+    return last_words(InvalidRequest("The request is not valid HTTP/1.1, or its head is too large."))
+
+
 class HttpServer(web.Server):
     """All connections of one listener, whatever their door. `handle` answers every request.
 
@@ -261,9 +268,12 @@ class HttpServer(web.Server):
 
     def open_connection(self, door: object, *, last: bool = False) -> Connection:
         """The protocol factory of one door; a `last` connection ends after its first answer."""
-        connection = Connection(self, door, self._loop)
+        connection = self.make_connection(door)
         connection.retiring = last
         return connection
+
+    def make_connection(self, door: object) -> Connection:
+        return Connection(self, door, self._loop)
 
     def is_full(self) -> bool:
         if len(self.open) < self._max_connections():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
+from aiohttp.http_parser import RawRequestMessage
 
 from gatewayd.access.keys import is_valid_host
 from gatewayd.errors import BodyTooLarge, GatewayError, InvalidRequest, RequestTimeout, UnsupportedMediaType
@@ -24,11 +25,11 @@ class ClientRequest:
 
     __slots__ = ("_connection", "_payload", "headers", "method", "model", "path", "peer")
 
-    def __init__(self, request: web.BaseRequest, connection: Connection) -> None:
+    def __init__(self, message: RawRequestMessage, payload: StreamReader, connection: Connection) -> None:
         self._connection = connection
-        self._payload: StreamReader = request.content
-        self.headers: InboundHeaders = request.headers
-        self.method = request.method
+        self._payload = payload
+        self.headers: InboundHeaders = message.headers
+        self.method = message.method
         self.path = ""
         self.model: str | None = None
         peer = connection.peername
@@ -83,18 +84,18 @@ class ClientRequest:
             self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def complaint(request: web.BaseRequest) -> GatewayError | None:
+def complaint(message: RawRequestMessage) -> GatewayError | None:
     """Why a request's head is refused, or None."""
-    headers = request.headers
-    if request.version not in (HttpVersion11, HttpVersion10):
+    headers = message.headers
+    if message.version not in (HttpVersion11, HttpVersion10):
         return InvalidRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
     coding = headers.get("transfer-encoding")
-    if coding is not None and (coding.strip().lower() != "chunked" or request.version == HttpVersion10):
+    if coding is not None and (coding.strip().lower() != "chunked" or message.version == HttpVersion10):
         return InvalidRequest("The only transfer coding accepted is chunked, in HTTP/1.1.")
     hosts = headers.getall("host", [])
     if len(hosts) > 1 or (hosts and not is_valid_host(hosts[0])):
         return InvalidRequest("The request must have one valid Host header.")
-    if request.method == "CONNECT":
+    if message.method == "CONNECT":
         return InvalidRequest("This is no proxy: CONNECT is not spoken here.")
     if "upgrade" in headers and headers["upgrade"].strip().lower() == "websocket":
         return InvalidRequest("There is no WebSocket endpoint here.")
