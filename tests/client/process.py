@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from tests.client.upstreams import eventually
 from tests.e2e.process import environment
 
@@ -19,7 +21,9 @@ _DATA = re.compile(r"^  data +(\S+)$", re.MULTILINE)
 def daemon(folder: Path, config: str, environ: Mapping[str, str] | None = None) -> Iterator[str]:
     """Runs a daemon on the configuration and yields its base URL. It listens where the system likes."""
     file, log = folder / "gatewayd.yaml", folder / "gatewayd.log"
-    file.write_text(f"{config}\ngatewayd: {{listen: 127.0.0.1:0, admin: off}}\n")
+    tree = yaml.safe_load(config)
+    tree["gatewayd"] = {**tree.get("gatewayd", {}), "listen": "127.0.0.1:0", "admin": "off"}
+    file.write_text(yaml.safe_dump(tree))
     file.chmod(0o600)
     with log.open("wb") as stderr:
         command = [sys.executable, "-m", "gatewayd", "run", "--config", str(file)]
