@@ -79,4 +79,7 @@ PROBLEM_CODES: dict[str, str] = {
     # making it live
     "litellm_unavailable": "A deployment needs litellm, which could not be loaded.",
     "build_failed": "The configuration is valid but could not be made live.",
+    "listen_failed": "An address cannot be listened on: it is in use, not this machine's, or not allowed.",
+    "reload_failed": "A fault of gatewayd itself ended the reload; the log has the details.",
+    "shutting_down": "The daemon was stopping when the reload was asked for.",
 }

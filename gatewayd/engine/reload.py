@@ -54,6 +54,8 @@ class Rejected:
 
 ReloadOutcome = Applied | Unchanged | Rejected
 
+_STOPPING = Rejected((Problem("shutting_down", "the daemon is stopping"),))
+
 
 class Staged(Protocol):
     """What goes live together with the runtime (listeners): made ready, not yet used."""
@@ -130,7 +132,7 @@ class Reloader:
         second look."""
         if self._closed:
             refused: asyncio.Future[ReloadOutcome] = asyncio.get_running_loop().create_future()
-            refused.set_result(_refusal("shutting_down", "the daemon is stopping"))
+            refused.set_result(_STOPPING)
             return refused
         if self._pending is None:
             self._pending = _Batch()
@@ -149,14 +151,14 @@ class Reloader:
             self._worker.cancel()
             await asyncio.wait([self._worker])
         if self._pending is not None:
-            self._answer(self._pending, _refusal("shutting_down", "the daemon is stopping"))
+            self._answer(self._pending, _STOPPING)
 
     async def _work(self) -> None:
         while (batch := self._pending) is not None:
             try:
                 outcome = await self._once(batch)
             except asyncio.CancelledError:
-                self._answer(batch, _refusal("shutting_down", "the daemon is stopping"))
+                self._answer(batch, _STOPPING)
                 raise
             self.last, self.last_at = outcome, datetime.now(UTC)
             self.counts[type(outcome).__name__.lower()] += 1
@@ -174,7 +176,7 @@ class Reloader:
             return Rejected(error.problems)
         except Exception as error:  # whatever broke, the answer is a refusal: what runs keeps running
             _log.error("reload failed: %s", type(error).__name__, exc_info=error)
-            return _refusal("reload_failed", f"an internal error, see the log: {type(error).__name__}")
+            return Rejected((Problem("reload_failed", f"an internal error, see the log: {type(error).__name__}"),))
         finally:
             self._close_batch(batch)
 
@@ -239,7 +241,3 @@ class Reloader:
 def _shrinks(old: Snapshot, new: Snapshot) -> bool:
     lost_key = old.server.master_key is not None and new.server.master_key is None
     return lost_key or 2 * len(new.deployments) < len(old.deployments)
-
-
-def _refusal(code: str, message: str) -> Rejected:
-    return Rejected((Problem(code, message),))

@@ -30,7 +30,7 @@ ELSEWHERE = {
     "config_reader_failed", "yaml_encoding", "include_elsewhere", "too_many_problems", "file_writable",
     "secret_readable",
 }  # fmt: skip
-OF_THE_ENGINE = {"litellm_unavailable", "build_failed"}
+OF_THE_ENGINE = {"litellm_unavailable", "build_failed", "listen_failed", "reload_failed", "shutting_down"}
 
 
 def found(problems: tuple[Problem, ...]) -> list[Expected]:
