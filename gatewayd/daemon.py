@@ -27,8 +27,8 @@ from gatewayd.engine.reload import Applied, Rejected, Reloader, ReloadOutcome, S
 from gatewayd.engine.runtime import Gateway
 from gatewayd.engine.watch import Watcher, digests
 from gatewayd.errors import ConfigInvalid
-from gatewayd.observe.log import Redactor
 from gatewayd.observe.metrics import Metrics
+from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
 from gatewayd.tasks import spawn
 from gatewayd.web.app import data_listener

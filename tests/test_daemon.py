@@ -16,7 +16,7 @@ from gatewayd.config.snapshot import Snapshot
 from gatewayd.daemon import CannotListen, Daemon, Overrides
 from gatewayd.engine.reload import Applied, Rejected, Unchanged
 from gatewayd.errors import ConfigInvalid
-from gatewayd.observe.log import Redactor
+from gatewayd.observe.redact import Redactor
 from tests.e2e.process import config
 
 KEY = "sk-master-0123456789abcdef"

@@ -23,7 +23,7 @@ from gatewayd.config.snapshot import ServerSettings
 from gatewayd.engine.dispatch import Trail, dispatch
 from gatewayd.engine.runtime import Gateway, Runtime
 from gatewayd.errors import GatewayError, InternalError, InvalidRequest, ShuttingDown
-from gatewayd.observe.log import AccessRecord, access
+from gatewayd.observe.access import AccessRecord, access
 from gatewayd.observe.metrics import Metrics, Outcome
 from gatewayd.routing.table import Table
 from gatewayd.upstream.base import Call, Header, Reply, Sink

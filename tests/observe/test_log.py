@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.observe.log import AccessRecord, Format, LineFormatter, Redactor, access, set_up
+from gatewayd.observe.log import Format, LineFormatter, set_up
+from gatewayd.observe.redact import Redactor
 
 SECRET = 'sk-live-"quoted"-é-0123456789'
 
@@ -28,30 +29,6 @@ def _root_restored() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.logThreads, logging.logProcesses, logging.logMultiprocessing = flags
-
-
-def record_of(**changes: Any) -> AccessRecord:
-    values: dict[str, Any] = {
-        "request_id": "req_1",
-        "revision": "abc",
-        "key": "master_key",
-        "peer": "127.0.0.1",
-        "method": "POST",
-        "path": "/v1/chat/completions",
-        "status": 200,
-        "outcome": "ok",
-        "code": "",
-        "group": "chat",
-        "answered_by": "chat",
-        "deployment": "d1",
-        "attempts": 1,
-        "fallbacks": 0,
-        "duration": 0.12345,
-        "ttft": None,
-        "prompt_tokens": None,
-        "completion_tokens": 0,
-    }
-    return AccessRecord(**(values | changes))
 
 
 def line_of(form: Format, message: str, *args: object, redactor: Redactor | None = None, **extra: Any) -> str:
@@ -73,43 +50,6 @@ def test_a_json_line_is_one_object() -> None:
     assert (line["level"], line["logger"], line["revision"], line["odd"]) == ("info", "gatewayd.test", "abc", [1])
 
 
-def test_the_access_record_leaves_out_what_is_empty() -> None:
-    stream = io.StringIO()
-    set_up("json", "info", Redactor(), stream=stream)
-    access(record_of(code="", ttft=0.0123, fallbacks=1, answered_by="spare"))
-    line = json.loads(stream.getvalue())
-    for name in ("time", "level", "logger", "message"):
-        del line[name]
-    assert line == {
-        "request_id": "req_1",
-        "status": 200,
-        "outcome": "ok",
-        "method": "POST",
-        "path": "/v1/chat/completions",
-        "group": "chat",
-        "deployment": "d1",
-        "answered_by": "spare",
-        "attempts": 1,
-        "fallbacks": 1,
-        "duration_ms": 123.45,
-        "ttft_ms": 12.3,
-        "completion_tokens": 0,
-        "key": "master_key",
-        "peer": "127.0.0.1",
-        "revision": "abc",
-    }
-
-
-def test_quiet_records_are_for_the_debug_level() -> None:
-    stream = io.StringIO()
-    set_up("text", "info", Redactor(), stream=stream)
-    access(record_of(), quiet=True)
-    assert stream.getvalue() == ""
-    set_up("text", "debug", Redactor(), stream=stream)
-    access(record_of(), quiet=True)
-    assert "DEBUG" in stream.getvalue()
-
-
 def test_setting_up_again_replaces_what_was() -> None:
     first, second = io.StringIO(), io.StringIO()
     set_up("text", "info", Redactor(), stream=first)
@@ -124,12 +64,12 @@ def test_setting_up_again_replaces_what_was() -> None:
 @given(text=st.text(st.characters(), max_size=60))
 def test_no_text_can_forge_a_line(form: Format, text: str) -> None:
     """C-07: whatever a client sends; lone surrogates too."""
-    record = record_of(path=text, request_id=text)
+    fields = {"path": text, "request_id": text}
     try:
         raise ValueError(text)
     except ValueError:
         trace = sys.exc_info()
-    line, *more = line_of(form, "seen %s", text, fields=record.fields(), exc_info=trace).split("\n")
+    line, *more = line_of(form, "seen %s", text, fields=fields, exc_info=trace).split("\n")
     for part in (line, *more):
         assert not any(char in part for char in map(chr, [*range(32), *range(127, 160), 0x2028, 0x2029]))
         part.encode()
@@ -199,7 +139,8 @@ if sys.argv[1] == "a pipe nobody reads":
     reader, writer = os.pipe()
     os.close(reader)
     os.dup2(writer, 2)
-from gatewayd.observe.log import Redactor, set_up
+from gatewayd.observe.log import set_up
+from gatewayd.observe.redact import Redactor
 handler = set_up("json", "info", Redactor())
 logging.getLogger("x").error("a line")
 logging.getLogger("x").error("a line")
