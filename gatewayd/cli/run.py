@@ -25,6 +25,7 @@ from gatewayd.daemon import CannotListen, Daemon, Overrides, Source
 from gatewayd.errors import ConfigInvalid
 from gatewayd.observe import log
 from gatewayd.observe.loop_errors import LoopErrors
+from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
 
 _log = logging.getLogger("gatewayd")
@@ -49,7 +50,7 @@ def run(config: str | None, *, host: str | None, port: int | None, early: EarlyS
 
 
 async def _serve(source: Source, overrides: Overrides, early: EarlySignals) -> int:
-    redactor = log.Redactor()
+    redactor = Redactor()
     log.set_up("text", "info", redactor)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(LoopErrors())
