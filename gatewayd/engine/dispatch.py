@@ -118,7 +118,7 @@ async def _open(runtime: Runtime, target: Target, call: Call, deadline: float) -
     health.started(candidate, now)
     answered = False
     try:
-        async with asyncio.timeout(min(call.timeouts.total, deadline - now)):
+        async with runtime.deadlines.limit(min(call.timeouts.total, deadline - now)):
             reply = await target.upstream.open(call)
         answered = True
     except TimeoutError:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from gatewayd.config.snapshot import Deployment, Snapshot
+from gatewayd.engine.deadline import Deadlines
 from gatewayd.routing.health import HealthBook, Policy
 from gatewayd.routing.table import Candidate, Table
 from gatewayd.tasks import spawn
@@ -76,6 +77,7 @@ class Runtime:
         self.health = health
         routing = snapshot.routing
         self.policy = Policy(routing.allowed_fails, routing.cooldown_time, routing.disable_cooldowns)
+        self.deadlines = Deadlines(asyncio.get_running_loop())
         self.leases = 0
         self._pool = pool
         self._idle: asyncio.Event | None = None

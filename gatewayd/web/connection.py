@@ -132,6 +132,11 @@ class Connection(web.RequestHandler):
         return self._request_count != self._answered
 
     @property
+    def reading_paused(self) -> bool:
+        """Whether aiohttp has stopped reading until somebody takes what there is."""
+        return bool(self._reading_paused)
+
+    @property
     def gone(self) -> bool:
         """Whether nothing can be sent to the client any more."""
         return self.transport is None or self.transport.is_closing()

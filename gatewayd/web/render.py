@@ -115,7 +115,7 @@ def _harmless(headers: Iterable[Header]) -> Sequence[Header]:
     pairs = headers if isinstance(headers, Sequence) else list(headers)
     values = [value for _, value in pairs]
     text = "".join(values)
-    if text.isascii() and text.isprintable() and max(map(len, values), default=0) <= MAX_VALUE:
+    if text.isascii() and text.isprintable() and (len(text) <= MAX_VALUE or max(map(len, values)) <= MAX_VALUE):
         return pairs
     return [(name, sanitised(value)) for name, value in pairs]
 
