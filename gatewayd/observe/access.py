@@ -49,7 +49,7 @@ class AccessRecord:
     completion_tokens: int | None
 
     def fields(self) -> dict[str, Any]:
-        """What the line shows, in order."""
+        """What the line shows, in order. `_text` has the same."""
         shown: dict[str, Any] = {
             "request_id": self.request_id,
             "status": self.status,
@@ -109,4 +109,25 @@ def _line(record: AccessRecord, handler: LineHandler) -> str | None:
     if formatter.form == "json":
         fields = {"time": f"{now}Z", "level": "info", "logger": "gatewayd.access", "message": "request"}
         return msgspec.json.encode(fields | record.fields()).decode()
-    return f"{now}Z INFO    gatewayd.access: request {' '.join([f'{k}={v}' for k, v in record.fields().items()])}"
+    return f"{now}Z INFO    gatewayd.access: request {_text(record)}"
+
+
+def _text(r: AccessRecord) -> str:
+    """`AccessRecord.fields` as text, when nothing in it needs quoting; half the price of going through the mapping."""
+    return "".join(
+        (
+            f"request_id={r.request_id} status={r.status} outcome={r.outcome} method={r.method} path={r.path}",
+            f" group={r.group}" if r.group else "",
+            f" deployment={r.deployment}" if r.deployment else "",
+            f" answered_by={r.answered_by}" if r.answered_by and r.answered_by != r.group else "",
+            f" attempts={r.attempts}",
+            f" fallbacks={r.fallbacks}" if r.fallbacks else "",
+            f" code={r.code}" if r.code else "",
+            f" duration_ms={round(r.duration * 1000, 2)}",
+            "" if r.ttft is None else f" ttft_ms={round(r.ttft * 1000, 2)}",
+            "" if r.prompt_tokens is None else f" prompt_tokens={r.prompt_tokens}",
+            "" if r.completion_tokens is None else f" completion_tokens={r.completion_tokens}",
+            f" key={r.key}" if r.key else "",
+            f" peer={r.peer} revision={r.revision}" if r.revision else f" peer={r.peer}",
+        )
+    )

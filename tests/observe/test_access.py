@@ -92,13 +92,42 @@ def test_quiet_records_are_for_the_debug_level() -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-@given(path=st.text(st.characters(codec="utf-8"), max_size=20), group=st.text(max_size=10), key=st.text(max_size=10))
-def test_the_quick_line_is_the_slow_line(form: Format, path: str, group: str, key: str) -> None:
+@given(
+    path=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20) | st.just("/v1/models"),
+    group=st.text(max_size=10) | st.just("chat"),
+    key=st.text(max_size=10),
+    code=st.sampled_from(["", "model_not_found"]),
+    counts=st.tuples(*[st.none() | st.integers(0, 9)] * 2),
+    ttft=st.none() | st.floats(0, 9),
+    fallbacks=st.integers(0, 2),
+    revision=st.sampled_from(["", "abc"]),
+)
+def test_the_quick_line_is_the_slow_line(
+    form: Format,
+    path: str,
+    group: str,
+    key: str,
+    code: str,
+    counts: tuple[int | None, int | None],
+    ttft: float | None,
+    fallbacks: int,
+    revision: str,
+) -> None:
     """C-07: also with everything in it that a client may send."""
     stream = io.StringIO()
     redactor = Redactor()
     set_up(form, "info", redactor, stream=stream)
-    record = record_of(path=path, group=group, key=key)
+    record = record_of(
+        path=path,
+        group=group,
+        key=key,
+        code=code,
+        prompt_tokens=counts[0],
+        completion_tokens=counts[1],
+        ttft=ttft,
+        fallbacks=fallbacks,
+        revision=revision,
+    )
     access(record)
     line = stream.getvalue()
     slow = logging.LogRecord("gatewayd.access", logging.INFO, "", 0, "request", None, None)
