@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from typing import Any
 from gatewayd.access.secrets import secrets_of
 from gatewayd.admin.app import AdminApp
 from gatewayd.config.loader import load, load_in_child
-from gatewayd.config.problems import Problem, render, warnings
+from gatewayd.config.problems import Problem, errors, render, warnings
 from gatewayd.config.result import Result
 from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.engine.build import build
@@ -45,8 +45,8 @@ _BEAT = 10.0
 _SETTLE = 2.0
 """Seconds that connections to upstreams get to close when everything else has ended."""
 _ADMIN_CONNECTIONS = 64
-_MOST_LINES = 20
-"""Lines of one difference that are logged."""
+_MOST_LINES = 50
+"""Lines about one reload that are logged; the reply to who asked for it has them all."""
 
 
 class CannotListen(ConfigInvalid):
@@ -142,8 +142,7 @@ class Daemon:
             raise
         self.gateway.swap(runtime)
         staged.commit()
-        for problem in warnings(result.problems):
-            _log.warning("%s", problem.as_text())
+        _tell(logging.WARNING, render(warnings(result.problems)).splitlines())
         self.metrics.reloaded("applied", result.snapshot.revision, datetime.now(UTC))
         self._notifier.send(READY=1, STATUS=f"serving revision {result.snapshot.revision}")
         self._tasks.append(spawn(self._beat(), name="signs of life"))
@@ -216,7 +215,8 @@ class Daemon:
 
     async def _prepare(self, snapshot: Snapshot) -> Staged:
         """The listeners of a snapshot, bound but not accepting. Raises CannotListen."""
-        self._redactor.know(secrets_of(snapshot))
+        # In a thread: ten thousand deployments have ten thousand keys.
+        await asyncio.to_thread(lambda: self._redactor.know(secrets_of(snapshot)))
         server = snapshot.server
         data = await _stage(self._data, server.listen, "gatewayd.listen")
         try:
@@ -237,19 +237,20 @@ class Daemon:
         match outcome:
             case Applied(_, lines, found, seconds):
                 self.metrics.reloaded("applied", revision, datetime.now(UTC))
-                shown = [*lines[:_MOST_LINES], *([f"and {len(lines) - _MOST_LINES} more"] * (len(lines) > _MOST_LINES))]
-                _log.info("configuration applied in %.2f s: revision %s", seconds, revision, extra=_fields(shown))
-                for problem in found:
-                    _log.warning("%s", problem.as_text())
+                _log.info("configuration applied in %.2f s: revision %s", seconds, revision)
+                _tell(logging.INFO, lines)
+                _tell(logging.WARNING, render(found).splitlines())
             case Unchanged():
                 self.metrics.reloaded("unchanged", revision, datetime.now(UTC))
                 _log.info("configuration unchanged: revision %s", revision)
             case Rejected(problems):
                 self.metrics.reloaded("rejected", revision, datetime.now(UTC))
-                status += f"; the last edit was refused: {sum(p.severity == 'error' for p in problems)} errors"
+                count = len(errors(problems))
+                status += f"; the last edit was refused: {count} error{'s' * (count > 1)}"
                 # The same refusal again (a poll, an impatient signal) is not told twice (E-18).
                 level = logging.DEBUG if outcome == self._told else logging.ERROR
-                _log.log(level, "configuration refused, revision %s stays:\n%s", revision, render(problems))
+                _log.log(level, "configuration refused, revision %s stays", revision)
+                _tell(level, render(problems).splitlines())
         self._told = outcome
         self._notifier.send(READY=1, STATUS=status)
         if self._watcher is not None:
@@ -318,5 +319,9 @@ async def _stage(listener: Listener, addresses: tuple[Address, ...], path: str) 
         ) from error
 
 
-def _fields(changes: list[str]) -> dict[str, dict[str, list[str]]]:
-    return {"fields": {"changes": changes}}
+def _tell(level: int, lines: Sequence[str]) -> None:
+    """One record for each line, for a record is one line; not too many."""
+    for line in lines[:_MOST_LINES]:
+        _log.log(level, "  %s", line)
+    if len(lines) > _MOST_LINES:
+        _log.log(level, "  and %d lines more", len(lines) - _MOST_LINES)
