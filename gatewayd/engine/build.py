@@ -23,8 +23,8 @@ from gatewayd.upstream.translate import load as load_litellm
 
 DEFAULT_FIRST_BYTE = 60.0
 """Seconds a stream may take to its first event when nobody configured it."""
-BREATH = 64
-"""Deployments that are made in one go: about two milliseconds during which no request goes on."""
+BREATH = 32
+"""Deployments that are made in one go: about a millisecond or two during which no request goes on."""
 
 
 async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
