@@ -84,7 +84,7 @@ class Watcher:
                     )
                 ) as events:
                     # Starts when this task first waits: awatch has its watch standing by then.
-                    standing = spawn(self._stands(), name="first look at the configuration files")
+                    standing = spawn(self._stands(spots, armed), name="first look at the configuration files")
                     try:
                         async for batch in events:
                             await self._look()
@@ -105,9 +105,16 @@ class Watcher:
         """Looks at once whether other directories are to be watched: what is read may have changed."""
         self._rearm.set()
 
-    async def _stands(self) -> None:
+    async def _stands(self, spots: frozenset[str], armed: Mapping[str, tuple[int, int]]) -> None:
         self._tell(True)
         await self._look()  # at what changed while there was no watch
+        # A directory that came or went before the watch stood is no event: without this its inside would be unwatched.
+        try:
+            moved = await asyncio.to_thread(self._places) != (spots, armed)
+        except OSError:
+            moved = True
+        if moved:
+            self._rearm.set()
 
     async def _look(self) -> None:
         async with self._looking:

@@ -194,6 +194,22 @@ async def test_the_directory_itself_may_vanish_and_return(tmp_path: Path) -> Non
         await bell.rung()
 
 
+async def test_directories_that_come_back_faster_than_the_watch_stands_are_watched_again(tmp_path: Path) -> None:
+    """E-28: the watch was meant for the parent of what has returned by the time it stands."""
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    file = _plain(folder)
+    async with watching([file]) as (_, bell):
+        for round_ in range(10):
+            shutil.rmtree(tmp_path / "a")
+            await bell.rung()
+            folder.mkdir(parents=True)
+            file.write_text(f"{round_}")
+            await bell.rung()
+            file.write_text(f"{round_} again")
+            await bell.rung()
+
+
 async def test_a_directory_above_may_be_replaced(tmp_path: Path) -> None:
     """E-28: of which the kernel says nothing to who watches the directory below."""
     for version in "01":
