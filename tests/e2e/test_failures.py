@@ -1,5 +1,8 @@
-"""Upstreams that fail, through the whole process: while somebody can answer it costs the client nothing; when nobody can,
-the client is told once, in OpenAI's shape, what was tried."""
+"""Upstreams that fail, through the whole process.
+
+While somebody can answer it costs the client nothing; when nobody can, the client is told once, in OpenAI's shape,
+what was tried.
+"""
 
 import json
 from collections.abc import Mapping
