@@ -20,8 +20,6 @@ from urllib.parse import urlsplit
 
 import openai
 
-from gatewayd.tasks import spawn
-
 if TYPE_CHECKING:
     from gatewayd.client.embedded import PrivateDaemon
 
@@ -87,17 +85,17 @@ class Connections:
 
     def close(self) -> None:
         """Closes everything; what belongs to a running loop is closed by that loop, a moment later."""
-        for loop, client in self._take():
-            client.close_in(loop)
+        for _, client in self._take():
+            client.keeper.close_soon()
 
     async def aclose(self) -> None:
         """The same; the running loop's client is closed on return."""
         running = asyncio.get_running_loop()
         for loop, client in self._take():
             if loop is running:
-                await client.aclose()
+                await client.keeper.aclose()
             else:
-                client.close_in(loop)
+                client.keeper.close_soon()
 
     def _take(self) -> list[tuple[asyncio.AbstractEventLoop, _LoopClient]]:
         with self._lock:
@@ -177,7 +175,7 @@ def _close(http: _Http, pid: int) -> None:
 
 
 class _LoopClient:
-    """One loop's client, and the generator that closes it with the loop."""
+    """One loop's client, and what closes it."""
 
     def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
         http = _AsyncHttp(target)
@@ -188,32 +186,52 @@ class _LoopClient:
             max_retries=target.max_retries,
             http_client=http,
         )
-        self._keeper = _keep(http)
-        with contextlib.suppress(StopIteration):
-            self._keeper.__anext__().send(None)  # runs to the `yield`, which registers it with the running loop
-        weakref.finalize(self.client, _close_in, weakref.ref(loop), self._keeper).atexit = False
+        self.keeper = _Keeper(http, loop)
+        weakref.finalize(self.client, self.keeper.close_soon).atexit = False
 
-    def close_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Has the loop close it, as soon as it runs."""
-        _close_in(weakref.ref(loop), self._keeper)
+
+class _Keeper:
+    """Closes one loop's connections: when asked to, and else with the loop. Made in the running loop."""
+
+    def __init__(self, http: _AsyncHttp, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop_of = weakref.ref(loop)
+        self._open = _until_closed(http)
+        self._asked = False
+        with contextlib.suppress(StopIteration):
+            self._open.__anext__().send(None)  # runs to the `yield`, which registers it with the loop
+
+    def close_soon(self) -> None:
+        """Has the loop close it. From any thread, at any time, more than once."""
+        loop = self._loop_of()
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the connections with it
+                loop.call_soon_threadsafe(self._start, loop)
 
     async def aclose(self) -> None:
-        await self._keeper.aclose()
+        if not self._asked:
+            self._asked = True
+            await self._open.aclose()
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        task = _Closing(self.aclose(), loop=loop, name="close an OpenAI client")
+        _under_way.add(task)
+        task.add_done_callback(_under_way.discard)
 
 
-async def _keep(http: _AsyncHttp) -> AsyncGenerator[None, None]:
+async def _until_closed(http: _AsyncHttp) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
         await http.aclose()
 
 
-def _close_in(loop_of: weakref.ref[asyncio.AbstractEventLoop], keeper: AsyncGenerator[None, None]) -> None:
-    loop = loop_of()
-    if loop is not None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the generator with it
-            loop.call_soon_threadsafe(_spawn_close, keeper)
+class _Closing(asyncio.Task[None]):
+    """Goes on when the loop's owner cancels all tasks that are left, as `asyncio.run` does before it ends: half-closed
+    connections would stay behind. It ends by itself after a few turns of the loop."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        return False
 
 
-def _spawn_close(keeper: AsyncGenerator[None, None]) -> asyncio.Task[None]:
-    return spawn(keeper.aclose(), name="close an OpenAI client")
+_under_way: set[_Closing] = set()
+"""The loop itself refers to tasks weakly."""

@@ -99,6 +99,25 @@ async def test_closing_from_inside_a_loop_closes_its_client_a_moment_later(up: U
         _ = made.asynchronous
 
 
+@pytest.mark.parametrize("collect", [False, True])
+def test_closing_as_the_last_thing_a_loop_does_closes_every_connection(up: Upstream, collect: bool) -> None:
+    """What is left running is cancelled by `asyncio.run`; closing is not."""
+    made = connections(up)
+
+    async def use() -> None:
+        nonlocal made
+        await asyncio.gather(*(say(made) for _ in range(5)))
+        made.close()
+        if collect:
+            made = connections(up)
+            gc.collect()
+
+    asyncio.run(use())
+    gc.collect()  # an unclosed transport would complain
+    assert up.connection_count > 1
+    eventually(lambda: all_gone(up))
+
+
 def test_closing_reaches_the_loops_of_other_threads(up: Upstream) -> None:
     made = connections(up)
     loop = asyncio.new_event_loop()
