@@ -87,6 +87,9 @@ async def _serve(source: Source, overrides: Overrides, early: EarlySignals) -> i
     # What lives from here on lives long: the collector need not look at it again and again, which would stall streams.
     gc.collect()
     gc.freeze()
+    # A request makes some thirty objects that count and leaves next to no cycles: with the default threshold of 700 the
+    # collector would look, and find nothing, after every twenty requests.
+    gc.set_threshold(20_000, 10, 10)
     _announce(daemon, source)
     await stopping.wait()
     struck = await daemon.stop()

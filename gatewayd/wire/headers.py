@@ -50,6 +50,10 @@ MAX_VALUE: Final = 256
 """Characters of a value that is generated or relayed, where nothing longer has a meaning."""
 
 
+_MOST_NAMES: Final = 256
+"""Field names that are remembered; they are an upstream's to choose, so there must be an end."""
+
+
 def upstream_headers(headers: Iterable[Header]) -> list[Header]:
     """What of a client's headers goes upstream; names in lower case, values visible ASCII. Idempotent."""
     kept: list[Header] = []
@@ -66,16 +70,34 @@ def upstream_headers(headers: Iterable[Header]) -> list[Header]:
 def client_headers(fields: Mapping[bytes, bytes]) -> list[Header]:
     """What of an upstream's header fields (names in lower case) goes to the client."""
     kept: list[Header] = []
-    for name, value in fields.items():
-        if name in RESPONSE_HEADERS or name.startswith(RESPONSE_PREFIXES):
-            kept.append((name.decode("ascii"), sanitised(value.decode("latin-1"))))
-        elif name in RESPONSE_RENAMED:
-            kept.append((RESPONSE_RENAMED[name], sanitised(value.decode("latin-1"))))
+    for field, value in fields.items():
+        name = _shown.get(field, _UNSEEN)
+        if name is _UNSEEN:
+            name = _shown_as(field)
+        if name is not None:
+            kept.append((name, sanitised(value.decode("latin-1"))))
     connection = fields.get(b"connection")
     if connection is not None and connection.lower() not in (b"keep-alive", b"close"):
         named = _tokens(connection.decode("latin-1"))
         kept = [(name, value) for name, value in kept if name not in named]
     return kept
+
+
+_UNSEEN: Final = ""
+_shown: dict[bytes, str | None] = {}
+"""What became of field names seen before: upstreams send the same dozen with every answer."""
+
+
+def _shown_as(field: bytes) -> str | None:
+    """The name under which a field goes to the client, or None."""
+    name: str | None = None
+    if field in RESPONSE_HEADERS or field.startswith(RESPONSE_PREFIXES):
+        name = field.decode("ascii")
+    elif field in RESPONSE_RENAMED:
+        name = RESPONSE_RENAMED[field]
+    if len(_shown) < _MOST_NAMES:
+        _shown[field] = name
+    return name
 
 
 def sanitised(value: str) -> str:
