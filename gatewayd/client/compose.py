@@ -79,11 +79,13 @@ def compose(
     )
 
 
-def complete(model_list: Sequence[Mapping[str, Any]], fallbacks: Fallbacks | None) -> list[dict[str, Any]]:
-    """`model_list` and a group for every fallback it lacks.
+def complete(
+    model_list: Sequence[Mapping[str, Any]], fallbacks: Fallbacks | None, *, environ: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """`model_list` and a group for every fallback it lacks, if litellm knows whose model that is.
 
     Such a group gets its provider's key and address from the first entry of the same provider; without one, the
-    validator looks for them in the environment.
+    validator takes them from the environment. Raises ConfigurationError if the key is not there.
     """
     entries = [dict(entry) for entry in model_list]
     groups = {entry.get("model_name") for entry in entries}
@@ -95,7 +97,10 @@ def complete(model_list: Sequence[Mapping[str, Any]], fallbacks: Fallbacks | Non
     for name in fallback_names(fallbacks):
         found = None if name in groups else known.split(name)
         if found is not None:
-            donor = donors.get(found[0], {})
+            donor = donors.get(found[0])
+            if donor is None:
+                donor = {}
+                _key_in_environment(name, known.get(found[0]), environ)
             shared = {key: donor[key] for key in ("api_key", "api_base", "api_version", "organization") if key in donor}
             entries.append({"model_name": name, "litellm_params": {"model": "/".join(found), **shared}})
             groups.add(name)
@@ -111,6 +116,16 @@ def provider_of(model: str) -> known.Provider | None:
 def key_in(provider: known.Provider, environ: Mapping[str, str]) -> str | None:
     """The name of the variable that holds the provider's key in `environ`; None if there is none."""
     return next((name for name in provider.key_env if environ.get(name, "").strip()), None)
+
+
+def _key_in_environment(fallback: str, provider: known.Provider | None, environ: Mapping[str, str]) -> None:
+    if provider is not None and provider.needs_key and key_in(provider, environ) is None:
+        raise ConfigurationError(
+            f"there is no API key for the fallback '{fallback}' of {provider.name}",
+            config_key="fallbacks",
+            invalid_value=fallback,
+            suggestion=f"add an entry for it to model_list, or set {' or '.join(provider.key_env)}",
+        )
 
 
 def _known_provider(key: str, name: str) -> None:

@@ -31,7 +31,8 @@ class GatewayConfig:
     fallbacks: Fallbacks | None = None
     """Groups tried when a group fails; each must be in `model_list`."""
     timeout: float = 60.0
-    """Seconds for one try (a stream: up to its first event), 1 to 300. All tries together end after 600 s."""
+    """Seconds for one try, 1 to 300; for a stream up to its first event, and for each silence after it. All tries
+    together end after 600 s."""
     max_retries: int = 3
     """Further tries in the same group, 0 to 10."""
     retry_delay: float = 1.0

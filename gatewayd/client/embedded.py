@@ -14,11 +14,9 @@ import os
 import secrets
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
-
-import uvloop
 
 from gatewayd.config.problems import errors
 from gatewayd.daemon import Daemon
@@ -88,7 +86,7 @@ class _Life:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(self._serve())
         except BaseException as error:
             if self._started.done():
@@ -106,6 +104,16 @@ class _Life:
             await self._halted.wait()
         finally:
             await daemon.stop(drain=0.0)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it can be had: its sockets cost half of asyncio's."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 def as_configuration_error(error: ConfigInvalid) -> ConfigurationError:

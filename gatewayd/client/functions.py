@@ -107,7 +107,8 @@ def configure_gateway(
     from gatewayd.config.validator import ConfigValidator
 
     config = GatewayConfig(model_list, fallbacks, timeout, max_retries, retry_delay)
-    config = GatewayConfig(complete(config.model_list, config.fallbacks), fallbacks, timeout, max_retries, retry_delay)
+    whole = complete(config.model_list, config.fallbacks, environ=os.environ)
+    config = GatewayConfig(whole, fallbacks, timeout, max_retries, retry_delay)
     try:
         ConfigValidator().validate(config)
     except ConfigInvalid as error:

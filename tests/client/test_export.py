@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,9 @@ def test_the_file_is_valid_and_means_the_same(tmp_path: Path) -> None:
     result = validator.check(path)
     assert result.problems == ()
     assert result.snapshot is not None
+    command = [sys.executable, "-m", "gatewayd", "check", "--strict", str(path)]
+    done = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
     from_code = validator.validate(CONFIG.to_dict())
     assert [d.identity for d in result.snapshot.deployments] == [d.identity for d in from_code.deployments]
     assert result.snapshot.routing == from_code.routing
