@@ -166,7 +166,7 @@ class _Conversation(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses of asyncio's
-        self._transport.set_write_buffer_limits(high=0)  # `_writable` then says whether the socket took everything
+        self._transport.set_write_buffer_limits(high=1)  # `_writable` then says whether the socket took everything
         self._up.peers.append(self.peer)
         self._up._live.add(self)
         sock = transport.get_extra_info("socket")

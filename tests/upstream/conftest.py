@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-ON_BOTH_LOOPS = ("test_dial", "test_forward", "test_pool")
+ON_BOTH_LOOPS = ("test_dial", "test_forward", "test_forward_streams", "test_pool")
 
 
 def pytest_asyncio_loop_factories(
