@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatewayd.upstream.base import Call
 from gatewayd.upstream.rewrite import Rewriter
+from gatewayd.wire.openai import peek
 from tests.upstream.doubles import call, deployment
 
 BODY = (
@@ -38,9 +40,6 @@ def test_the_very_same_bytes_when_nothing_changes() -> None:
 
 
 def test_a_model_that_the_caller_left_out() -> None:
-    from gatewayd.upstream.base import Call
-    from gatewayd.wire.openai import peek
-
     intent = peek(b'{"input":"x"}', default_model="gpt")
     assert Rewriter(deployment("http://a", model="gpt")).body(Call("embeddings", intent, "r"), "gpt") == (
         b'{"input":"x","model":"gpt"}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from itertools import pairwise
 
@@ -401,8 +402,6 @@ wires = st.lists(
 @given(wires, st.lists(st.integers(0, 600), max_size=8), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_every_answer_ends_once_whatever_comes(wire: bytes, cuts: list[int], clean: bool) -> None:
-    import asyncio
-
     async def play() -> None:
         bench = Bench()
         answer = Careful(bench)
