@@ -1,5 +1,5 @@
-# Needs Python >= 3.11 and make. Everything is installed into two virtual environments of its own, from lock files
-# whose every package is checked by hash: .venv (development) and .venv-run (what a user gets).
+# Needs Python >= 3.11 and make. Everything is installed into virtual environments of its own, from lock files whose every
+# package is checked by hash: .venv (development), .venv-run (what a user gets), .venv-openai3 (openai 3.x, for a test).
 
 PYTHON ?= python3 python3.13 python3.12 python3.11
 CONFIG ?= configs/quickstart.yaml
@@ -8,6 +8,7 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 
 DEV = .venv/.stamp-project
 RUN = .venv-run/.stamp-project
+OPENAI3 = .venv-openai3/.stamp-deps
 REAL = .real/.stamp
 B = .venv/bin
 
@@ -19,8 +20,9 @@ default: test
 run: $(RUN)  ## start the daemon on CONFIG (default: the demo that needs no key)
 	@exec .venv-run/bin/gatewayd run --config $(CONFIG)
 
-test: check  ## everything a change must pass: lint, types, import contracts, docs, tests
-	$(B)/python -m pytest -n 2 --dist loadfile -m 'not real' $(TESTS)
+test: check $(OPENAI3)  ## everything a change must pass: lint, types, import contracts, docs, tests
+	GATEWAYD_TEST_PYTHONS=$(CURDIR)/.venv-openai3/bin/python \
+		$(B)/python -m pytest -n 2 --dist loadfile -m 'not real' $(TESTS)
 
 check: $(DEV)  ## lint, types, import contracts, generated docs
 	$(B)/ruff check .
@@ -39,6 +41,7 @@ docs: $(DEV)  ## write the generated parts of docs/ anew
 lock:  ## resolve the dependencies anew (needs uv); UPGRADE=1 takes newer versions
 	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -o requirements/dev.lock
 	printf 'editables\nhatchling\n' | $(LOCK) pyproject.toml - -c requirements/dev.lock -o requirements/run.lock
+	printf 'openai>=3,<4\n' | $(LOCK) - -o requirements/openai3.lock
 
 bench: $(DEV)  ## gatewayd beside other gateways, one core each (needs nginx and wrk; an hour)
 	$(B)/python -m benchmarks $(BENCH)
@@ -47,12 +50,13 @@ test-real: $(REAL)  ## the tests against a real language model (builds llama.cpp
 	$(B)/python -m pytest -m real $(TESTS)
 
 clean:  ## remove the environments and caches
-	rm -rf .venv .venv-run .real .bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-run .venv-openai3 .real .bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
 .venv/.stamp-deps: requirements/dev.lock
 .venv-run/.stamp-deps: requirements/run.lock
+.venv-openai3/.stamp-deps: requirements/openai3.lock
 
-.venv/.stamp-deps .venv-run/.stamp-deps:
+.venv/.stamp-deps .venv-run/.stamp-deps .venv-openai3/.stamp-deps:
 	@for python in $(PYTHON); do \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 		echo "installing $< into $(@D) with $$python (once; a minute or two)"; \
