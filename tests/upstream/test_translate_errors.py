@@ -178,7 +178,7 @@ async def test_other_wires_streams_that_are_cut(family: str) -> None:
         options = {"api_key": None, "litellm_params": cloud} if family == "bedrock" else {}
         up.then(reply)
         upstream = TranslateUpstream(deployment(api_base, kind="translate", provider=provider, model=model, **options))
-        stream = await upstream.open(call(messages=MESSAGES, stream=True, timeouts=SHORT))
+        stream = await upstream.open(call(messages=MESSAGES, stream=True))
         with pytest.raises(GatewayError) as caught:
             await stream.pipe(ListSink())
         stream.close()
