@@ -1,0 +1,18 @@
+"""Cancellation is tested on both event loops: asyncio's, and uvloop, on which the daemon runs where it can."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import pytest
+import uvloop
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if item.path.stem == "test_cancel_everywhere":
+        factories["uvloop"] = uvloop.new_event_loop
+    return factories

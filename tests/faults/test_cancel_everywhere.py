@@ -1,0 +1,90 @@
+"""H-04: the same request, once for every moment at which it can be cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import StreamReader
+from aiohttp.http_parser import RawRequestMessage
+
+from gatewayd.web.connection import Connection
+from tests.fakeup import RST, FakeUpstream, Reply, error_reply, json_reply, raw_reply, sse_reply
+from tests.faults.scene import Answer, staged
+from tests.faults.stepwise import CancelAt, When
+from tests.replies import chat_events
+
+WHOLE = json_reply({"object": "chat.completion", "choices": []})
+EVENTS = chat_events("one ", "two ", "three")
+
+
+@dataclass(frozen=True)
+class Case:
+    primary: Sequence[Reply]
+    stream: bool = False
+    model: str = "chat"
+
+
+CASES = {
+    "unary": Case([WHOLE]),
+    "stream": Case([sse_reply([EVENTS[0], 0.002, *EVENTS[1:]])], stream=True),
+    "retry": Case([error_reply(500), WHOLE]),
+    "retry of a stream": Case([raw_reply(RST), sse_reply(EVENTS)], stream=True),
+    "retry after a wait": Case([error_reply(500), WHOLE], model="alone"),
+    "fallback": Case([error_reply(503), error_reply(503), error_reply(503)]),
+    "fallback of a stream": Case([sse_reply([b'data: {"error":{"message":"busy"}}\n\n'])], stream=True),
+    "broken stream": Case([sse_reply([EVENTS[0], RST])], stream=True),
+}
+
+
+class Cancelling:
+    """Wraps the handler so that its next call is cancelled at the `at`-th suspension."""
+
+    def __init__(self) -> None:
+        self.at = 0
+        self.when: When = "before"
+        self.last: CancelAt | None = None
+
+    def __call__(self, answer: Answer) -> Answer:
+        async def answered(message: RawRequestMessage, payload: StreamReader, connection: Connection) -> bool:
+            self.last = CancelAt(answer(message, payload, connection), self.at, self.when)
+            return bool(await self.last)
+
+        return answered
+
+
+@pytest.mark.parametrize("pooled", [False, True], ids=["fresh", "pooled"])
+@pytest.mark.parametrize("name", CASES)
+async def test_a_request_cancelled_at_any_moment_leaves_nothing(name: str, pooled: bool) -> None:
+    """H-04, A-20, A-21, A-22: connections, counters, records, and not a word of complaint from the event loop."""
+    case = CASES[name]
+    cancelling = Cancelling()
+    async with FakeUpstream() as primary, FakeUpstream() as spare:
+        spare.then(sse_reply(EVENTS) if case.stream else WHOLE)
+        async with staged(primary, spare, cancelling) as scene:
+            records = moments = 0
+            for cancelling.when in ("before", "together"):
+                for cancelling.at in range(1, 200):
+                    if pooled:  # an idle connection is there to be taken
+                        at, cancelling.at = cancelling.at, 0
+                        primary.then(WHOLE)
+                        assert (await scene.ask(stream=False)).startswith(b"HTTP/1.1 200")
+                        cancelling.at, records = at, records + 1
+                    primary.then(*case.primary)
+                    received = await scene.ask(stream=case.stream, model=case.model)
+                    records += 1
+                    await scene.at_rest(records)
+                    assert cancelling.last is not None
+                    if not cancelling.last.struck:
+                        assert received.startswith(b"HTTP/1.1 200")
+                        break
+                    moments += 1
+                    if received:  # it was under way already: then it may not look whole
+                        assert not received.endswith(b"0\r\n\r\n")
+                    outcome = scene.records.fields[-1]["outcome"]
+                    assert outcome in ("client_left", "error"), outcome
+                else:
+                    raise AssertionError("a request without end")
+                await scene.unheard()
+            assert moments >= 4
