@@ -108,8 +108,8 @@ def _explained(scene: Scene) -> Any:
 async def staged(
     primary: FakeUpstream, spare: FakeUpstream, around: Around = lambda answer: answer
 ) -> AsyncIterator[Scene]:
-    """A scene, serving: the two deployments of `chat` and the one of `alone` lead to `primary`, chat's fallback `spare` to
-    the other. `around` wraps the handler of every request."""
+    """A scene, serving: the two deployments of `chat` and the one of `alone` lead to `primary`, the fallback of
+    `chat` to the other. `around` wraps the handler of every request."""
     gateway, metrics = Gateway(), Metrics()
     app = DataApp(gateway, metrics)
     server = LoopServer(around(app.answer), max_connections=lambda: 1000)
