@@ -1,6 +1,6 @@
 """Writes the parts of the documentation that are made from the code.
 
-python docs/generate.py            writes configuration.md, errors.md and gatewayd.schema.json
+python docs/generate.py            writes configuration.md, errors.md, gatewayd.schema.json, the table of contracts.md
 python docs/generate.py --check    writes nothing; exit status 1 when one of them is stale
 """
 
@@ -15,7 +15,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from gatewayd import errors  # noqa: E402  # the folder above is not on the path of a script in docs/
+from docs.contracts import contracts  # noqa: E402  # the folder above is not on the path of a script in docs/
+from gatewayd import errors  # noqa: E402
 from gatewayd.config.codes import PROBLEM_CODES  # noqa: E402
 from gatewayd.config.schema.base import Section  # noqa: E402
 from gatewayd.config.schema.deployment import Credential, LitellmParams, ModelEntry, ModelInfo  # noqa: E402
@@ -162,7 +163,12 @@ def schema_text() -> str:
     return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
-PAGES = {"configuration.md": configuration, "errors.md": error_codes, "gatewayd.schema.json": schema_text}
+PAGES = {
+    "configuration.md": configuration,
+    "errors.md": error_codes,
+    "gatewayd.schema.json": schema_text,
+    "contracts.md": contracts,
+}
 
 
 def _rows(section: type[Section], properties: dict[str, Any]) -> Iterator[str]:
