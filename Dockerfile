@@ -11,7 +11,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 COPY requirements/run.lock requirements/run.lock
 RUN python -m venv /opt/gatewayd \
- && /opt/gatewayd/bin/pip install --require-hashes -r requirements/run.lock
+ && /opt/gatewayd/bin/pip install --no-deps --require-hashes -r requirements/run.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gatewayd gatewayd
 RUN /opt/gatewayd/bin/pip install --no-deps --no-build-isolation . \

@@ -1,5 +1,6 @@
 # Needs Python >= 3.11 and make. Everything is installed into virtual environments of its own, from lock files whose every
 # package is checked by hash: .venv (development), .venv-run (what a user gets), .venv-openai3 (openai 3.x, for a test).
+# --no-deps: the locks are complete, and pip left to resolve anew stumbles over releases that are newer than a lock.
 
 PYTHON ?= python3 python3.13 python3.12 python3.11
 CONFIG ?= configs/quickstart.yaml
@@ -62,7 +63,7 @@ clean:  ## remove the environments and caches
 		echo "installing $< into $(@D) with $$python (once; a minute or two)"; \
 		exec $$python -m venv --clear $(@D); \
 	done; echo 'gatewayd needs Python 3.11 or newer; tried: $(PYTHON)' >&2; exit 1
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
 %/.stamp-project: %/.stamp-deps pyproject.toml

@@ -58,7 +58,7 @@ def python_peer(name: str) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         _prepare()
         venv.create(folder, with_pip=True)
-        _run(str(folder / "bin/pip"), "install", "--quiet", "--require-hashes", "--requirement", str(lock))
+        _run(str(folder / "bin/pip"), "install", "--quiet", "--no-deps", "--require-hashes", "--requirement", str(lock))
         _done(folder, lock)
     path = folder / "bin" / name
     if not path.exists():
