@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from gatewayd.errors import GatewaydError
 
@@ -45,7 +46,10 @@ def read_regular(path: str, limit: int) -> bytes:
     except ValueError:
         raise Unreadable("config_missing", "cannot exist: its name holds a NUL character") from None
     try:
-        status = os.fstat(descriptor)
+        try:
+            status = os.fstat(descriptor)
+        except OSError as error:  # a network file system can fail here
+            raise Unreadable("config_unreadable", f"cannot be read: {_reason(error)}") from None
         if not stat.S_ISREG(status.st_mode):
             kind = next((name for test, name in _KINDS if test(status.st_mode)), "not a regular file")
             raise Unreadable("config_not_a_file", f"is {kind}, not a file")
@@ -53,7 +57,8 @@ def read_regular(path: str, limit: int) -> bytes:
             raise _too_large(limit)
         return _read_all(descriptor, limit)
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # nothing was written that could be lost
+            os.close(descriptor)
 
 
 def _read_all(descriptor: int, limit: int) -> bytes:

@@ -153,10 +153,14 @@ def digests(files: Iterable[str]) -> dict[str, Digest]:
 def _digest(path: str) -> Digest:
     try:
         # O_NONBLOCK: a FIFO in the file's place must not block us.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return None
-            return hashlib.sha256(file.read(_READ_LIMIT)).digest()
+            with open(descriptor, "rb", closefd=False) as file:  # it would not close that of a directory
+                return hashlib.sha256(file.read(_READ_LIMIT)).digest()
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
 
