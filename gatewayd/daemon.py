@@ -31,6 +31,7 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
 from gatewayd.tasks import spawn
+from gatewayd.upstream.pool import busy_connections, idle_connections
 from gatewayd.web.app import data_listener
 from gatewayd.web.connection import HttpServer
 from gatewayd.web.listener import Listener, StagedDoors
@@ -113,6 +114,12 @@ class Daemon:
         self.metrics = Metrics()
         self.reloader = Reloader(self.gateway, self._load_again, prepare=self._prepare, observe=self._outcome)
         self._data = data_listener(self.gateway, self.metrics)
+        self.metrics.count_open(
+            clients=lambda: self._data.open_connections,
+            busy=busy_connections,
+            idle=idle_connections,
+            tasks=lambda: len(asyncio.all_tasks()),
+        )
         admin = AdminApp(self.gateway, self.reloader, self.metrics)
         self._admin = Listener(HttpServer(admin.answer, max_connections=lambda: _ADMIN_CONNECTIONS))
 

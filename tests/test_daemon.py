@@ -18,6 +18,8 @@ from gatewayd.engine.reload import Applied, Rejected, Unchanged
 from gatewayd.errors import ConfigInvalid
 from gatewayd.observe.redact import Redactor
 from tests.e2e.process import config
+from tests.fakeup import FakeUpstream, Reply, json_reply
+from tests.web.support import until
 
 KEY = "sk-master-0123456789abcdef"
 OWN = {"listen": "127.0.0.1:0", "admin": "127.0.0.1:0"}
@@ -70,6 +72,32 @@ async def test_many_daemons_in_one_loop_leave_nothing_behind() -> None:
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
     assert len(os.listdir("/proc/self/fd")) <= files
+
+
+async def test_the_metrics_say_what_is_open() -> None:
+    """What grows when something leaks: connections on both sides, and tasks."""
+
+    def opened(daemon: Daemon) -> list[float | None]:
+        sample = daemon.metrics.registry.get_sample_value
+        upstreams = [sample("gatewayd_upstream_connections", {"state": state}) for state in ("busy", "idle")]
+        return [sample("gatewayd_client_connections"), *upstreams]
+
+    release = asyncio.Event()
+    async with FakeUpstream(Reply([release, *json_reply({"choices": []}).steps])) as up:
+        forward = {"model": "openai/m", "api_base": up.base_url, "api_key": "sk-0123456789"}
+        source = {"model_list": [{"model_name": "a", "litellm_params": forward}], "gatewayd": OWN}
+        async with running(source) as daemon:
+            sample = daemon.metrics.registry.get_sample_value
+            assert opened(daemon) == [0, 0, 0]
+            before = sample("gatewayd_tasks")
+            asking = asyncio.create_task(chat(daemon, "a"))
+            await until(lambda: bool(up.requests))
+            assert opened(daemon) == [1, 1, 0]
+            assert (sample("gatewayd_tasks") or 0) > (before or 0)
+            release.set()
+            assert await asking == 200
+            await until(lambda: opened(daemon) == [0, 0, 1])
+        assert opened(daemon) == [0, 0, 0]
 
 
 async def test_an_invalid_configuration_raises_and_leaves_nothing() -> None:

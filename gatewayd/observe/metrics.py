@@ -78,6 +78,16 @@ class Metrics:
             "gatewayd_fallbacks", "Fallback groups tried, by the group asked for.", ["group"], registry=registry
         )
         self._in_flight = Gauge("gatewayd_inflight_requests", "Requests to models under way.", registry=registry)
+        self._clients = Gauge(
+            "gatewayd_client_connections", "Connections of clients that are open on the data side.", registry=registry
+        )
+        self._upstreams = Gauge(
+            "gatewayd_upstream_connections",
+            "Connections to upstreams. busy: being made, or with a request under way.",
+            ["state"],
+            registry=registry,
+        )
+        self._tasks = Gauge("gatewayd_tasks", "Tasks of the event loop.", registry=registry)
         self._reload_ok = Gauge(
             "gatewayd_config_last_reload_successful", "1 if the last reload was not rejected.", registry=registry
         )
@@ -102,6 +112,15 @@ class Metrics:
     def count_in_flight(self, count: Callable[[], int]) -> None:
         """Names the function that tells, when asked, how many requests are under way."""
         self._in_flight.set_function(count)
+
+    def count_open(
+        self, *, clients: Callable[[], int], busy: Callable[[], int], idle: Callable[[], int], tasks: Callable[[], int]
+    ) -> None:
+        """Names the functions that tell, when asked, what is open: what grows when something leaks."""
+        self._clients.set_function(clients)
+        self._upstreams.labels("busy").set_function(busy)
+        self._upstreams.labels("idle").set_function(idle)
+        self._tasks.set_function(tasks)
 
     def request_ended(
         self,

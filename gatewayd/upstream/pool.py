@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import weakref
 from collections import deque
 from typing import Final
 
@@ -20,6 +21,19 @@ MAX_CONNECTIONS: Final = 1024
 MAX_IDLE: Final = 256
 IDLE_EXPIRY: Final = 50.0
 """Seconds. Below the 60 after which common load balancers drop an idle connection without a word."""
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+def busy_connections() -> int:
+    """How many connections of this process are being made or carry a request."""
+    return sum(pool.open_count - pool.idle_count for pool in list(_pools))
+
+
+def idle_connections() -> int:
+    """How many connections of this process wait for a request."""
+    return sum(pool.idle_count for pool in list(_pools))
 
 
 class Pool:
@@ -43,6 +57,7 @@ class Pool:
         self._open = 0  # connections, dials under way, and room promised to waiters
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._closed = False
+        _pools.add(self)
 
     @property
     def open_count(self) -> int:

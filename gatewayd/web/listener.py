@@ -58,6 +58,11 @@ class Listener:
             address if address.path else Address(address.host, door.port) for address, (door, _) in self._doors.items()
         )
 
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._server.open)
+
     async def stage(self, addresses: Iterable[Address]) -> StagedDoors:
         """Opens the doors that are not open yet, without accepting. Raises OSError."""
         wanted = tuple(dict.fromkeys(addresses))

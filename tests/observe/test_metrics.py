@@ -55,6 +55,15 @@ def test_requests_in_flight_are_asked_for_when_shown() -> None:
     assert value(metrics, "gatewayd_inflight_requests") == 0
 
 
+def test_what_is_open_is_asked_for_when_shown() -> None:
+    metrics = Metrics()
+    metrics.count_open(clients=lambda: 4, busy=lambda: 2, idle=lambda: 7, tasks=lambda: 9)
+    assert value(metrics, "gatewayd_client_connections") == 4
+    assert value(metrics, "gatewayd_upstream_connections", state="busy") == 2
+    assert value(metrics, "gatewayd_upstream_connections", state="idle") == 7
+    assert value(metrics, "gatewayd_tasks") == 9
+
+
 def test_reloads_and_the_configuration_that_serves() -> None:
     """R9, E-32"""
     metrics = Metrics()
