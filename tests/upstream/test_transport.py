@@ -413,3 +413,21 @@ def test_every_answer_ends_once_whatever_comes(wire: bytes, cuts: list[int], cle
         assert bench.home.lost == [bench.connection]
 
     asyncio.run(play())
+
+
+class Full(Answer):
+    """Stops the connection at every piece, and does not say when to go on."""
+
+    def push(self, data: bytes) -> None:
+        super().push(data)
+        assert self._connection is not None
+        self._connection.pause()
+
+
+async def test_a_connection_that_was_stopped_at_the_end_is_read_again() -> None:
+    """A-30: nobody starts it who does not know that it was stopped."""
+    bench = Bench()
+    bench.ask(Full(bench.loop.create_future()))
+    bench.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+    assert bench.reusable
+    assert bench.transport.reading
