@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
-from gatewayd.errors import UpstreamBadResponse, UpstreamError, UpstreamIncomplete
+from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamError, UpstreamIncomplete
 from gatewayd.upstream.base import Header, Sink
 from gatewayd.upstream.refusal import failed_event
 from gatewayd.upstream.transport import Answer, Connection, Fields
 from gatewayd.wire.coding import CodingError, Inflater, is_identity
 from gatewayd.wire.headers import client_headers
 from gatewayd.wire.openai import Usage
-from gatewayd.wire.sse import MAX_EVENT, StreamWatcher
+from gatewayd.wire.sse import MAX_EVENT
 
 MAX_HELD: Final = 64 * 1024
 """Bytes held back for a sink that is not there yet, before reading stops."""
@@ -27,6 +27,25 @@ MAX_BEFORE: Final = 2 * MAX_EVENT
 """Bytes of comments and unfinished events before the first event; more is no stream."""
 MAX_INFLATED: Final = 4 * 1024 * 1024
 """Bytes that one segment of a compressed stream may become."""
+_EVENTS: Final = b"text/event-stream"
+
+
+class Watcher(Protocol):
+    """What decides over a stream's bytes: `wire.sse.StreamWatcher`, or something that makes others of them."""
+
+    started: bool
+    done: bool
+    over: bool
+    surplus: bool
+    error: bytes | None
+
+    def feed(self, data: bytes) -> bytes:
+        """What may pass on of it, or for it."""
+
+    def end(self) -> bytes | None:
+        """The bytes have ended. Returns what is missing to a good end, or None: it is no good end."""
+
+    def usage(self) -> Usage | None: ...
 
 
 class StreamAnswer(Answer):
@@ -35,7 +54,7 @@ class StreamAnswer(Answer):
     __slots__ = ("_end", "_error", "_held", "_held_size", "_inflater", "_settled", "_sink", "_sink_full", "_watcher",
                  "headers", "live", "usage")  # fmt: skip
 
-    def __init__(self, ready: asyncio.Future[None], watcher: StreamWatcher) -> None:
+    def __init__(self, ready: asyncio.Future[None], watcher: Watcher) -> None:
         super().__init__(ready)
         self._watcher = watcher
         self._inflater: Inflater | None = None
@@ -45,7 +64,7 @@ class StreamAnswer(Answer):
         self._held_size = 0
         self._end: asyncio.Future[None] | None = None
         self._settled = False
-        self._error: UpstreamError | None = None
+        self._error: GatewayError | None = None
         self.live = False
         """Whether the answer is an event stream."""
         self.headers: Sequence[Header] = ()
@@ -88,14 +107,13 @@ class StreamAnswer(Answer):
     # --- Answer
 
     def begin(self, connection: Connection, status: int, fields: Fields) -> None:
-        kind = fields.get(b"content-type", b"text/event-stream")
-        if status != 200 or not kind.lower().startswith(b"text/event-stream"):
+        if not self._is_stream(status, fields):
             super().begin(connection, status, fields)
             return
         self._connection = connection
         self.status = status
         self.fields = fields
-        self.headers = client_headers(fields)
+        self.headers = self._headers(fields)
         self.live = True  # the first-byte timeout goes on until the first event
         coding = fields.get(b"content-encoding")
         if coding is not None and not is_identity(coding):
@@ -117,10 +135,10 @@ class StreamAnswer(Answer):
         watcher = self._watcher
         data = watcher.feed(data)
         sink = self._sink
-        if sink is not None:
-            sink.write(data)
-        else:
+        if sink is None:
             self._hold(data)
+        elif data:
+            sink.write(data)
         if watcher.over:
             self._over()
 
@@ -138,10 +156,24 @@ class StreamAnswer(Answer):
         else:
             super().fail(error)
 
+    # --- for subclasses
+
+    def _is_stream(self, status: int, fields: Fields) -> bool:
+        return status == 200 and fields.get(b"content-type", _EVENTS).lower().startswith(_EVENTS)
+
+    def _headers(self, fields: Fields) -> Sequence[Header]:
+        return client_headers(fields)
+
+    def _failure(self) -> GatewayError | None:
+        """What the watcher found to be wrong with the stream."""
+        error = self._watcher.error
+        return None if error is None else failed_event(error, told=self.ready.done())
+
     # --- inside
 
     def _hold(self, data: bytes) -> None:
-        self._held.append(data)
+        if data:
+            self._held.append(data)
         self._held_size += len(data)
         if self._watcher.started:
             if not self.ready.done():
@@ -162,22 +194,19 @@ class StreamAnswer(Answer):
                 connection.rest()
             else:
                 connection.abort()
-        if watcher.error is not None:
-            self._settle(failed_event(watcher.error, told=self.ready.done()))
-        else:
-            self._settle(None)
+        self._settle(self._failure())
 
     def _stop(self, error: UpstreamError) -> None:
         """The bytes have ended, or will not come."""
         missing = self._watcher.end()
         if missing is None:
-            self._settle(error)
+            self._settle(self._failure() or error)
             return
         if missing:
             if self._sink is not None:
                 self._sink.write(missing)
             else:
-                self._held.append(missing)
+                self._hold(missing)
         self._settle(None)
 
     def _break(self, error: UpstreamError) -> None:
@@ -186,7 +215,7 @@ class StreamAnswer(Answer):
             connection.abort()
         self._settle(error)
 
-    def _settle(self, error: UpstreamError | None) -> None:
+    def _settle(self, error: GatewayError | None) -> None:
         if self._settled:
             return
         self._settled = True
