@@ -21,8 +21,11 @@ from gatewayd.errors import GatewayError, InvalidRequest, UpstreamTimeout
 from gatewayd.secret import Secret
 from gatewayd.tasks import spawn
 from gatewayd.upstream.base import Call, Reply
+from gatewayd.upstream.direct import Direct, Unfit
+from gatewayd.upstream.direct_request import fits, suits
 from gatewayd.upstream.translate_answer import TranslatedStream, whole
 from gatewayd.upstream.translate_errors import translated
+from gatewayd.upstream.translate_parts import gather
 from gatewayd.upstream.translate_request import Arguments
 
 if TYPE_CHECKING:
@@ -84,6 +87,7 @@ def _load() -> ModuleType:
     # Every async client litellm makes, for its own handlers or for the openai package, gets its transport here.
     AsyncHTTPHandler.create_async_transport = staticmethod(lambda *_, **__: Wire())
     asyncio.run(_warm_up(litellm))
+    gather()
     module: ModuleType = litellm
     return module
 
@@ -113,9 +117,9 @@ def _quiet() -> ContextVar[bool]:
 
 
 class TranslateUpstream:
-    """Implements `Upstream` for one deployment."""
+    """Implements `Upstream` for one deployment. `direct=False`: every call goes through `litellm.acompletion`."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, *, direct: bool = True) -> None:
         self._provider = deployment.provider
         self._arguments = Arguments(deployment)
         held = (deployment.api_key, *deployment.extra_headers.values(), *deployment.litellm_params.values())
@@ -123,6 +127,9 @@ class TranslateUpstream:
         self._secrets = tuple(
             value.reveal().encode() for value in held if isinstance(value, Secret) and len(value.reveal()) >= 8
         )
+        self._deployment = deployment
+        self._suits = direct and suits(deployment)
+        self._direct: Direct | None = None
         self._pools: Pools | None = None
 
     async def open(self, call: Call) -> Reply:
@@ -131,6 +138,11 @@ class TranslateUpstream:
             raise InvalidRequest(f"{self._provider} has no such endpoint.", code="endpoint_not_supported")
         arguments = self._arguments.of(call)
         litellm = await load() if self._pools is None else _load()
+        direct = await self._way(arguments) if self._suits and fits(self._deployment, call, arguments) else None
+        if direct is not None:
+            with contextlib.suppress(Unfit):
+                return await direct.open(call, arguments)
+            arguments = self._arguments.of(call)  # litellm has written into them
         exchange = self._exchange(call)
         # Whole answers are timed by the bytes of their exchange. Of a stream the first event is due in time; what keeps
         # a connection alive before it does not count.
@@ -156,12 +168,23 @@ class TranslateUpstream:
         if self._pools is not None:
             await self._pools.aclose()
 
-    def _exchange(self, call: Call) -> Exchange:
+    async def _way(self, arguments: dict[str, Any]) -> Direct | None:
+        if self._direct is None and (parts := gather()) is not None:
+            await parts.warm(self._provider, arguments["model"].partition("/")[2], arguments)
+            self._direct = Direct(self._provider, parts, self._shared(), self._secrets, _END_MARKS.get(self._provider))
+        return self._direct
+
+    def _shared(self) -> Pools:
         from gatewayd.upstream import bridge  # it brings httpx, which only litellm needs
 
         if self._pools is None:
             self._pools = bridge.Pools()
-        return bridge.Exchange(self._pools, call.timeouts, _END_MARKS.get(self._provider))
+        return self._pools
+
+    def _exchange(self, call: Call) -> Exchange:
+        from gatewayd.upstream import bridge
+
+        return bridge.Exchange(self._shared(), call.timeouts, _END_MARKS.get(self._provider))
 
     def _spawn(self, answer: Any, exchange: Exchange) -> asyncio.Task[Reply | GatewayError]:
         from gatewayd.upstream.bridge import current

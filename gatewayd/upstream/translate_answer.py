@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatewayd.upstream.bridge import Exchange
 
 _JSON: Final[tuple[Header, ...]] = (("content-type", "application/json"),)
-_EVENTS: Final[tuple[Header, ...]] = (("content-type", "text/event-stream; charset=utf-8"),)
+EVENTS: Final[tuple[Header, ...]] = (("content-type", "text/event-stream; charset=utf-8"),)
 
 Translator = Callable[[Exception], GatewayError]
 
@@ -25,20 +25,20 @@ Translator = Callable[[Exception], GatewayError]
 def whole(call: Call, answer: Any) -> WholeReply:
     body = _tree(answer)
     if call.endpoint == "completions":
-        body = _as_text(body)
+        body = as_text(body)
     elif call.endpoint == "embeddings" and call.intent.value("encoding_format") == "base64":
         for item in body["data"]:
             vector = item["embedding"]
             if isinstance(vector, list):  # else the provider has packed it itself
                 item["embedding"] = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-    return WholeReply(200, _JSON, encode(body), _usage(body.get("usage")))
+    return WholeReply(200, _JSON, encode(body), usage_of(body.get("usage")))
 
 
 class TranslatedStream:
     """A stream under way. It is whole if the provider said why it ended; litellm itself gives every stream a reason."""
 
     status = 200
-    headers: Sequence[Header] = _EVENTS
+    headers: Sequence[Header] = EVENTS
     body: bytes | None = None
 
     def __init__(self, call: Call, chunks: Any, exchange: Exchange, translator: Translator) -> None:
@@ -82,21 +82,25 @@ class TranslatedStream:
             body = _tree(chunk)
             usage = body.pop("usage", None)
             if usage is not None:  # litellm sends it last and alone
-                self.usage = _usage(usage)
+                self.usage = usage_of(usage)
                 if not self._usage_asked:
                     continue
                 body |= {"choices": [], "usage": usage}
             elif any(choice["finish_reason"] for choice in body["choices"]) and not self._is_whole():
                 raise UpstreamIncomplete("The upstream's answer ended before its end mark.")  # F6
-            return b"data: " + encode(_as_text(body) if self._is_text else body) + b"\n\n"
+            return b"data: " + encode(as_text(body) if self._is_text else body) + b"\n\n"
         self._ended = True
         return None
 
     async def _chunk(self) -> Any:
+        failure: GatewayError | None = None
+        chunk = None
         try:
             chunk = await anext(self._chunks, None)
         except Exception as error:
-            raise self._translator(error) from None
+            failure = self._translator(error)
+        if failure is not None:
+            raise failure  # here, where litellm's exception is not its context
         self._told_why = self._told_why or bool(self._chunks.intermittent_finish_reason)
         return chunk
 
@@ -122,7 +126,7 @@ def _tree(answer: Any) -> dict[str, Any]:
     return body
 
 
-def _as_text(body: dict[str, Any]) -> dict[str, Any]:
+def as_text(body: dict[str, Any]) -> dict[str, Any]:
     """A chat answer or chunk as one of `/v1/completions`; litellm gives chat answers to text completions."""
     choices = [
         {
@@ -136,7 +140,7 @@ def _as_text(body: dict[str, Any]) -> dict[str, Any]:
     return body | {"object": "text_completion", "choices": choices}
 
 
-def _usage(told: Any) -> Usage | None:
+def usage_of(told: Any) -> Usage | None:
     if not isinstance(told, dict):
         return None
     return Usage(*(told.get(name) or 0 for name in ("prompt_tokens", "completion_tokens", "total_tokens")))

@@ -9,7 +9,8 @@ tracebacks.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
 from gatewayd.errors import (
     FallbackKind,
@@ -18,14 +19,12 @@ from gatewayd.errors import (
     UpstreamAuth,
     UpstreamBadResponse,
     UpstreamConnection,
+    UpstreamError,
     UpstreamStatus,
     UpstreamTimeout,
     Verdict,
 )
 from gatewayd.upstream.refusal import refused
-
-if TYPE_CHECKING:
-    from gatewayd.upstream.bridge import Exchange
 
 _FALLBACK: dict[str, tuple[FallbackKind, str]] = {
     "ContextWindowExceededError": (FallbackKind.CONTEXT_WINDOW, "context_length_exceeded"),
@@ -46,7 +45,23 @@ _AUTH = frozenset({"AuthenticationError", "PermissionDeniedError"})
 _URL = re.compile(r"\b[a-z]+://\S+", re.IGNORECASE)
 
 
-def translated(error: Exception, exchange: Exchange, provider: str, secrets: tuple[bytes, ...]) -> GatewayError:
+class Facts(Protocol):
+    """What was seen of a call's traffic; `bridge.Exchange` tells."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def fields(self) -> Mapping[bytes, bytes]: ...
+
+    @property
+    def error_body(self) -> bytes: ...
+
+    @property
+    def failure(self) -> UpstreamError | None: ...
+
+
+def translated(error: Exception, exchange: Facts, provider: str, secrets: tuple[bytes, ...]) -> GatewayError:
     """What a failed call through litellm means. Raise it `from None`: litellm's exception holds keys and prompts.
 
     `provider` is named in texts about requests it cannot be asked; `secrets` are the deployment's and never pass.
@@ -75,7 +90,7 @@ def translated(error: Exception, exchange: Exchange, provider: str, secrets: tup
     return UpstreamBadResponse("The upstream's answer could not be understood.")
 
 
-def _refused(exchange: Exchange, names: list[str], secrets: tuple[bytes, ...]) -> GatewayError:
+def _refused(exchange: Facts, names: list[str], secrets: tuple[bytes, ...]) -> GatewayError:
     error = refused(exchange.status, exchange.fields, exchange.error_body, secrets)
     if not isinstance(error, UpstreamStatus):
         return error

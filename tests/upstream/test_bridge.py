@@ -19,7 +19,7 @@ from tests.fakeup import FIN, HANG, FakeUpstream, body_reply, head, json_reply, 
 from tests.stand_ins import anthropic
 from tests.upstream.doubles import LONG, SHORT, call, eventually
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, translating
+from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, WAYS, translating
 
 pytestmark = KNOWN_WARNINGS
 
@@ -178,13 +178,15 @@ def working() -> set[asyncio.Task[object]]:
     return {task for task in asyncio.all_tasks() if "fake-upstream" not in task.get_name()}
 
 
-async def test_leaving_before_the_answer_closes_the_connection_at_once() -> None:
+@WAYS
+async def test_leaving_before_the_answer_closes_the_connection_at_once(direct: bool) -> None:
     """A-21, A-22."""
+    await load()
     async with FakeUpstream(raw_reply(HANG)) as up:
         before = working()
         for stream in (False, True):
             opening = asyncio.get_running_loop().create_task(
-                translating(up).open(call(messages=MESSAGES, stream=stream))
+                translating(up, direct=direct).open(call(messages=MESSAGES, stream=stream))
             )
             await eventually(lambda: len(up.requests) == up.connection_count == len(up.peers) and up.open_count == 1)
             opening.cancel()
@@ -194,11 +196,13 @@ async def test_leaving_before_the_answer_closes_the_connection_at_once() -> None
             await eventually(lambda: working() == before)
 
 
-async def test_leaving_in_the_middle_of_a_whole_answer() -> None:
+@WAYS
+async def test_leaving_in_the_middle_of_a_whole_answer(direct: bool) -> None:
     """A-22."""
+    await load()
     partial = raw_reply(head(200, [("content-type", "application/json"), ("content-length", "500")]) + b'{"id":', HANG)
     async with FakeUpstream(partial) as up:
-        opening = asyncio.get_running_loop().create_task(translating(up).open(call(messages=MESSAGES)))
+        opening = asyncio.get_running_loop().create_task(translating(up, direct=direct).open(call(messages=MESSAGES)))
         await eventually(lambda: bool(up.peers) and up.peers[0].sent > 0)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -206,13 +210,14 @@ async def test_leaving_in_the_middle_of_a_whole_answer() -> None:
         await eventually(lambda: up.open_count == 0)
 
 
+@WAYS
 @pytest.mark.parametrize("full", [False, True])
-async def test_leaving_in_the_middle_of_a_stream(full: bool) -> None:
+async def test_leaving_in_the_middle_of_a_stream(full: bool, direct: bool) -> None:
     """A-20: the upstream is silent, or the client's buffer is full; either way nothing is there to notice it by."""
     silent = anthropic.cut([anthropic.start(), anthropic.delta("a"), anthropic.delta("b")], by=HANG)
     async with FakeUpstream(silent) as up:
         before = working()
-        reply = await translating(up).open(call(messages=MESSAGES, stream=True))
+        reply = await translating(up, direct=direct).open(call(messages=MESSAGES, stream=True))
         sink = ListSink(pause_after=1 if full else None)
         piping = asyncio.get_running_loop().create_task(reply.pipe(sink))
         await eventually(lambda: len(sink.writes) == (1 if full else 2))
@@ -225,24 +230,26 @@ async def test_leaving_in_the_middle_of_a_stream(full: bool) -> None:
         await eventually(lambda: working() == before)
 
 
-async def test_a_stream_that_is_never_read_is_closed_too() -> None:
+@WAYS
+async def test_a_stream_that_is_never_read_is_closed_too(direct: bool) -> None:
     silent = anthropic.cut([anthropic.start(), anthropic.delta("a")], by=HANG)
     async with FakeUpstream(silent) as up:
         before = working()
-        reply = await translating(up).open(call(messages=MESSAGES, stream=True))
+        reply = await translating(up, direct=direct).open(call(messages=MESSAGES, stream=True))
         assert up.open_count == 1
         reply.close()
         await eventually(lambda: up.open_count == 0)
         await eventually(lambda: working() == before)
 
 
-async def test_leaving_at_any_moment_leaves_nothing_behind() -> None:
+@WAYS
+async def test_leaving_at_any_moment_leaves_nothing_behind(direct: bool) -> None:
     """H-04: no connection, no task, no coroutine that nobody awaits (which would be a warning, hence an error here)."""
     await load()
     async with FakeUpstream(anthropic.answer) as up:
         before = working()
         for turns in range(0, 120, 3):
-            upstream = translating(up)
+            upstream = translating(up, direct=direct)
             opening = asyncio.get_running_loop().create_task(
                 upstream.open(call(messages=MESSAGES, stream=turns % 2 == 0))
             )

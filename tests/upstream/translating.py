@@ -22,6 +22,8 @@ KNOWN_WARNINGS = [
 ]
 """What pydantic has to say about litellm. Its own filters against that end where pytest's begin."""
 
+WAYS = pytest.mark.parametrize("direct", [True, False], ids=["directly", "by acompletion"])
+
 MESSAGES: list[Any] = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}]
 TOOL = {
     "type": "function",
@@ -38,9 +40,9 @@ def claude(up: FakeUpstream, **changes: Any) -> Deployment:
     return deployment(anthropic.base_url(up), **{**values, **changes})
 
 
-def translating(up: FakeUpstream, **changes: Any) -> TranslateUpstream:
+def translating(up: FakeUpstream, *, direct: bool = True, **changes: Any) -> TranslateUpstream:
     """A deployment of Anthropic's wire at the stand-in, or what `changes` make of it."""
-    return TranslateUpstream(claude(up, **changes))
+    return TranslateUpstream(claude(up, **changes), direct=direct)
 
 
 def tree(reply: Reply) -> Any:

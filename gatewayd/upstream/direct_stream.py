@@ -1,0 +1,342 @@
+"""A provider's stream on its way through litellm's reader of it, without a task: bytes in, OpenAI's events out.
+
+litellm reads a stream with an asynchronous iterator over lines or bytes. Here that iterator is moved by hand: what has
+arrived is laid into a `Feed`, and the iterator is stepped until it asks for more. So a segment is translated where it
+arrives, in the connection's callback, and goes straight to the client's.
+
+What `Events` makes of litellm's chunks is what its own wrapper of streams (`CustomStreamWrapper`, ten times the cost)
+makes of them; tests go both ways.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import types
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from typing import Any, Final
+
+from gatewayd.errors import GatewayError
+from gatewayd.upstream.answer import MAX_BODY, Fields
+from gatewayd.upstream.base import Header
+from gatewayd.upstream.stream import StreamAnswer
+from gatewayd.upstream.translate_answer import EVENTS, as_text, usage_of
+from gatewayd.upstream.transport import Connection
+from gatewayd.wire.openai import DONE, Usage, encode
+from gatewayd.wire.sse import Decoder
+
+_SPEAKING: Final = ("content", "tool_calls", "function_call")
+"""Members of a delta for which a chunk is sent at all, if they are not empty."""
+_SPEAKING_EMPTY: Final = ("reasoning_content", "provider_specific_fields", "annotations", "reasoning_items")
+_SHOWING: Final = ("audio", "images")
+"""Members for which a chunk is sent too, without what the provider has to say beyond them."""
+_OURS: Final = frozenset({"id", "created", "model", "object", "choices", "usage", "system_fingerprint"})
+
+
+class Feed:
+    """Stands in for the body of httpx's answer: an asynchronous iterator whose items are laid in by hand."""
+
+    def __init__(self, headers: Any) -> None:
+        self.status_code = 200
+        self.headers = headers
+        self.by_line = True
+        self._items: deque[Any] = deque()
+        self._ended = False
+
+    def give(self, item: Any) -> None:
+        self._items.append(item)
+
+    def end(self) -> None:
+        self._ended = True
+
+    # --- what handlers call of httpx's answer
+
+    def raise_for_status(self) -> Feed:
+        return self
+
+    def aiter_lines(self) -> AsyncIterator[str]:
+        return self._iterate()
+
+    def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        self.by_line = False
+        return self._iterate()
+
+    async def aclose(self) -> None:
+        """The connection is closed by others."""
+
+    async def _iterate(self) -> AsyncIterator[Any]:
+        while True:
+            while self._items:
+                yield self._items.popleft()
+            if self._ended:
+                return
+            await _more()
+
+
+@types.coroutine
+def _more() -> Generator[None, None, None]:
+    yield
+
+
+_NOTHING: Final = object()
+
+
+class _Steps:
+    """An asynchronous iterator, moved without an event loop. Only a `Feed` may make it wait."""
+
+    def __init__(self, chunks: Any) -> None:
+        self._chunks = aiter(chunks)
+        self._step: Any = None
+        self._over = False
+
+    def next(self) -> Any:
+        """The next item, which may be None; `_NOTHING` when it wants more or has ended. Raises what it raises."""
+        if self._over:
+            return _NOTHING
+        step = self._step or anext(self._chunks)
+        self._step = None
+        try:
+            step.send(None)
+        except StopIteration as stop:
+            return stop.value
+        except StopAsyncIteration:
+            self._over = True
+            return _NOTHING
+        self._step = step
+        return _NOTHING
+
+    def close(self) -> None:
+        step, self._step = self._step, None
+        self._over = True
+        with contextlib.suppress(GeneratorExit, StopAsyncIteration, Exception):
+            if step is not None:
+                step.throw(GeneratorExit)
+        close = getattr(self._chunks, "aclose", None)
+        with contextlib.suppress(StopIteration, Exception):
+            if close is not None:
+                close().send(None)
+
+
+class Events:
+    """litellm's chunks as events."""
+
+    def __init__(self, model: str, total: Callable[[list[Any], str], Any], *, is_text: bool, with_usage: bool) -> None:
+        """`model` is what chunks name; `total` adds up the usage of the chunks that have it, given all thoughts."""
+        self._model = model
+        self._total = total
+        self._is_text = is_text
+        self._with_usage = with_usage
+        self._common: dict[str, Any] = {}
+        self._begun = False
+        self._finished = False
+        self._spent: list[Any] = []
+        self._thoughts: list[str] = []
+        self._last_reason: str | None = None
+        self.reason: str | None = None
+        """Why the provider ended the stream, where litellm takes its word for the end."""
+        self.hinted = False
+        """Whether any chunk gave a reason."""
+        self.usage: Usage | None = None
+
+    def of(self, chunk: Any) -> bytes:
+        """The event for a chunk, or nothing."""
+        if isinstance(chunk, dict):  # what litellm makes of a line without data
+            if chunk.get("text") or chunk.get("tool_use") or chunk.get("is_finished"):
+                raise TypeError("a chunk of another kind")
+            return b""
+        if getattr(chunk, "usage", None) is not None:
+            self._spent.append(chunk)
+        body: dict[str, Any] = chunk.model_dump(mode="json", exclude_none=True)
+        choices = body.get("choices") or ()
+        if not self._common:
+            self._common = {
+                "id": body["id"], "created": body["created"], "model": self._model, "object": "chat.completion.chunk",
+            }  # fmt: skip
+        self._note(choices[0].get("finish_reason") if choices else None, chunk)
+        if not choices:
+            return b""
+        delta = choices[0].setdefault("delta", {})
+        extras = _extras(body)
+        if thought := delta.get("reasoning_content"):
+            self._thoughts.append(thought)
+        if not self._speaks(delta):
+            if self.reason is not None:
+                return b"" if self._finished else self._finish(self.reason, extras)
+            if not any(name in delta for name in _SHOWING):
+                return b""
+            extras = {}
+        for choice in choices:
+            choice["finish_reason"] = None
+            choice["delta"].pop("role", None)
+        if not self._begun:
+            self._begun = True
+            choices[0]["delta"]["role"] = "assistant"
+        return self._event({"choices": choices, **extras})
+
+    def end(self) -> bytes:
+        """What is left to say when the stream is whole: why it ended, what it cost, and the end mark."""
+        rest = b"" if self._finished else self._finish(self.reason or self._last_reason or "stop", {})
+        if self._spent:
+            for chunk in self._spent:
+                chunk.model = self._model
+            total = self._total(self._spent, "".join(self._thoughts))
+            if total is not None:
+                usage = total.model_dump(mode="json", exclude_none=True)
+                self.usage = usage_of(usage)
+                if self._with_usage:
+                    rest += self._event({"choices": [], "usage": usage})
+        return rest + DONE
+
+    def _note(self, reason: str | None, chunk: Any) -> None:
+        self._last_reason = reason
+        if reason is None:
+            return
+        self.hinted = True
+        if getattr(chunk, "_hidden_params", {}).get("is_finished") is not False:
+            self.reason = reason
+
+    def _speaks(self, delta: dict[str, Any]) -> bool:
+        if not self._begun and delta.get("role") is not None:
+            return True
+        return any(delta.get(name) for name in _SPEAKING) or any(name in delta for name in _SPEAKING_EMPTY)
+
+    def _finish(self, reason: str, extras: dict[str, Any]) -> bytes:
+        self._finished = True
+        return self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}], **extras})
+
+    def _event(self, body: dict[str, Any]) -> bytes:
+        body = self._common | body
+        return b"data: " + encode(as_text(body) if self._is_text else body) + b"\n\n"
+
+
+def _extras(body: dict[str, Any]) -> dict[str, Any]:
+    """What providers have to say beyond OpenAI's fields, each field also by its own name."""
+    extras = {name: value for name, value in body.items() if name not in _OURS}
+    return (extras.get("provider_specific_fields") or {}) | extras
+
+
+class Translator:
+    """Implements `stream.Watcher` for bytes that become others."""
+
+    error: bytes | None = None
+    surplus = False
+
+    def __init__(
+        self,
+        feed: Feed,
+        chunks: Any,
+        events: Events,
+        explain: Callable[[Exception], GatewayError],
+        end_mark: re.Pattern[bytes] | None,
+    ) -> None:
+        """`chunks` is litellm's iterator over what is laid into `feed`; `explain` reads its exceptions. `end_mark` is
+        what a whole stream has in it, where litellm does not tell."""
+        self._feed = feed
+        self._steps = _Steps(chunks)
+        self._events = events
+        self._explain = explain
+        self._end_mark = end_mark
+        self._marked = False
+        self._decoder = Decoder(MAX_BODY)
+        self.started = self.done = self.over = False
+        self.failure: GatewayError | None = None
+
+    def told(self, fields: Fields) -> None:
+        """The answer's header fields, for those who read the stream."""
+        self._feed.headers.update([(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields.items()])
+
+    def feed(self, data: bytes) -> bytes:
+        out: list[bytes] = []
+        try:
+            if self._feed.by_line:
+                for event in self._decoder.feed(data):
+                    if event.data is None:
+                        raise ValueError("an event is too large")
+                    self._give(event.data)
+            else:
+                self._feed.give(data)
+            self._read(out)
+        except Exception as error:  # litellm's readers raise whatever they come across
+            self.failure = self._explain(error)
+            self.over = True
+        if out:
+            self.started = True
+        return b"".join(out)
+
+    def end(self) -> bytes | None:
+        if self.over:
+            return b"" if self.done else None
+        self.over = True
+        out: list[bytes] = []
+        try:
+            self._give_rest()
+            self._feed.end()
+            self._read(out)
+            if not self._is_whole():
+                return None
+            out.append(self._events.end())
+        except Exception as error:
+            self.failure = self._explain(error)
+            return None
+        self.started = self.done = True
+        return b"".join(out)
+
+    def usage(self) -> Usage | None:
+        return self._events.usage
+
+    def close(self) -> None:
+        self._steps.close()
+
+    def _give(self, data: bytes) -> None:
+        if self._end_mark is not None and not self._marked:
+            self._marked = self._end_mark.search(data) is not None
+        self._feed.give("data: " + data.decode())
+
+    def _give_rest(self) -> None:
+        """A last event need not be closed by an empty line."""
+        data, line = self._decoder.pending
+        if line.startswith(b"data:"):
+            data += line[5:]
+        if data:
+            self._give(data)
+
+    def _read(self, out: list[bytes]) -> None:
+        steps, events = self._steps, self._events
+        while (chunk := steps.next()) is not _NOTHING:
+            if chunk is not None and (event := events.of(chunk)):
+                out.append(event)
+
+    def _is_whole(self) -> bool:
+        if self._events.reason is not None:
+            return True
+        return self._events.hinted if self._end_mark is None else self._marked
+
+
+class DirectStream(StreamAnswer):
+    """A `Reply`. Every answer of status 200 counts as a stream, as for litellm."""
+
+    __slots__ = ("_translator",)
+
+    def __init__(self, ready: asyncio.Future[None], translator: Translator) -> None:
+        super().__init__(ready, translator)
+        self._translator = translator
+
+    def close(self) -> None:
+        super().close()
+        self._translator.close()
+
+    def begin(self, connection: Connection, status: int, fields: Fields) -> None:
+        super().begin(connection, status, fields)
+        if self.live:
+            self._translator.told(fields)
+
+    def _is_stream(self, status: int, fields: Fields) -> bool:
+        return status == 200
+
+    def _headers(self, fields: Fields) -> Sequence[Header]:
+        return EVENTS
+
+    def _failure(self) -> GatewayError | None:
+        return self._translator.failure

@@ -1,0 +1,125 @@
+"""A stream read without a task, however its bytes come, and when it is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatewayd.errors import UpstreamBadResponse
+from gatewayd.upstream.direct_stream import Events, Feed, Translator
+from tests.fakeup import FakeUpstream, sse_reply
+from tests.stand_ins import anthropic
+from tests.upstream.doubles import SlowSink, call, eventually
+from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, translating
+
+pytestmark = KNOWN_WARNINGS
+
+
+class Chunk:
+    """What litellm makes of an event, as far as it is looked at."""
+
+    def __init__(self, text: str, reason: str | None) -> None:
+        self.usage = None
+        self._text, self._reason = text, reason
+
+    def model_dump(self, **_: Any) -> dict[str, Any]:
+        choice = {"index": 0, "delta": {"content": self._text}, "finish_reason": self._reason}
+        return {"id": "c", "created": 1, "choices": [choice]}
+
+
+async def chunks(lines: AsyncIterator[str], closed: list[bool]) -> AsyncIterator[Chunk | None]:
+    try:
+        async for line in lines:
+            text = line.removeprefix("data: ")
+            if text == "boom":
+                raise KeyError("boom")
+            yield None
+            yield Chunk("", "stop") if text == "end" else Chunk(text, None)
+    finally:
+        closed.append(True)
+
+
+def translator() -> tuple[Translator, list[bool]]:
+    closed: list[bool] = []
+    feed = Feed({})
+    events = Events("m", lambda *_: None, is_text=True, with_usage=False)
+    explain = lambda error: UpstreamBadResponse(type(error).__name__)  # noqa: E731
+    return Translator(feed, chunks(feed.aiter_lines(), closed), events, explain, None), closed
+
+
+WIRE = "".join(f"event: x\r\ndata: {text}\r\n\r\n" for text in ("ü", "b", "\U0001f600", "end")).encode()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, len(WIRE)), max_size=12))
+def test_the_same_events_come_of_any_segments(cuts: list[int]) -> None:
+    whole, _ = translator()
+    expected = whole.feed(WIRE)
+    expected += whole.end() or b""
+    split, closed = translator()
+    places = [0, *sorted(cuts), len(WIRE)]
+    found = b"".join(split.feed(WIRE[a:b]) for a, b in pairwise(places))
+    assert found + (split.end() or b"") == expected
+    assert expected.endswith(b"data: [DONE]\n\n")
+    assert closed == [True]
+
+
+def test_what_came_before_a_failure_is_kept() -> None:
+    made, closed = translator()
+    out = made.feed(b"data: a\n\ndata: boom\n\n")
+    assert out.count(b"data: ") == 1
+    assert made.over
+    assert made.failure is not None
+    assert made.failure.message == "KeyError"
+    assert made.end() is None
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("fed", [b"", b"data: a\n\n", b"data: a"])
+def test_leaving_unwinds_the_reader(fed: bytes) -> None:
+    made, closed = translator()
+    made.feed(fed)
+    made.close()
+    made.close()
+    assert closed == [True]
+
+
+def test_a_reader_that_was_never_asked_has_nothing_to_unwind() -> None:
+    made, closed = translator()
+    made.close()
+    assert closed == []
+
+
+def test_bytes_that_are_no_text() -> None:
+    made, _ = translator()
+    assert made.feed(b"data: \xff\n\n") == b""
+    assert made.failure is not None
+
+
+async def test_a_slow_client_stops_the_upstream() -> None:
+    """A-24, B-03."""
+    texts = ["x" * 1000] * 3000
+    async with FakeUpstream(sse_reply(anthropic.stream(*texts))) as up:
+        reply = await translating(up).open(call(messages=MESSAGES, stream=True))
+        sink = SlowSink(room=10_000)
+        piping = asyncio.get_running_loop().create_task(reply.pipe(sink))
+        await eventually(lambda: sink.full)
+        seen = -1
+        while seen != up.peers[0].sent:  # until the socket takes no more
+            seen = up.peers[0].sent
+            await asyncio.sleep(0.05)
+        assert len(sink.data) < 1_000_000
+        assert not piping.done()
+        while not piping.done():
+            sink.drain()
+            await asyncio.sleep(0.001)
+        await piping
+        reply.close()
+        assert sink.data.endswith(b"data: [DONE]\n\n")
+        assert sink.data.count(b'"content":"x') == 3000
