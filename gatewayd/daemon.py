@@ -30,7 +30,7 @@ from gatewayd.errors import ConfigInvalid
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
-from gatewayd.tasks import spawn
+from gatewayd.tasks import spawn, supervise
 from gatewayd.upstream.pool import busy_connections, idle_connections
 from gatewayd.web.app import data_listener
 from gatewayd.web.connection import HttpServer
@@ -152,7 +152,7 @@ class Daemon:
         _tell(logging.WARNING, render(warnings(result.problems)).splitlines())
         self.metrics.reloaded("applied", result.snapshot.revision, datetime.now(UTC))
         self._notifier.send(READY=1, STATUS=f"serving revision {result.snapshot.revision}")
-        self._tasks.append(spawn(self._beat(), name="signs of life"))
+        self._tasks.append(supervise(self._beat, name="signs of life", failed=self.metrics.task_failed))
         if (path := self._path) is not None:
             self._watcher = Watcher(
                 lambda: (path, *self._read),
@@ -160,7 +160,8 @@ class Daemon:
                 seen=seen,
                 observe=self.metrics.watcher_up,
             )
-            self._tasks.append(spawn(self._watcher.run(), name="watch the configuration"))
+            watch = self._watcher.run
+            self._tasks.append(supervise(watch, name="watch the configuration", failed=self.metrics.task_failed))
         if self._wanted is not None:
             self.reload_soon(self._wanted)
 

@@ -1,14 +1,22 @@
-"""Background tasks that cannot get lost: kept alive, named, their exceptions logged once."""
+"""Background tasks that cannot get lost: kept alive, named, their exceptions logged once; those that must never end are
+started again."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 _log = logging.getLogger("gatewayd.tasks")
 _running: set[asyncio.Task[Any]] = set()
+
+SHORTEST_REST = 0.1
+LONGEST_REST = 30.0
+"""Seconds between a failure and the next start; doubled from one failure to the next."""
+SETTLED = 60.0
+"""Seconds after which work that was started again counts as mended: its next failure is a new one."""
 
 
 def spawn(coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
@@ -17,6 +25,41 @@ def spawn(coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any
     _running.add(task)
     task.add_done_callback(_ended)
     return task
+
+
+def supervise(
+    work: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    name: str,
+    failed: Callable[[str], None] = lambda name: None,
+    rest: float = SHORTEST_REST,
+) -> asyncio.Task[None]:
+    """Starts work that goes on for as long as the process does, and starts it again after each exception (F-07).
+
+    The same failure again and again is logged once; `failed` hears each with the task's name. `rest`: seconds before
+    the first new start. Cancelling the task ends it.
+    """
+    return spawn(_kept_up(work, name, failed, rest), name=name)
+
+
+async def _kept_up(
+    work: Callable[[], Coroutine[Any, Any, None]], name: str, failed: Callable[[str], None], first_rest: float
+) -> None:
+    rest, told = first_rest, ""
+    while True:
+        started = time.monotonic()
+        try:
+            await work()
+            return
+        except Exception as error:
+            if time.monotonic() - started > SETTLED:
+                rest, told = first_rest, ""
+            failed(name)
+            if told != (told := f"{type(error).__name__}: {error}"):
+                text = "background task %s failed and is started again: %s"
+                _log.error(text, name, type(error).__name__, exc_info=error)
+        await asyncio.sleep(rest)
+        rest = min(2 * rest, LONGEST_REST)
 
 
 def _ended(task: asyncio.Task[Any]) -> None:

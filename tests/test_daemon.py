@@ -1,9 +1,11 @@
 """The daemon inside a test's own loop: what embedding programs see, and what no process of its own is needed for."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,9 +16,11 @@ import pytest
 
 from gatewayd.config.snapshot import Snapshot
 from gatewayd.daemon import CannotListen, Daemon, Overrides
+from gatewayd.engine import watch
 from gatewayd.engine.reload import Applied, Rejected, Unchanged
 from gatewayd.errors import ConfigInvalid
 from gatewayd.observe.redact import Redactor
+from gatewayd.observe.sdnotify import Notifier
 from tests.e2e.process import config
 from tests.fakeup import FakeUpstream, Reply, json_reply
 from tests.web.support import until
@@ -211,6 +215,61 @@ async def test_a_reload_wanted_before_the_start_is_remembered(tmp_path: Path) ->
     await daemon.stop(drain=0.0)
     daemon.reload_soon("SIGHUP")
     assert daemon.reloader.counts == {"unchanged": 1}
+
+
+async def test_a_watcher_that_fails_is_started_again_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F-07: edits are noticed afterwards as before."""
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config("a"))
+    failed, sound = 0, watch.awatch
+
+    def awatch(*places: Any, **options: Any) -> Any:
+        nonlocal failed
+        failed += 1
+        if failed <= 2:
+            raise ValueError("a bug")
+        return sound(*places, **options)
+
+    monkeypatch.setattr(watch, "awatch", awatch)
+    async with running(str(file)) as daemon:
+        await until(lambda: failed == 3, seconds=30)
+        file.write_text(config("a", "b"))
+        await until(lambda: daemon.reloader.counts["applied"] == 1, seconds=30)
+        numbers = daemon.metrics.render().decode()
+    assert 'gatewayd_background_task_failures_total{task="watch the configuration"} 2.0' in numbers
+    told = [message for message in caplog.messages if "failed" in message]
+    assert told == ["background task watch the configuration failed and is started again: ValueError"]
+
+
+async def test_a_loop_that_is_stuck_gives_no_sign_of_life(tmp_path: Path) -> None:
+    """F-06, S8: threads that go on must not hide it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.setblocking(False)
+
+        def signs() -> int:
+            """How many came since the last look."""
+            count = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    count += supervisor.recv(4096) == b"WATCHDOG=1"
+            return count
+
+        async def several() -> None:
+            seen = 0
+            while seen < 3:
+                seen += signs()
+                await asyncio.sleep(0.01)
+
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "40000"})
+        async with running(tree("a"), notifier=notifier), asyncio.timeout(30):
+            await several()
+            signs()
+            time.sleep(0.5)  # noqa: ASYNC251  # the fault itself
+            assert signs() == 0
+            await several()
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,12 @@ class Metrics:
         self._watcher = Gauge(
             "gatewayd_config_watcher_up", "1 if file events arrive; 0: the file is only polled.", registry=registry
         )
+        self._task_failures = Counter(
+            "gatewayd_background_task_failures",
+            "Failures of background tasks, which are started again.",
+            ["task"],
+            registry=registry,
+        )
         self._revision = ""
         build = Gauge("gatewayd_build_info", "Versions.", ["version", "python"], registry=registry)
         build.labels(__version__, platform.python_version()).set(1)
@@ -158,6 +164,10 @@ class Metrics:
 
     def watcher_up(self, up: bool) -> None:
         self._watcher.set(up)
+
+    def task_failed(self, name: str) -> None:
+        """`name` is one of the program's own."""
+        self._task_failures.labels(name).inc()
 
     def render(self) -> bytes:
         """All series in Prometheus' text format (`CONTENT_TYPE`)."""

@@ -1,0 +1,75 @@
+"""Tasks that must not get lost, and those that must not end."""
+
+import asyncio
+import logging
+
+import pytest
+
+from gatewayd.tasks import spawn, supervise
+
+
+async def test_an_exception_is_logged_once_with_the_tasks_name(caplog: pytest.LogCaptureFixture) -> None:
+    """F-07"""
+
+    async def work() -> None:
+        raise ValueError("broken")
+
+    await asyncio.wait([spawn(work(), name="the work")])
+    await asyncio.sleep(0)
+    assert caplog.messages == ["background task the work failed: ValueError"]
+
+
+async def test_what_must_not_end_is_started_again_told_once_and_counted_each_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """F-07"""
+    starts, counted, well = 0, list[str](), asyncio.Event()
+
+    async def work() -> None:
+        nonlocal starts
+        starts += 1
+        if starts <= 3:
+            raise ValueError("broken")
+        if starts == 4:
+            raise OSError("broken otherwise")
+        well.set()
+        await asyncio.Event().wait()
+
+    task = supervise(work, name="the work", failed=counted.append, rest=0.001)
+    async with asyncio.timeout(30):
+        await well.wait()
+    assert counted == ["the work"] * 4
+    assert [record.getMessage().rpartition(" ")[2] for record in caplog.records] == ["ValueError", "OSError"]
+    assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_it_rests_longer_from_failure_to_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F-07: a task that cannot live must not keep the processor busy."""
+    rests: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        rests.append(seconds)
+        if len(rests) == 12:
+            raise asyncio.CancelledError
+
+    async def work() -> None:
+        raise ValueError
+
+    monkeypatch.setattr("gatewayd.tasks.asyncio.sleep", sleep)
+    await asyncio.wait([supervise(work, name="the work")])
+    assert rests == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0, 30.0]
+
+
+async def test_work_that_is_done_is_done() -> None:
+    starts = 0
+
+    async def work() -> None:
+        nonlocal starts
+        starts += 1
+
+    async with asyncio.timeout(30):
+        await supervise(work, name="the work")
+    assert starts == 1
