@@ -37,9 +37,14 @@ def problems_text(problems: Sequence[Problem], form: Format, stream: TextIO) -> 
 
 
 def complain(text: str) -> None:
-    """One line for a person, on stderr; a closed stderr is no reason to fail."""
+    """One line for a person, on stderr."""
+    tell(f"gatewayd: {text}\n")
+
+
+def tell(text: str) -> None:
+    """Text for a person, on stderr; a closed or full one is no reason to fail (F-09)."""
     try:
-        sys.stderr.write(f"gatewayd: {text}\n")
+        sys.stderr.write(text)
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         return

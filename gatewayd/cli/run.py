@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from gatewayd._version import __version__
 from gatewayd.cli import exits
-from gatewayd.cli.output import complain, problems_text
+from gatewayd.cli.output import complain, problems_text, tell
 from gatewayd.cli.signals import HANDLED, EarlySignals
 from gatewayd.config import search
 from gatewayd.config.snapshot import Address, Deployment, Snapshot
@@ -36,7 +36,8 @@ _MOST_GROUPS = 12
 
 def run(config: str | None, *, host: str | None, port: int | None, early: EarlySignals) -> int:
     """Serves until a signal ends it. Returns the exit code."""
-    faulthandler.enable()  # the watchdog's SIGABRT then shows where the loop was stuck
+    _fill_standard_streams()
+    faulthandler.enable(2)  # the watchdog's SIGABRT then shows where the loop was stuck
     source: Source | None = search.find(config, os.environ) or search.from_environment(os.environ)
     if source is None:
         places = ", ".join(search.candidates(os.environ))
@@ -46,7 +47,9 @@ def run(config: str | None, *, host: str | None, port: int | None, early: EarlyS
         )
         return exits.CONFIG
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(source, Overrides(host, port), early))
+        code = runner.run(_serve(source, Overrides(host, port), early))
+    log.finish()
+    return code
 
 
 async def _serve(source: Source, overrides: Overrides, early: EarlySignals) -> int:
@@ -79,10 +82,10 @@ async def _serve(source: Source, overrides: Overrides, early: EarlySignals) -> i
     try:
         await daemon.start()
     except CannotListen as error:
-        sys.stderr.write(problems_text(error.problems, "text", sys.stderr))
+        tell(problems_text(error.problems, "text", sys.stderr))
         return exits.FAILURE
     except ConfigInvalid as error:
-        sys.stderr.write(problems_text(error.problems, "text", sys.stderr))
+        tell(problems_text(error.problems, "text", sys.stderr))
         return exits.CONFIG
     # What lives from here on lives long: the collector need not look at it again and again, which would stall streams.
     gc.collect()
@@ -95,6 +98,17 @@ async def _serve(source: Source, overrides: Overrides, early: EarlySignals) -> i
     struck = await daemon.stop()
     _log.info("stopped; %d requests were cut short", struck)
     return exits.OK
+
+
+def _fill_standard_streams() -> None:
+    """Opens what was closed of the first three descriptors (F-09): the next socket would be "standard error"."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # for as long as the process lives
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -127,11 +141,7 @@ def _announce(daemon: Daemon, source: Source) -> None:
     ]
     if (model := _example(snapshot.deployments)) is not None:
         lines += ["try:", f"  {_curl(daemon.addresses[0], model, needs_key=snapshot.server.master_key is not None)}"]
-    try:
-        sys.stderr.write("\n".join(lines) + "\n")
-        sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):  # nobody reads it: no reason not to serve (F-09)
-        return
+    tell("\n".join(lines) + "\n")
 
 
 def _url(address: Address) -> str:

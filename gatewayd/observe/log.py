@@ -9,7 +9,7 @@ A log that cannot be written (closed, disk full) costs lines and nothing else; t
 from __future__ import annotations
 
 import asyncio
-import io
+import functools
 import json
 import logging
 import re
@@ -20,6 +20,7 @@ from typing import Literal, TextIO
 import msgspec
 
 from gatewayd.observe.redact import Redactor
+from gatewayd.observe.stderr import Unblocked
 
 Format = Literal["text", "json"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -82,9 +83,10 @@ class LineFormatter(logging.Formatter):
 
 
 class LineHandler(logging.Handler):
-    """Writes whole lines to a stream and never raises, blocks on nothing but the stream, prints nothing by itself."""
+    """Writes whole lines to a stream and never raises, blocks on nothing but the stream (stderr: on nothing), prints
+    nothing by itself."""
 
-    def __init__(self, stream: TextIO | None, formatter: LineFormatter) -> None:
+    def __init__(self, stream: TextIO | Unblocked | None, formatter: LineFormatter) -> None:
         super().__init__()
         self.formatter: LineFormatter = formatter
         self._stream = stream
@@ -152,13 +154,20 @@ def set_up(form: Format, level: Level, redactor: Redactor, *, stream: TextIO | N
     return handler
 
 
-def _standard_error() -> TextIO | None:
-    """stderr without a buffer: a line that could not be written shall not turn up among later ones."""
+def finish(seconds: float = 1.0) -> None:
+    """At the end of the process: gives a slow reader of stderr so long to take what is left."""
+    if (stream := _standard_error()) is not None:
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+        stream.finish(seconds)
+
+
+@functools.cache
+def _standard_error() -> Unblocked | None:
     try:
-        raw = io.FileIO(sys.__stderr__.fileno() if sys.__stderr__ else 2, "w", closefd=False)
+        return Unblocked(sys.__stderr__.fileno() if sys.__stderr__ else 2)
     except (OSError, ValueError):
         return None
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 def stamp(seconds: float) -> str:
