@@ -13,10 +13,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from watchfiles import awatch
 
 from gatewayd.config.snapshot import Snapshot
 from gatewayd.daemon import CannotListen, Daemon, Overrides
-from gatewayd.engine import watch
 from gatewayd.engine.reload import Applied, Rejected, Unchanged
 from gatewayd.errors import ConfigInvalid
 from gatewayd.observe.redact import Redactor
@@ -223,16 +223,16 @@ async def test_a_watcher_that_fails_is_started_again_and_counted(
     """F-07: edits are noticed afterwards as before."""
     file = tmp_path / "gatewayd.yaml"
     file.write_text(config("a"))
-    failed, sound = 0, watch.awatch
+    failed = 0
 
-    def awatch(*places: Any, **options: Any) -> Any:
+    def broken(*places: Any, **options: Any) -> Any:
         nonlocal failed
         failed += 1
         if failed <= 2:
             raise ValueError("a bug")
-        return sound(*places, **options)
+        return awatch(*places, **options)
 
-    monkeypatch.setattr(watch, "awatch", awatch)
+    monkeypatch.setattr("gatewayd.engine.watch.awatch", broken)
     async with running(str(file)) as daemon:
         await until(lambda: failed == 3, seconds=30)
         file.write_text(config("a", "b"))
