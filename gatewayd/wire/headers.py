@@ -7,6 +7,7 @@ anew on each side and is on neither list; credentials are on neither list; cooki
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -83,6 +84,7 @@ def client_headers(fields: Mapping[bytes, bytes]) -> list[Header]:
     return kept
 
 
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110, 5.6.2
 _UNSEEN: Final = ""
 _shown: dict[bytes, str | None] = {}
 """What became of field names seen before: upstreams send the same dozen with every answer."""
@@ -91,7 +93,7 @@ _shown: dict[bytes, str | None] = {}
 def _shown_as(field: bytes) -> str | None:
     """The name under which a field goes to the client, or None."""
     name: str | None = None
-    if field in RESPONSE_HEADERS or field.startswith(RESPONSE_PREFIXES):
+    if field in RESPONSE_HEADERS or (field.startswith(RESPONSE_PREFIXES) and _TOKEN.fullmatch(field)):
         name = field.decode("ascii")
     elif field in RESPONSE_RENAMED:
         name = RESPONSE_RENAMED[field]

@@ -76,6 +76,12 @@ def test_what_comes_back() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", [b"openai-\xff", b"openai-x\r\nset-cookie", b"x-ratelimit- y", b"openai-:"])
+def test_a_name_that_is_none_does_not_come_back(name: bytes) -> None:
+    """RFC 9110, 5.6.2; the parser refuses them as well."""
+    assert client_headers({name: b"1", b"openai-version": b"2020"}) == [("openai-version", "2020")]
+
+
 def test_upstream_values_are_made_safe() -> None:
     """D-11, F9"""
     assert client_headers({b"x-request-id": b"a\tb\xff\x80"}) == [("x-upstream-request-id", "a?b??")]
