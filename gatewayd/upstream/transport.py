@@ -81,8 +81,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answer", "_armed_for", "_begun", "_closed", "_deadline", "_delimited", "_ended", "_fields", "_first_byte",
-        "_head_size", "_home", "_idle", "_keep", "_loop", "_parser", "_paused", "_pieces", "_status", "_surplus",
-        "_timer", "_touched", "_transport", "_unsent", "_waiting", "on_body", "on_header", "reused",
+        "_head_size", "_home", "_idle", "_keep", "_loop", "_named", "_parser", "_paused", "_pieces", "_status",
+        "_surplus", "_timer", "_touched", "_transport", "_unsent", "_waiting", "on_body", "on_header", "reused",
     )  # fmt: skip
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
@@ -107,6 +107,7 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._status = 0  # 0 until the final response's head is complete
+        self._named = 0  # fields of the head
         self._head_size = 0  # bytes since the last ones that were body
         self._begun = False  # the answer has its head
         self._ended = False  # the message is complete
@@ -259,6 +260,7 @@ class Connection(asyncio.Protocol):
             self._fields.clear()  # an interim response (RFC 9110, 15.2): swallowed
         else:
             self._status = status
+            self._named = len(self._fields)
             self._keep = parser.should_keep_alive()
 
     def on_message_complete(self) -> None:
@@ -275,6 +277,8 @@ class Connection(asyncio.Protocol):
             elif self._head_size > MAX_HEAD:
                 self._lose(UpstreamBadResponse("The head of the upstream's answer is too large."))
             return False
+        while len(self._fields) > self._named:  # trailer fields that came in the same bytes
+            self._fields.popitem()
         fields = {name.lower(): value for name, value in self._fields.items()}
         self._fields.clear()
         if len(fields) > MAX_HEADERS or (

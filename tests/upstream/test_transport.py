@@ -191,6 +191,19 @@ async def test_framing_without_end_is_refused() -> None:
         assert outcome(bench) == UpstreamBadResponse
 
 
+async def test_trailer_fields_are_no_header_fields() -> None:
+    """RFC 9110, 6.5.1: neither when they come in the same bytes as the head, nor later."""
+    stream = CHUNKED + chunk(BODY) + b"0\r\nRetry-After: 9\r\n\r\n"
+    for pieces in ([stream], [stream[:30], stream[30:]]):
+        bench = Bench()
+        bench.ask()
+        for piece in pieces:
+            bench.feed(piece)
+        assert outcome(bench) == BODY
+        assert bench.answer.fields == {b"transfer-encoding": b"chunked"}
+        bench.connection.abort()
+
+
 async def test_trailer_fields_do_not_reach_the_next_answer() -> None:
     bench = Bench()
     bench.ask()
