@@ -12,13 +12,13 @@ import asyncio
 import functools
 import json
 import logging
-import re
 import sys
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 import msgspec
 
+from gatewayd.observe.escape import escape, escape_json
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.stderr import Unblocked
 
@@ -28,9 +28,6 @@ Level = Literal["debug", "info", "warning", "error"]
 SOON = 0.05
 """Seconds that a line about a request may wait for others, so that they share a system call."""
 _MOST_AT_ONCE = 256
-
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""What a terminal or a reader of lines may act on, and what UTF-8 cannot carry (undecodable bytes of a path)."""
 
 _encode = msgspec.json.encode
 
@@ -65,7 +62,7 @@ class LineFormatter(logging.Formatter):
             text = _encode(line, enc_hook=str).decode()
         except UnicodeEncodeError:  # lone surrogates
             text = json.dumps(line, default=str)
-        return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        return escape_json(text)
 
     def _as_text(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", None)
@@ -173,11 +170,6 @@ def _standard_error() -> Unblocked | None:
 def stamp(seconds: float) -> str:
     """UTC, to the millisecond (RFC 3339); `seconds` since 1970."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def escape(text: str) -> str:
-    """The text with everything escaped that a terminal or a reader of lines may act on."""
-    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def _value(value: object) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 
 import msgspec
+
+from gatewayd.observe.escape import escape, escape_json
 
 _SHORTEST_SECRET = 8
 """Anything shorter would be found inside ordinary words."""
@@ -14,7 +17,7 @@ _MASK = "***"
 
 
 class Redactor:
-    """Replaces known secrets in finished text, also in the form that JSON gives them."""
+    """Replaces known secrets in finished text, in whatever form a log line gives them."""
 
     def __init__(self) -> None:
         self._texts: tuple[str, ...] = ()
@@ -24,9 +27,7 @@ class Redactor:
         """Adds secrets. None is ever forgotten: a line about an old key can come late."""
         known = set(self._texts)
         for secret in secrets:
-            if len(secret) >= _SHORTEST_SECRET:
-                known.add(secret)
-                known.add(msgspec.json.encode(secret.encode("utf-8", "replace").decode()).decode()[1:-1])
+            known.update(form for form in _forms(secret) if len(form) >= _SHORTEST_SECRET)
         texts = tuple(sorted(known, key=len, reverse=True))
         by_beginning: dict[str, list[str]] = {}
         if len(texts) > _FEW:
@@ -46,3 +47,21 @@ class Redactor:
         for secret in sorted(candidates, key=len, reverse=True):
             text = text.replace(secret, _MASK)
         return text
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """How it may stand in a line: as it is, or as Python or JSON quote it, or line by line; and then as the line's own
+    format quotes that. A key made of letters has one form."""
+    yield secret
+    if secret.isascii() and secret.isprintable() and not _QUOTED & set(secret):
+        return
+    for text in {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], _json(secret), *secret.split("\n")}:
+        inner = _json(text)
+        yield from (text, escape(text), inner, escape(inner), escape_json(inner), json.dumps(text)[1:-1])
+
+
+_QUOTED = frozenset("\\\"'")
+
+
+def _json(text: str) -> str:
+    return msgspec.json.encode(text.encode("utf-8", "replace").decode()).decode()[1:-1]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewayd.observe.log import Format, LineFormatter
 from gatewayd.observe.redact import Redactor
 
 
@@ -36,3 +38,24 @@ def test_short_words_and_other_text_stay() -> None:
     redactor.know(["abc", *(f"secret-number-{n:04}" for n in range(100))])
     assert redactor.clean("abc secret-number-x") == "abc secret-number-x"
     assert redactor.clean("secret-number-0042!") == "***!"
+
+
+QUOTED = 'pass"word\\with\täll\u2028sorts'
+PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhki\nG9w0BAQEFAASCBKcw\n-----END KEY-----\n"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("secret", [QUOTED, PEM], ids=["quoted", "lines"])
+def test_no_form_of_a_log_line_shows_a_secret(secret: str, form: Format) -> None:
+    """D-02: as it is, as Python or JSON quote it, in several lines, in a traceback."""
+    redactor = Redactor()
+    redactor.know([secret])
+    for message in (secret, repr(secret), json.dumps(secret), json.dumps({"k": secret}, ensure_ascii=False)):
+        try:
+            raise ValueError(message)
+        except ValueError as error:
+            caught = (type(error), error, error.__traceback__)
+        record = logging.LogRecord("x", logging.INFO, "x.py", 1, "%s", (message,), caught)
+        record.fields = {"name": message}
+        line = LineFormatter(form, redactor).format(record)
+        assert not [part for part in ("pass", "word", "sorts", "MIIEv", "G9w0", "BEGIN") if part in line], line
