@@ -13,7 +13,7 @@ OPENAI3 = .venv-openai3/.stamp-deps
 REAL = .real/.stamp
 B = .venv/bin
 
-.PHONY: default run test check fmt docs lock bench test-real clean
+.PHONY: default run test check fmt docs lock bench fuzz test-real clean
 .DELETE_ON_ERROR:
 
 default: test
@@ -46,6 +46,9 @@ lock:  ## resolve the dependencies anew (needs uv); UPGRADE=1 takes newer versio
 
 bench: $(DEV)  ## gatewayd beside other gateways, one core each (needs nginx and wrk; an hour)
 	$(B)/python -m benchmarks $(BENCH)
+
+fuzz: $(DEV)  ## random input for everything that reads input; FUZZ="config sse --runs 1000000" (default: all targets, a minute)
+	$(B)/python -m tests.fuzz $(FUZZ)
 
 test-real: $(REAL)  ## the tests against a real language model (builds llama.cpp once: ten minutes)
 	$(B)/python -m pytest -m real $(TESTS)

@@ -1,0 +1,17 @@
+"""All targets, by name."""
+
+from tests.fuzz import answers, configs, logs, orders, wire
+
+TARGETS = {
+    target.name: target
+    for target in (
+        configs.CONFIG,
+        configs.PREFIXES,
+        wire.SSE,
+        wire.PEEK,
+        wire.HEADERS,
+        logs.REDACTOR,
+        answers.ANSWER,
+        orders.INTERLEAVINGS,
+    )
+}
