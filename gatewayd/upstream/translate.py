@@ -205,10 +205,10 @@ class TranslateUpstream:
 
         try:
             answer = await function(**arguments)
+            if not arguments.get("stream"):
+                return whole(call, answer)
         except Exception as error:
             return translator(error)
-        if not arguments.get("stream"):
-            return whole(call, answer)
         stream = TranslatedStream(call, answer, exchange, translator)
         try:
             await stream.begin()

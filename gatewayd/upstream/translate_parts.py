@@ -52,6 +52,7 @@ class Parts:
         import litellm
         from httpx import Headers, Request, Response
         from litellm import main, utils
+        from litellm.litellm_core_utils.streaming_chunk_builder_utils import ChunkProcessor
         from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
         from litellm.types.completion import CompletionDispatchContext
         from litellm.types.utils import LlmProviders
@@ -85,9 +86,9 @@ class Parts:
         self._special = utils.get_non_default_completion_params
         self._optional = utils.get_optional_params
         self._params = main.get_litellm_params
-        self._answer, self._chunk = litellm.ModelResponse, litellm.ModelResponseStream
+        self._answer = litellm.ModelResponse
         self._map = litellm.exception_type
-        self._build = litellm.stream_chunk_builder
+        self._adder, self._count = ChunkProcessor, litellm.token_counter
 
     def config(self, provider: str, model: str) -> Any:
         return self._config(model=model, provider=self._provider(provider))
@@ -186,13 +187,14 @@ class Parts:
             return mapped
         return error
 
-    def total(self, chunks: list[Any], thoughts: str) -> Any:
-        """Usage from all chunks of a stream that spoke of it. How much of it was thinking litellm estimates by the
-        text if the provider does not tell."""
+    def total(self, chunks: list[Any], thoughts: str, *, only_text: bool) -> Any:
+        """Usage from all chunks of a stream that spoke of it. How much of it was thinking is estimated by the text if
+        the provider does not tell."""
         details = [getattr(chunk.usage, "completion_tokens_details", None) for chunk in chunks]
+        thought = 0 if only_text else None
         if thoughts and not any(getattr(detail, "reasoning_tokens", None) for detail in details):
-            chunks = [*chunks, self._chunk(model=chunks[0].model, choices=[{"delta": {"reasoning_content": thoughts}}])]
-        return getattr(self._build(chunks=chunks), "usage", None)
+            thought = self._count(text=thoughts, count_response_tokens=True)
+        return self._adder(chunks).calculate_usage(chunks, chunks[0].model, "", reasoning_tokens=thought)
 
 
 class _Log:
