@@ -124,6 +124,14 @@ class ServerTimeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryShare:
+    """Of each group: retries for a hundred requests, and retries a second at least."""
+
+    percent: float = 20.0
+    at_least: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     body_mb: float = 32.0
     connections: int | None = None
@@ -144,6 +152,7 @@ class ServerSettings:
     admin: Address | None = Address("127.0.0.1", 4001)
     master_key: Secret | None = None
     timeouts: ServerTimeouts = ServerTimeouts()
+    retry_budget: RetryShare = RetryShare()
     limits: Limits = Limits()
     drain: float = 120.0
     log: LogSettings = LogSettings()

@@ -14,6 +14,7 @@ from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerTimeouts, Snapshot
 from gatewayd.engine.runtime import Gateway, Runtime, Target
 from gatewayd.errors import ConfigInvalid, GatewaydError
+from gatewayd.routing.budget import RetryBudget
 from gatewayd.routing.table import Candidate, Group, Table
 from gatewayd.upstream.base import Timeouts, Upstream
 from gatewayd.upstream.forward import ForwardUpstream
@@ -109,14 +110,14 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target]) -> Table:
     routing = snapshot.routing
     groups: dict[str, Group] = {}
     for name, group in members.items():
-        groups[name] = _group(name, group, routing)
+        groups[name] = _group(name, group, snapshot)
         if len(groups) % BREATH == 0:
             await asyncio.sleep(0)
 
     def also(name: str) -> Group | None:
         one = targets.get(name)
         found = [one] if one is not None else by_model.get(name)
-        return None if found is None else _group(found[0].deployment.group, found, routing)
+        return None if found is None else _group(found[0].deployment.group, found, snapshot)
 
     return Table(
         groups,
@@ -128,9 +129,12 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target]) -> Table:
     )
 
 
-def _group(name: str, targets: list[Target], routing: RoutingSettings) -> Group:
+def _group(name: str, targets: list[Target], snapshot: Snapshot) -> Group:
     told = [t.deployment.num_retries for t in targets if t.deployment.num_retries is not None]
-    return Group.of(name, [t.candidate for t in targets], max(told, default=routing.num_retries))
+    num_retries = max(told, default=snapshot.routing.num_retries)
+    share = snapshot.server.retry_budget
+    budget = RetryBudget(share.percent / 100, share.at_least)
+    return Group.of(name, [t.candidate for t in targets], num_retries, budget)
 
 
 def _failed(code: str, message: str) -> ConfigInvalid:

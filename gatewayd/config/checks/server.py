@@ -16,7 +16,14 @@ from gatewayd.config.schema.litellm import LitellmSettings
 from gatewayd.config.schema.own import Gatewayd
 from gatewayd.config.schema.router import RouterSettings
 from gatewayd.config.secrets import is_reference
-from gatewayd.config.snapshot import Address, Limits, LogSettings, ServerSettings, ServerTimeouts
+from gatewayd.config.snapshot import (
+    Address,
+    Limits,
+    LogSettings,
+    RetryShare,
+    ServerSettings,
+    ServerTimeouts,
+)
 from gatewayd.secret import Secret
 
 SHORTEST_KEY = 16
@@ -50,6 +57,7 @@ def build_server(
         admin=admin,
         master_key=key,
         timeouts=ServerTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total),
+        retry_budget=RetryShare(own.retry_budget.percent, own.retry_budget.at_least),
         limits=Limits(body_mb, own.limits.connections),
         drain=own.drain,
         log=_log(own, litellm, router),

@@ -75,6 +75,21 @@ class Timeouts(Section):
     )
 
 
+class RetryBudget(Section):
+    """What a model group may retry while much of it fails: else retries would multiply the load it fails under."""
+
+    OWN: ClassVar[bool] = True
+
+    percent: Annotated[float, BeforeValidator(numeral), Field(ge=0, le=1000, allow_inf_nan=False)] = key(
+        20.0,
+        "Retries for every hundred requests of the last ten seconds. Retries that succeed and fallbacks do not count.",
+        why="Envoy's figure",
+    )
+    at_least: Annotated[float, BeforeValidator(numeral), Field(ge=0, le=100_000, allow_inf_nan=False)] = key(
+        3.0, "Retries a second that are granted however few requests there are.", why="Envoy's figure for a cluster"
+    )
+
+
 class Limits(Section):
     """What gatewayd takes in at most."""
 
@@ -113,6 +128,7 @@ class Gatewayd(Section):
         why="apart from the clients' address, so that a client's key opens no admin door",
     )
     timeouts: Timeouts = key(Timeouts(), "See *gatewayd.timeouts*.")
+    retry_budget: RetryBudget = key(RetryBudget(), "See *gatewayd.retry_budget*.")
     limits: Limits = key(Limits(), "See *gatewayd.limits*.")
     drain: Annotated[float, BeforeValidator(numeral), Field(ge=0, le=86_400, allow_inf_nan=False)] = key(
         120.0, "Seconds that requests in flight get to end when gatewayd stops.", why="long answers take that long"
