@@ -47,7 +47,9 @@ class DataApp:
             path = message.url.raw_path
         path = path.partition("?")[0]
         inbound.path = path[:_MAX_LOGGED_PATH]
-        keep_alive = not message.should_close
+        # aiohttp's parser takes the last trailer of a chunked body for a header of the next request, and forgets what
+        # stands behind an offer to upgrade: nothing may follow either.
+        keep_alive = not (message.should_close or message.chunked or message.upgrade)
         if (error := complaint(message)) is not None:
             keep_alive = False
             route = refusal(error, "open")
