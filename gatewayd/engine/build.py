@@ -33,9 +33,10 @@ async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
 
     Lets the loop go on with its requests after every few deployments, however many there are.
     """
-    if any(deployment.kind == "translate" for deployment in snapshot.deployments):
+    translated = {deployment.provider for deployment in snapshot.deployments if deployment.kind == "translate"}
+    if translated:
         try:
-            await load_litellm()
+            await load_litellm(*translated)
         except Exception as error:
             raise _failed("litellm_unavailable", f"litellm could not be loaded: {type(error).__name__}") from error
     targets: dict[str, Target] = {}

@@ -33,6 +33,17 @@ _NAMED: Final = (
 )  # fmt: skip
 """What `litellm.completion` hands on by name; the rest of its keywords is filtered first."""
 
+_REHEARSED: Final[Mapping[str, Any]] = {
+    "messages": [{"role": "user", "content": "x"}],
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}],
+    "api_key": "none",
+    "api_base": "http://127.0.0.1",
+    "aws_access_key_id": "none",
+    "aws_secret_access_key": "none",
+    "aws_region_name": "us-east-1",
+}
+"""A call that ends when it is to be sent. Nothing is looked for elsewhere: no key, no address, no metadata service."""
+
 Post = Callable[..., Awaitable[Any]]
 
 
@@ -68,7 +79,7 @@ class Parts:
             def __del__(self) -> None:
                 """There is nothing to close."""
 
-        self._warm: set[str] = set()
+        self._rehearsed: set[str] = set()
         self._carrier = Carrier
         self._dispatch = {name: getattr(main, function) for name, function in PROVIDERS.items()}
         cohere = _cohere(main.base_llm_http_handler, main.get_secret_str)
@@ -146,18 +157,20 @@ class Parts:
         begun: Awaitable[Any] = self._dispatch[provider](self._context(**about))
         return begun
 
-    async def warm(self, provider: str, model: str, arguments: Mapping[str, Any]) -> None:
-        """Makes litellm load, in a thread, what it loads in a provider's first call (up to 100 ms of CPU)."""
-        if provider not in self._warm:
-            await asyncio.to_thread(self._rehearse, provider, model, dict(arguments))
-            self._warm.add(provider)
+    def rehearse(self, provider: str) -> None:
+        """Makes litellm load now what it loads in a provider's first call (bedrock: half a second). For a thread."""
+        if provider not in self._dispatch or provider in self._rehearsed:
+            return
+        self._rehearsed.add(provider)
 
-    def _rehearse(self, provider: str, model: str, arguments: Mapping[str, Any]) -> None:
         async def post(*_: Any, **__: Any) -> Any:
             raise ConnectionError
 
         async def start() -> None:
-            await self.start(provider, model, arguments, post)
+            if provider == "bedrock":  # with a key there would be nothing to sign
+                await self.start(provider, "converse/anthropic.claude-x", {**_REHEARSED, "api_key": None}, post)
+            else:
+                await self.start(provider, "x", _REHEARSED, post)
 
         with contextlib.suppress(Exception):
             asyncio.run(start())

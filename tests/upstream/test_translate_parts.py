@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -58,3 +61,22 @@ def test_other_questions_are_passed_on() -> None:
         table.get_model_info_helper("claude")
         table.get_model_info_helper(model="claude", custom_llm_provider="ollama", api_base="http://here")
     assert table.asked == [("claude", None, None), ("claude", "ollama", "http://here")] * 2
+
+
+FIRST_LOADED = """
+import asyncio, socket, sys, warnings
+warnings.simplefilter("ignore")
+def refuse(*_, **__): sys.exit("network")
+socket.getaddrinfo = socket.socket.connect = socket.socket.connect_ex = refuse
+from gatewayd.upstream.translate import load
+assert not {"litellm", "boto3", "httpx"} & set(sys.modules)
+asyncio.run(load("anthropic", "bedrock", "cohere", "gemini"))
+print(sorted({"litellm", "boto3", "httpx"} & set(sys.modules)))
+"""
+
+
+async def test_what_a_first_call_would_import_is_imported_before() -> None:
+    run = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", FIRST_LOADED], capture_output=True, text=True, timeout=100, check=True
+    )
+    assert run.stdout == "['boto3', 'httpx', 'litellm']\n"
