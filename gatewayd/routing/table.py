@@ -7,11 +7,10 @@ clients, so their memory is bounded. Of deployments this module knows what picki
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gatewayd.errors import FallbackKind, UnknownModel
-from gatewayd.routing.budget import RetryBudget
 
 _REMEMBERED = 4096
 """Bound of the memory for pattern-resolved names: client input, so it must not grow without end."""
@@ -37,18 +36,13 @@ class Group:
     name: str
     levels: tuple[tuple[Candidate, ...], ...]
     num_retries: int = 0
-    budget: RetryBudget = field(default_factory=RetryBudget, compare=False, repr=False)
-    """What all its requests together may retry; the one part of a group that changes."""
 
     @classmethod
-    def of(
-        cls, name: str, candidates: Iterable[Candidate], num_retries: int = 0, budget: RetryBudget | None = None
-    ) -> Group:
+    def of(cls, name: str, candidates: Iterable[Candidate], num_retries: int = 0) -> Group:
         by_order: dict[int, list[Candidate]] = {}
         for candidate in candidates:
             by_order.setdefault(candidate.order, []).append(candidate)
-        levels = tuple(tuple(by_order[order]) for order in sorted(by_order))
-        return cls(name, levels, num_retries, budget or RetryBudget())
+        return cls(name, tuple(tuple(by_order[order]) for order in sorted(by_order)), num_retries)
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -138,23 +132,22 @@ class Table:
 
     def _flatten(self, kind: FallbackKind, asked: str, first: Hop) -> tuple[Hop, ...]:
         """Depth first: a fallback's own fallbacks come right after it; a group is visited once; depth is bounded."""
-        lists = self._fallbacks.get(kind, {})
-        hops: list[Hop] = []
         seen = {(first.group.name, first.capture)}
+        return tuple(self._below(self._fallbacks.get(kind, {}), asked, first.group.name, 0, seen))
 
-        def visit(name: str, group: str, depth: int) -> None:
-            if depth >= self._max_fallbacks:
-                return
-            for target in _lookup(lists, name, group):
-                hop = self._find(self._aliases.get(target, target))
-                if hop is None or (hop.group.name, hop.capture) in seen:
-                    continue
-                seen.add((hop.group.name, hop.capture))
-                hops.append(hop)
-                visit(target, hop.group.name, depth + 1)
-
-        visit(asked, first.group.name, 0)
-        return tuple(hops)
+    # No function inside a function: one that calls itself is a cycle, and would hold this table until it is collected.
+    def _below(
+        self, lists: Mapping[str, tuple[str, ...]], name: str, group: str, depth: int, seen: set[tuple[str, str]]
+    ) -> Iterator[Hop]:
+        if depth >= self._max_fallbacks:
+            return
+        for target in _lookup(lists, name, group):
+            hop = self._find(self._aliases.get(target, target))
+            if hop is None or (hop.group.name, hop.capture) in seen:
+                continue
+            seen.add((hop.group.name, hop.capture))
+            yield hop
+            yield from self._below(lists, target, hop.group.name, depth + 1, seen)
 
 
 def _lookup(lists: Mapping[str, tuple[str, ...]], name: str, group: str) -> tuple[str, ...]:

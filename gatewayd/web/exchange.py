@@ -27,10 +27,9 @@ from gatewayd.observe.access import AccessRecord, access
 from gatewayd.observe.metrics import Metrics, Outcome
 from gatewayd.routing.table import Table
 from gatewayd.upstream.base import Call, Header, Reply, Sink
-from gatewayd.web.keepalive import KeepAlives
 from gatewayd.web.render import EVENTS, JSON, STREAM_HEADERS, failure, request_id, success_headers
 from gatewayd.wire.headers import upstream_headers
-from gatewayd.wire.openai import DONE, Usage, error_event, peek
+from gatewayd.wire.openai import Usage, error_event, peek
 
 _log = logging.getLogger("gatewayd.web")
 
@@ -108,7 +107,6 @@ class Exchanges:
         self.gateway = gateway
         self.metrics = metrics
         self.live: set[Exchange] = set()
-        self.keep_alives = KeepAlives()
         metrics.count_in_flight(lambda: sum(exchange.kind == "model" for exchange in self.live))
 
     def interrupt(self) -> int:
@@ -191,6 +189,16 @@ class Exchange:
         finally:
             self._exchanges.live.discard(self)
             self._account()
+            self._task = None  # it holds what cancelled it, whose traceback holds this
+            if self._error is not None or self.trail.errors:
+                self._forget_tracebacks()
+
+    def _forget_tracebacks(self) -> None:
+        """An error that is kept must not keep the frames it went through, which keep this request, and a configuration
+        with it, until the garbage collector comes by."""
+        for error in (self._error, *(error for _, error in self.trail.errors)):
+            if error is not None:
+                error.__traceback__ = None
 
     def interrupt(self, error: GatewayError) -> None:
         """Ends the request from outside with an error that the client is told."""
@@ -251,12 +259,7 @@ class Exchange:
         self._ttft = elapsed
         self._committed = True
         sink = self.responder.start(reply.status, [*headers, *STREAM_HEADERS])
-        silence = self.runtime.snapshot.server.stream.keep_alive
-        if silence is None or not self._events:
-            await reply.pipe(sink)
-        else:
-            with self._exchanges.keep_alives.watching(sink, silence) as commented:
-                await reply.pipe(commented)
+        await reply.pipe(sink)
         self.responder.finish()
 
     def _fail(self, error: GatewayError) -> None:
@@ -266,16 +269,13 @@ class Exchange:
         if self._committed:
             self.outcome = "shutdown" if stopping else "broken_stream"
             if self._events:
-                self.responder.fail(error_event(error) + (DONE if self._done_after_error() else b""))
+                self.responder.fail(b"" if error.told else error_event(error))
             else:
                 self.responder.abort()
             return
         self.outcome = "shutdown" if stopping else "rejected" if _is_callers(error) else "error"
         self.status, headers, body = failure(error, self.request_id, self.trail)
         self.responder.send(self.status, [*headers, *self._revision()], body, last=stopping)
-
-    def _done_after_error(self) -> bool:
-        return self.runtime is not None and self.runtime.snapshot.server.stream.error_done
 
     def _revision(self) -> tuple[Header, ...]:
         return () if self.runtime is None else (("x-gatewayd-revision", self.runtime.snapshot.revision),)
