@@ -1,5 +1,5 @@
 """Background tasks that cannot get lost: kept alive, named, their exceptions logged once; those that must never end are
-started again."""
+started again, those that take long let the others run."""
 
 from __future__ import annotations
 
@@ -66,3 +66,23 @@ def _ended(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("background task %s failed: %s", task.get_name(), type(error).__name__, exc_info=error)
+
+
+class Breath:
+    """For long work on the event loop: `await breath()` between its pieces lets the others run when it is time.
+
+    On the loop and not in a thread: a thread that computes takes the interpreter for five milliseconds at a time, each
+    time the loop wants it back.
+    """
+
+    __slots__ = ("_seconds", "_until")
+
+    def __init__(self, seconds: float = 0.001) -> None:
+        """`seconds`: how long the work may go on at a stretch."""
+        self._seconds = seconds
+        self._until = time.perf_counter() + seconds
+
+    async def __call__(self) -> None:
+        if time.perf_counter() >= self._until:
+            await asyncio.sleep(0)
+            self._until = time.perf_counter() + self._seconds

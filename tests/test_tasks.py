@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from gatewayd.tasks import spawn, supervise
+from gatewayd.tasks import Breath, spawn, supervise
 
 
 async def test_an_exception_is_logged_once_with_the_tasks_name(caplog: pytest.LogCaptureFixture) -> None:
@@ -73,3 +73,24 @@ async def test_work_that_is_done_is_done() -> None:
     async with asyncio.timeout(30):
         await supervise(work, name="the work")
     assert starts == 1
+
+
+async def test_long_work_lets_the_others_run_now_and_then() -> None:
+    """E-30"""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = spawn(other(), name="other")
+    hurried, breath = Breath(3600.0), Breath(0.0)
+    for _ in range(1000):
+        await hurried()
+    assert turns == 0
+    for _ in range(1000):
+        await breath()
+    task.cancel()
+    assert turns >= 1000

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gatewayd.config.snapshot import Snapshot
@@ -14,18 +15,22 @@ _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)", re.I
 
 def secrets_of(snapshot: Snapshot) -> frozenset[str]:
     """Every secret text in a snapshot, environment variables with a telling name included."""
-    found = {value for name, value in snapshot.environment.items() if _SECRET_NAME.search(name)}
-    values: list[Any] = [snapshot.server.master_key]
+    return frozenset(itertools.chain.from_iterable(secrets_by_part(snapshot)))
+
+
+def secrets_by_part(snapshot: Snapshot) -> Iterator[Iterable[str]]:
+    """The same in small parts, as there may be ten thousand deployments."""
+    yield [value for name, value in snapshot.environment.items() if _SECRET_NAME.search(name)]
+    yield _texts([snapshot.server.master_key])
     for deployment in snapshot.deployments:
-        values += (
+        values: list[Any] = [
             deployment.api_key,
             deployment.extra_headers,
             deployment.litellm_params,
             deployment.params,
             deployment.extra_body,
-        )
-    found.update(_texts(values))
-    return frozenset(found)
+        ]
+        yield _texts(values)
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gatewayd._version import __version__
-from gatewayd.config.snapshot import Snapshot
+from gatewayd.config.snapshot import Packed, Snapshot
 from gatewayd.engine.reload import Applied, Rejected, Reloader, ReloadOutcome, Unchanged
 from gatewayd.engine.runtime import Gateway, Runtime, Target
 
@@ -37,7 +37,9 @@ def status_view(gateway: Gateway, reloader: Reloader, uptime: float, now: float)
 
 def config_view(snapshot: Snapshot) -> bytes:
     """The effective configuration, defaults filled in, secrets masked."""
-    return _encode({"revision": snapshot.revision, "files": snapshot.files, "config": snapshot.effective})
+    tree = snapshot.effective
+    shown = msgspec.Raw(tree.json) if isinstance(tree, Packed) else tree
+    return _encode({"revision": snapshot.revision, "files": snapshot.files, "config": shown})
 
 
 def outcome_view(outcome: ReloadOutcome) -> bytes:

@@ -27,7 +27,6 @@ from gatewayd.observe import log
 from gatewayd.observe.loop_errors import LoopErrors
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
-from gatewayd.web.inherited import VARIABLES, Inherited
 
 _log = logging.getLogger("gatewayd")
 
@@ -47,16 +46,14 @@ def run(config: str | None, *, host: str | None, port: int | None, early: EarlyS
             "  write a gatewayd.yaml, name one with --config, or set a key such as OPENAI_API_KEY"
         )
         return exits.CONFIG
-    inherited = Inherited(os.environ)
-    for name in VARIABLES:  # they are not meant for children
-        os.environ.pop(name, None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        code = runner.run(_serve(source, Overrides(host, port), early, inherited))
+        code = runner.run(_serve(source, Overrides(host, port), early))
     log.finish()
     return code
 
 
-async def _serve(source: Source, overrides: Overrides, early: EarlySignals, inherited: Inherited) -> int:
+async def _serve(source: Source, overrides: Overrides, early: EarlySignals) -> int:
+    gc.disable()  # nearly all of what a start makes stays: collecting again and again would find nothing
     redactor = Redactor()
     log.set_up("text", "info", redactor)
     loop = asyncio.get_running_loop()
@@ -65,14 +62,7 @@ async def _serve(source: Source, overrides: Overrides, early: EarlySignals, inhe
     def went_live(snapshot: Snapshot) -> None:
         log.set_up(snapshot.server.log.format, snapshot.server.log.level, redactor)
 
-    daemon = Daemon(
-        source,
-        overrides=overrides,
-        notifier=Notifier(os.environ),
-        redactor=redactor,
-        went_live=went_live,
-        inherited=inherited,
-    )
+    daemon = Daemon(source, overrides=overrides, notifier=Notifier(os.environ), redactor=redactor, went_live=went_live)
     stopping = asyncio.Event()
 
     def on_signal(number: signal.Signals) -> None:
@@ -98,9 +88,12 @@ async def _serve(source: Source, overrides: Overrides, early: EarlySignals, inhe
     except ConfigInvalid as error:
         tell(problems_text(error.problems, "text", sys.stderr))
         return exits.CONFIG
-    # What lives from here on lives long: the collector need not look at it again and again, which would stall streams.
-    gc.collect()
-    gc.freeze()
+    finally:
+        # What lives from here on lives long: the collector need not look at it again and again, which would stall
+        # streams.
+        gc.collect()
+        gc.freeze()
+        gc.enable()
     # A request makes some thirty objects that count and leaves next to no cycles: with the default threshold of 700 the
     # collector would look, and find nothing, after every twenty requests.
     gc.set_threshold(20_000, 10, 10)

@@ -21,17 +21,21 @@ _SILENT = {"id", "identity", "place", "litellm_params"}
 
 def changes(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
     """One line per difference: model groups, deployments, routing, server, environment. Empty when nothing differs."""
-    return (
-        *_deployments(old.deployments, new.deployments),
-        *_routing(old.routing, new.routing),
-        *_server(old.server, new.server),
-        *_keys("environment", old.environment, new.environment),
-    )
+    return tuple(line for line in steps(old, new) if line is not None)
 
 
-def _deployments(old: Sequence[Deployment], new: Sequence[Deployment]) -> Iterator[str]:
+def steps(old: Snapshot, new: Snapshot) -> Iterator[str | None]:
+    """The lines of `changes`, and None wherever there has been some work without one: never much in one step."""
+    yield from _deployments(old.deployments, new.deployments)
+    yield from _routing(old.routing, new.routing)
+    yield from _server(old.server, new.server)
+    yield from _keys("environment", old.environment, new.environment)
+
+
+def _deployments(old: Sequence[Deployment], new: Sequence[Deployment]) -> Iterator[str | None]:
     before, after = _by_group(old), _by_group(new)
     for group in [*after, *(g for g in before if g not in after)]:
+        yield None
         was, now = before.get(group, {}), after.get(group, {})
         if not was or not now:
             members = was or now
@@ -39,12 +43,13 @@ def _deployments(old: Sequence[Deployment], new: Sequence[Deployment]) -> Iterat
             yield f"{'+' if now else '-'} group {group} ({count}: {', '.join(map(_name, members.values()))})"
             continue
         for one, other in _pairs(was, now):
+            yield None
             if other is None:
                 assert one is not None
                 yield f"- deployment {group}: {_name(one)}"
             elif one is None:
                 yield f"+ deployment {group}: {_name(other)}"
-            elif one.identity != other.identity or _differing(one, other):
+            elif one.identity != other.identity or (one != other and _differing(one, other)):
                 what = ", ".join(_differing(one, other)) or "parameters"
                 yield f"~ deployment {group}: {_name(other)}: {what}"
 
@@ -57,20 +62,23 @@ def _by_group(deployments: Sequence[Deployment]) -> dict[str, dict[str, Deployme
 
 
 def _pairs(
-    was: Mapping[str, Deployment], now: Mapping[str, Deployment]
+    was: dict[str, Deployment], now: dict[str, Deployment]
 ) -> Iterator[tuple[Deployment | None, Deployment | None]]:
     """Old and new of the same deployment: by id, and where an edit changed a derived id, by provider and model."""
-    gone = [d for key, d in was.items() if key not in now]
+    gone: dict[tuple[str, str], list[Deployment]] = defaultdict(list)
+    for key, deployment in reversed(was.items()):
+        if key not in now:
+            gone[deployment.provider, deployment.model].append(deployment)
     for key, deployment in now.items():
         if key in was:
             yield was[key], deployment
-            continue
-        twin = next((d for d in gone if (d.provider, d.model) == (deployment.provider, deployment.model)), None)
-        if twin is not None:
-            gone.remove(twin)
-        yield twin, deployment
-    for deployment in gone:
-        yield deployment, None
+        else:
+            twins = gone.get((deployment.provider, deployment.model))
+            yield (twins.pop() if twins else None), deployment
+    left = {deployment.id for twins in gone.values() for deployment in twins}
+    for key, deployment in was.items():
+        if key in left:
+            yield deployment, None
 
 
 def _differing(one: Deployment, other: Deployment) -> list[str]:
@@ -95,7 +103,7 @@ def _routing(old: RoutingSettings, new: RoutingSettings) -> Iterator[str]:
 
 
 def _server(old: ServerSettings, new: ServerSettings) -> Iterator[str]:
-    nested = ("timeouts", "stream", "retry_budget", "limits", "log")
+    nested = ("timeouts", "limits", "log")
     yield from _values("", old, new, skip={*nested, "master_key", "default_models"})
     if old.master_key != new.master_key:
         yield f"{_sign(old.master_key, new.master_key)} master_key"

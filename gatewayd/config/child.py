@@ -30,7 +30,7 @@ def main() -> None:
 
         while os.read(0, 1024):  # that import was the slow part of the start; the caller says when the file has settled
             pass
-        frames = list(channel.dump(ConfigValidator(environ=os.environ).check(path)))
+        frames = list(channel.dump(ConfigValidator(environ=os.environ).check(path).packed()))
     except Exception as error:
         frames = list(channel.dump(failed(path, error)))
     with os.fdopen(pipe, "wb") as out:

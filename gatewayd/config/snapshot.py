@@ -6,10 +6,12 @@ by `gatewayd.config.validator` and by nobody else; its `revision` is a hash of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
+
+import msgspec
 
 from gatewayd.errors import FallbackKind
 from gatewayd.secret import Secret
@@ -124,24 +126,6 @@ class ServerTimeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamForm:
-    """What is added to event streams."""
-
-    keep_alive: float | None = None
-    """Seconds of silence after which a comment is sent; None: never."""
-    error_done: bool = False
-    """Whether `[DONE]` follows an error event."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryShare:
-    """Of each group: retries for a hundred requests, and retries a second at least."""
-
-    percent: float = 20.0
-    at_least: float = 3.0
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     body_mb: float = 32.0
     connections: int | None = None
@@ -162,13 +146,39 @@ class ServerSettings:
     admin: Address | None = Address("127.0.0.1", 4001)
     master_key: Secret | None = None
     timeouts: ServerTimeouts = ServerTimeouts()
-    stream: StreamForm = StreamForm()
-    retry_budget: RetryShare = RetryShare()
     limits: Limits = Limits()
     drain: float = 120.0
     log: LogSettings = LogSettings()
     default_models: Mapping[str, str] = field(default_factory=_empty)
     """Endpoint (`chat/completions`, `embeddings`, ...) to the group used when the caller names no model."""
+
+
+class Packed(Mapping[str, Any]):
+    """A plain tree as JSON text, unpacked whenever somebody looks: most are kept and never looked at."""
+
+    __slots__ = ("json",)
+
+    def __init__(self, json: bytes) -> None:
+        self.json = json
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any]) -> Packed:
+        return cls(msgspec.json.encode(tree))
+
+    def __getitem__(self, key: str) -> Any:
+        return self._tree()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tree())
+
+    def __len__(self) -> int:
+        return len(self._tree())
+
+    def _tree(self) -> dict[str, Any]:
+        return msgspec.json.decode(self.json, type=dict[str, Any])
+
+    def __reduce__(self) -> tuple[type[Packed], tuple[bytes]]:
+        return Packed, (self.json,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,46 +6,46 @@ this runtime is let go again and the error is a `ConfigInvalid`.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerTimeouts, Snapshot
 from gatewayd.engine.runtime import Gateway, Runtime, Target
 from gatewayd.errors import ConfigInvalid, GatewaydError
-from gatewayd.routing.budget import RetryBudget
 from gatewayd.routing.table import Candidate, Group, Table
+from gatewayd.tasks import Breath
 from gatewayd.upstream.base import Timeouts, Upstream
 from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.scripted import ScriptedUpstream
 from gatewayd.upstream.translate import TranslateUpstream
 from gatewayd.upstream.translate import load as load_litellm
 
+TimeoutsOf = Callable[[float | None, float | None, bool], Timeouts]
+"""Of a deployment's `timeout` and `stream_timeout`, for a stream or not."""
+
 DEFAULT_FIRST_BYTE = 60.0
 """Seconds a stream may take to its first event when nobody configured it."""
-BREATH = 32
-"""Deployments that are made in one go: about a millisecond or two during which no request goes on."""
 
 
 async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
     """Makes the live objects for a snapshot. Raises ConfigInvalid; then nothing of it is left behind.
 
-    Lets the loop go on with its requests after every few deployments, however many there are.
+    Lets the loop go on with its requests every millisecond, however many deployments there are.
     """
-    translated = {deployment.provider for deployment in snapshot.deployments if deployment.kind == "translate"}
-    if translated:
+    if any(deployment.kind == "translate" for deployment in snapshot.deployments):
         try:
-            await load_litellm(*translated)
+            await load_litellm()
         except Exception as error:
             raise _failed("litellm_unavailable", f"litellm could not be loaded: {type(error).__name__}") from error
     targets: dict[str, Target] = {}
+    breath, timeouts = Breath(), _timeouts_of(snapshot)
     try:
         for deployment in snapshot.deployments:
-            targets[deployment.id] = _target(deployment, snapshot, gateway)
-            if len(targets) % BREATH == 0:
-                await asyncio.sleep(0)
-        table = await _table(snapshot, targets)
+            targets[deployment.id] = _target(deployment, timeouts, gateway)
+            await breath()
+        table = await _table(snapshot, targets, breath)
         return Runtime(snapshot, table, targets, gateway.health, gateway.upstreams)
     except BaseException as error:
         for target in targets.values():
@@ -55,7 +55,7 @@ async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
         raise _failed("build_failed", f"the configuration could not be made live: {type(error).__name__}") from error
 
 
-def _target(deployment: Deployment, snapshot: Snapshot, gateway: Gateway) -> Target:
+def _target(deployment: Deployment, timeouts: TimeoutsOf, gateway: Gateway) -> Target:
     return Target(
         deployment=deployment,
         candidate=Candidate(
@@ -68,8 +68,8 @@ def _target(deployment: Deployment, snapshot: Snapshot, gateway: Gateway) -> Tar
             cooldown_time=deployment.cooldown_time,
         ),
         upstream=gateway.upstreams.acquire(deployment.identity, lambda: _upstream(deployment)),
-        timeouts=_timeouts(deployment, snapshot, stream=False),
-        stream_timeouts=_timeouts(deployment, snapshot, stream=True),
+        timeouts=timeouts(deployment.timeout, deployment.stream_timeout, False),
+        stream_timeouts=timeouts(deployment.timeout, deployment.stream_timeout, True),
     )
 
 
@@ -83,42 +83,49 @@ def _upstream(deployment: Deployment) -> Upstream:
             return ScriptedUpstream(deployment)
 
 
-def _timeouts(deployment: Deployment, snapshot: Snapshot, *, stream: bool) -> Timeouts:
-    """litellm's `timeout` bounds one try; for a stream `stream_timeout` does, and it bounds the silences too."""
+def _timeouts_of(snapshot: Snapshot) -> TimeoutsOf:
+    """litellm's `timeout` bounds one try; for a stream `stream_timeout` does, and it bounds the silences too.
+
+    Deployments with the same timeouts share them.
+    """
     server: ServerTimeouts = snapshot.server.timeouts
     routing: RoutingSettings = snapshot.routing
-    told = deployment.timeout or routing.timeout
-    if stream:
-        told = deployment.stream_timeout or routing.stream_timeout or told
-    total = told or server.total
-    first_byte = server.first_byte or (DEFAULT_FIRST_BYTE if stream and told is None else total)
-    return Timeouts(
-        connect=min(server.connect, total),
-        first_byte=min(first_byte, total),
-        idle=min(server.idle, told) if stream and told else server.idle,
-        total=total,
-    )
+
+    @cache
+    def timeouts(timeout: float | None, stream_timeout: float | None, stream: bool) -> Timeouts:
+        told = timeout or routing.timeout
+        if stream:
+            told = stream_timeout or routing.stream_timeout or told
+        total = told or server.total
+        first_byte = server.first_byte or (DEFAULT_FIRST_BYTE if stream and told is None else total)
+        return Timeouts(
+            connect=min(server.connect, total),
+            first_byte=min(first_byte, total),
+            idle=min(server.idle, told) if stream and told else server.idle,
+            total=total,
+        )
+
+    return timeouts
 
 
-async def _table(snapshot: Snapshot, targets: Mapping[str, Target]) -> Table:
+async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Breath) -> Table:
     members: dict[str, list[Target]] = defaultdict(list)
     by_model: dict[str, list[Target]] = defaultdict(list)
     for target in targets.values():
         deployment = target.deployment
         members[deployment.group].append(target)
         by_model[f"{deployment.provider}/{deployment.model}"].append(target)
-    await asyncio.sleep(0)
+        await breath()
     routing = snapshot.routing
     groups: dict[str, Group] = {}
     for name, group in members.items():
-        groups[name] = _group(name, group, snapshot)
-        if len(groups) % BREATH == 0:
-            await asyncio.sleep(0)
+        groups[name] = _group(name, group, routing)
+        await breath()
 
     def also(name: str) -> Group | None:
         one = targets.get(name)
         found = [one] if one is not None else by_model.get(name)
-        return None if found is None else _group(found[0].deployment.group, found, snapshot)
+        return None if found is None else _group(found[0].deployment.group, found, routing)
 
     return Table(
         groups,
@@ -130,12 +137,9 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target]) -> Table:
     )
 
 
-def _group(name: str, targets: list[Target], snapshot: Snapshot) -> Group:
+def _group(name: str, targets: list[Target], routing: RoutingSettings) -> Group:
     told = [t.deployment.num_retries for t in targets if t.deployment.num_retries is not None]
-    num_retries = max(told, default=snapshot.routing.num_retries)
-    share = snapshot.server.retry_budget
-    budget = RetryBudget(share.percent / 100, share.at_least)
-    return Group.of(name, [t.candidate for t in targets], num_retries, budget)
+    return Group.of(name, [t.candidate for t in targets], max(told, default=routing.num_retries))
 
 
 def _failed(code: str, message: str) -> ConfigInvalid:

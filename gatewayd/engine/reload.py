@@ -14,19 +14,20 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from gatewayd.config.changes import changes
+from gatewayd.collector import thaw, uncollected
+from gatewayd.config.changes import steps
 from gatewayd.config.problems import Problem, warnings
 from gatewayd.config.snapshot import Snapshot
 from gatewayd.config.validator import Result
 from gatewayd.engine.build import build
 from gatewayd.engine.runtime import Gateway
 from gatewayd.errors import ConfigInvalid
-from gatewayd.tasks import spawn
+from gatewayd.tasks import Breath, spawn
 
 _log = logging.getLogger("gatewayd.reload")
 
@@ -54,6 +55,10 @@ class Rejected:
 
 ReloadOutcome = Applied | Unchanged | Rejected
 
+_MANY = 500
+"""Deployments from which on a configuration is kept from the garbage collector."""
+_REST = 1.0
+"""Seconds from one look for a quiet moment to the next."""
 _STOPPING = Rejected((Problem("shutting_down", "the daemon is stopping"),))
 
 
@@ -116,6 +121,7 @@ class Reloader:
         self._hurry = asyncio.Event()
         self._not_before = 0.0
         self._worker: asyncio.Task[None] | None = None
+        self._tidying: asyncio.Task[None] | None = None
         self._closed = False
         self.last: ReloadOutcome | None = None
         self.last_at: datetime | None = None
@@ -147,6 +153,8 @@ class Reloader:
     async def close(self) -> None:
         """Ends a running load. Whoever waits is told that the daemon is stopping."""
         self._closed = True
+        if self._tidying is not None:
+            self._tidying.cancel()
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.wait([self._worker])
@@ -209,22 +217,40 @@ class Reloader:
         return result
 
     async def _apply(self, result: Result, started: float) -> ReloadOutcome:
-        snapshot, previous = result.snapshot, self._gateway.current
+        snapshot, live = result.snapshot, self._gateway.current.snapshot
         if snapshot is None:
             return Rejected(result.problems)
-        if snapshot.revision == previous.snapshot.revision:
+        if snapshot.revision == live.revision:
             return Unchanged(snapshot.revision)
-        staged = await self._prepare(snapshot)
-        try:
-            runtime = await build(snapshot, self._gateway)
-        except BaseException:
-            await staged.rollback()
-            raise
-        self._gateway.swap(runtime)
-        staged.commit()
+        with ExitStack() as stack:
+            if len(snapshot.deployments) > _MANY:
+                stack.enter_context(uncollected())
+                self._tidy_soon()
+            staged = await self._prepare(snapshot)
+            try:
+                lines = await _changes(live, snapshot)
+                runtime = await build(snapshot, self._gateway)
+            except BaseException:
+                await staged.rollback()
+                raise
+            self._gateway.swap(runtime)
+            staged.commit()
         seconds = time.monotonic() - started
-        lines = await asyncio.to_thread(changes, previous.snapshot, snapshot)
         return Applied(snapshot.revision, lines, tuple(warnings(result.problems)), seconds)
+
+    def _tidy_soon(self) -> None:
+        if self._tidying is not None:
+            self._tidying.cancel()
+        self._tidying = spawn(self._tidy(), name="tidy up")
+
+    async def _tidy(self) -> None:
+        """Lets the garbage collector at everything again, in a moment in which no request has to wait for it."""
+        while True:
+            await asyncio.sleep(_REST)
+            await self._gateway.idle()
+            if not self._gateway.in_flight:
+                thaw()
+                return
 
     async def _pause(self, seconds: float) -> None:
         """Waits, at most until an explicit request comes."""
@@ -236,6 +262,15 @@ class Reloader:
     def _answer(batch: _Batch, outcome: ReloadOutcome) -> None:
         if not batch.done.done():
             batch.done.set_result(outcome)
+
+
+async def _changes(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
+    breath, lines = Breath(), []
+    for line in steps(old, new):
+        if line is not None:
+            lines.append(line)
+        await breath()
+    return tuple(lines)
 
 
 def _shrinks(old: Snapshot, new: Snapshot) -> bool:

@@ -10,14 +10,14 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from gatewayd.config.snapshot import Deployment, Snapshot
 from gatewayd.engine.deadline import Deadlines
 from gatewayd.routing.health import HealthBook, Policy
 from gatewayd.routing.table import Candidate, Table
-from gatewayd.tasks import spawn
+from gatewayd.tasks import Breath, spawn
 from gatewayd.upstream.base import Timeouts, Upstream
 
 _log = logging.getLogger("gatewayd.engine")
@@ -94,12 +94,22 @@ class Runtime:
             self._idle.set()
 
     async def retire(self) -> None:
-        """Waits until the last lease has ended, then lets go of the upstreams."""
+        """Waits until the last lease has ended, then lets go of the upstreams and of all else that is big.
+
+        Piece by piece: the last reference to ten thousand deployments, dropped at once, holds up the loop for long. And
+        whoever still holds this object, knowingly or in a cycle, holds a hollow one.
+        """
         await self.idle()
-        for count, target in enumerate(self.targets.values()):
-            await self._pool.release(target.deployment.identity)
-            if count % 256 == 255:  # a release that closes nothing does not give way by itself
-                await asyncio.sleep(0)
+        breath = Breath()
+        targets, deployments = list(self.targets.values()), list(self.snapshot.deployments)
+        self.targets, self.table = {}, Table({})
+        self.snapshot = replace(self.snapshot, deployments=(), effective={})
+        while targets:
+            await self._pool.release(targets.pop().deployment.identity)
+            await breath()
+        while deployments:
+            deployments.pop()
+            await breath()
 
     async def idle(self) -> None:
         """Waits until no request holds a lease."""
@@ -114,10 +124,8 @@ class Gateway:
     def __init__(self) -> None:
         self.health = HealthBook(jitter=lambda: random.uniform(0.8, 1.2))  # A-41: no herd when cooldowns end
         self.upstreams = UpstreamPool()
-        self.leaving = False
-        """Set when the process is about to stop: readiness goes off."""
         self.draining = False
-        """Set a moment later: new requests are refused."""
+        """Set when the process is about to stop: readiness goes off, new requests are refused."""
         self._current: Runtime | None = None
         self._retiring: dict[Runtime, asyncio.Task[None]] = {}
 
@@ -130,7 +138,7 @@ class Gateway:
 
     @property
     def ready(self) -> bool:
-        return self._current is not None and not (self.leaving or self.draining)
+        return self._current is not None and not self.draining
 
     def lease(self) -> Runtime:
         """The live runtime, to be entered with `with` at once: all of a request runs on this one configuration."""

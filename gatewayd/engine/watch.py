@@ -105,6 +105,12 @@ class Watcher:
         """Looks at once whether other directories are to be watched: what is read may have changed."""
         self._rearm.set()
 
+    async def note(self) -> None:
+        """Takes the files as seen as they are now. For who reads them right afterwards, whatever made them do so: the
+        event that is still on its way need not make them read the same again."""
+        async with self._looking:
+            self._seen = await asyncio.to_thread(digests, tuple(dict.fromkeys(self._files())))
+
     async def _stands(self, spots: frozenset[str], armed: Mapping[str, tuple[int, int]]) -> None:
         self._tell(True)
         await self._look()  # at what changed while there was no watch

@@ -20,25 +20,28 @@ class Redactor:
     """Replaces known secrets in finished text, in whatever form a log line gives them."""
 
     def __init__(self) -> None:
-        self._texts: tuple[str, ...] = ()
+        self._known: set[str] = set()
+        self._few: tuple[str, ...] | None = ()
+        """All of them, the longest first, while they are few."""
         self._by_beginning: dict[str, list[str]] = {}
 
     def know(self, secrets: Iterable[str]) -> None:
-        """Adds secrets. None is ever forgotten: a line about an old key can come late."""
-        known = set(self._texts)
+        """Adds secrets; costs what is new. None is ever forgotten: a line about an old key can come late.
+
+        A line may be cleaned in another thread meanwhile.
+        """
         for secret in secrets:
-            known.update(form for form in _forms(secret) if len(form) >= _SHORTEST_SECRET)
-        texts = tuple(sorted(known, key=len, reverse=True))
-        by_beginning: dict[str, list[str]] = {}
-        if len(texts) > _FEW:
-            for text in texts:
-                by_beginning.setdefault(text[:_SHORTEST_SECRET], []).append(text)
-        self._texts, self._by_beginning = texts, by_beginning  # at once: a line may be cleaned in another thread
+            for text in _forms(secret):
+                if len(text) >= _SHORTEST_SECRET and text not in self._known:
+                    self._known.add(text)
+                    self._by_beginning.setdefault(text[:_SHORTEST_SECRET], []).append(text)
+        few = len(self._known) <= _FEW
+        self._few = tuple(sorted(self._known, key=len, reverse=True)) if few else None
 
     def clean(self, text: str) -> str:
         """The text with every known secret replaced; costs little when there is none in it, however many are known."""
-        if not self._by_beginning:
-            for secret in self._texts:
+        if self._few is not None:
+            for secret in self._few:
                 if secret in text:
                     text = text.replace(secret, _MASK)
             return text

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from types import MappingProxyType
 
 from gatewayd.admin.views import config_view, outcome_view
 from gatewayd.config.problems import Problem
-from gatewayd.config.snapshot import Snapshot
+from gatewayd.config.result import Result
+from gatewayd.config.snapshot import Packed, Snapshot
 from gatewayd.engine.reload import Applied, Rejected, Unchanged
 from gatewayd.secret import Secret
 
@@ -21,6 +23,20 @@ def test_a_secret_in_the_effective_configuration_is_masked_all_the_same() -> Non
         "files": ["/etc/gatewayd.yaml"],
         "config": {"key": "***", "list": [{"a": 1}]},
     }
+
+
+def test_a_packed_configuration_is_shown_as_it_would_be_unpacked() -> None:
+    tree = {"model_list": [{"litellm_params": {"api_key": "***", "when": date(2026, 11, 1), "big": 2**70}}]}
+    packed = Result(Snapshot("r", (), effective=tree)).packed().snapshot
+    assert packed is not None
+    assert isinstance(packed.effective, Packed)
+    assert config_view(packed) == config_view(Snapshot("r", (), effective=tree))
+
+
+def test_what_is_no_plain_tree_is_not_packed() -> None:
+    """D-02: packing must not be the way on which a secret gets past its mask."""
+    result = Result(Snapshot("r", (), effective={"key": Secret("sk-live-0123456789")}))
+    assert result.packed() == result
 
 
 def test_every_outcome_has_its_result() -> None:

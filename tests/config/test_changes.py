@@ -4,7 +4,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatewayd.config.changes import changes
+from gatewayd.config.changes import changes, steps
 from gatewayd.config.snapshot import (
     Address,
     Alias,
@@ -135,3 +135,28 @@ def test_any_two_snapshots(old: list[Deployment], new: list[Deployment], key: Se
     assert bool(lines) == (set(map(repr, old)) != set(map(repr, new)) or key is not None)
     assert len(changes(other, one)) == len(lines)
     assert KEY.reveal() not in "".join(lines)
+
+
+def test_a_large_group_is_compared_in_small_steps() -> None:
+    """E-30: no step looks at more than a few deployments, whatever the edit changed."""
+
+    class Counted(str):
+        compared = 0
+
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            Counted.compared += 1
+            return str.__eq__(self, str(other))
+
+        __hash__ = str.__hash__
+
+    old = snapshot(*(deployment(f"old-{n}", model=Counted(f"m{n}")) for n in range(1000)))
+    new = snapshot(*(deployment(f"new-{n}", model=Counted(f"m{n}"), rpm=1) for n in range(1000)))
+    lines = []
+    for line in steps(old, new):
+        assert Counted.compared < 3000, "the pairs are searched for one by one"
+        Counted.compared = 0
+        lines.append(line)
+    assert lines.count(None) >= 1000
+    assert [line for line in lines if line][-1] == "~ deployment chat: openai/m999: rpm"

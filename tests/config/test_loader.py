@@ -195,6 +195,24 @@ async def test_cancelling_at_any_moment_leaves_nothing_behind(delay: float) -> N
         await task
 
 
+async def test_requests_go_first() -> None:
+    """E-30: on a machine without a core to spare, reading must not take turns with them as an equal."""
+    check = "from gatewayd.config.problems import Problem\nreturn Result(None, (Problem(str(os.nice(0)), ''),))"
+    result = await outcome(child_with_validator(check))
+    assert int(result.problems[0].code) == min(19, os.nice(0) + 10)
+
+
+async def test_no_descriptor_stays_open() -> None:
+    """E-26"""
+    commands = [child_with_validator("return Result(None)"), program("pass"), program("print('garbage, plenty of it')")]
+    before = set(os.listdir("/proc/self/fd"))
+    for command in (*commands, *commands):
+        await outcome(command)
+    for _ in range(20):  # the loop closes its end a turn later
+        await asyncio.sleep(0)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
 # --- large results ----------------------------------------------------------------------------------------------------
 
 LARGE = """
