@@ -24,7 +24,7 @@ from gatewayd.config.schema.export import json_schema  # noqa: E402
 from gatewayd.config.schema.general import GeneralSettings  # noqa: E402
 from gatewayd.config.schema.litellm import LitellmSettings  # noqa: E402
 from gatewayd.config.schema.mock import MockFail, MockResponse, MockToolCall  # noqa: E402
-from gatewayd.config.schema.own import Gatewayd, Limits, Log, Timeouts  # noqa: E402
+from gatewayd.config.schema.own import Gatewayd, Limits, Log, RetryBudget, StreamForm, Timeouts  # noqa: E402
 from gatewayd.config.schema.root import Root  # noqa: E402
 from gatewayd.config.schema.router import AliasItem, RouterSettings  # noqa: E402
 from gatewayd.config.snapshot import Address  # noqa: E402
@@ -44,6 +44,8 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("general_settings", GeneralSettings),
     ("gatewayd", Gatewayd),
     ("gatewayd.timeouts", Timeouts),
+    ("gatewayd.stream", StreamForm),
+    ("gatewayd.retry_budget", RetryBudget),
     ("gatewayd.limits", Limits),
     ("gatewayd.log", Log),
 )

@@ -33,7 +33,9 @@ from gatewayd.observe.sdnotify import Notifier
 from gatewayd.tasks import Breath, spawn, supervise
 from gatewayd.upstream.pool import busy_connections, idle_connections
 from gatewayd.web.app import data_listener
+from gatewayd.web.app import drain as drain_data
 from gatewayd.web.connection import HttpServer
+from gatewayd.web.inherited import Inherited
 from gatewayd.web.listener import Listener, StagedDoors
 
 _log = logging.getLogger("gatewayd.daemon")
@@ -84,6 +86,7 @@ class Daemon:
 
     `environ` is what references in the configuration mean, fixed for the daemon's life (default: the process's).
     `redactor` learns the secrets of a configuration before that goes live; `went_live` hears each snapshot right after.
+    `inherited`: listening sockets that are open already.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Daemon:
         notifier: Notifier | None = None,
         redactor: Redactor | None = None,
         went_live: Callable[[Snapshot], None] = lambda snapshot: None,
+        inherited: Inherited | None = None,
     ) -> None:
         self._source = source  # as the user wrote it: problems name it so
         self._path = os.path.abspath(source) if isinstance(source, str) else None
@@ -104,6 +108,7 @@ class Daemon:
         self._notifier = notifier or Notifier({})
         self._redactor = redactor or Redactor()
         self._went_live = went_live
+        self._inherited = inherited or Inherited()
         self._read: tuple[str, ...] = ()
         self._wanted: str | None = None
         self._told: ReloadOutcome | None = None
@@ -113,7 +118,7 @@ class Daemon:
         self.gateway = Gateway()
         self.metrics = Metrics()
         self.reloader = Reloader(self.gateway, self._load_again, prepare=self._prepare, observe=self._outcome)
-        self._data = data_listener(self.gateway, self.metrics)
+        self._data = data_listener(self.gateway, self.metrics, inherited=inherited)
         self.metrics.count_open(
             clients=lambda: self._data.open_connections,
             busy=busy_connections,
@@ -121,7 +126,8 @@ class Daemon:
             tasks=lambda: len(asyncio.all_tasks()),
         )
         admin = AdminApp(self.gateway, self.reloader, self.metrics)
-        self._admin = Listener(HttpServer(admin.answer, max_connections=lambda: _ADMIN_CONNECTIONS))
+        server = HttpServer(admin.answer, max_connections=lambda: _ADMIN_CONNECTIONS)
+        self._admin = Listener(server, inherited=inherited)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -151,6 +157,8 @@ class Daemon:
         staged.commit()
         _tell(logging.WARNING, render(warnings(result.problems)).splitlines())
         self.metrics.reloaded("applied", result.snapshot.revision, datetime.now(UTC))
+        if unused := self._inherited.unused:
+            _log.warning("handed over, but not at an address of the configuration: %s", ", ".join(unused))
         self._notifier.send(READY=1, STATUS=f"serving revision {result.snapshot.revision}")
         self._tasks.append(supervise(self._beat, name="signs of life", failed=self.metrics.task_failed))
         if (path := self._path) is not None:
@@ -169,13 +177,13 @@ class Daemon:
         """Stops accepting, lets requests end for `drain` seconds (default: as configured), then ends the rest with an
         error of their own. Returns how many that were. Takes at most `drain` and five seconds."""
         seconds = self.gateway.current.snapshot.server.drain if drain is None else drain
-        self.gateway.draining = True
+        self.gateway.leaving = True
         self._notifier.send(STOPPING=1, STATUS="draining")
         await self.reloader.close()
-        draining: asyncio.Task[int] = spawn(self._data.drain(seconds), name="drain")
+        draining: asyncio.Task[int] = spawn(drain_data(self.gateway, self._data, seconds), name="drain")
         hurried = spawn(self._hurry.wait(), name="hurry")
         await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
-        struck = 0 if draining.done() else await self._data.drain(0)
+        struck = 0 if draining.done() else await drain_data(self.gateway, self._data, 0)
         struck += await draining
         await self._admin.drain(0)
         for task in (hurried, *self._tasks):
@@ -189,7 +197,7 @@ class Daemon:
 
     def reload_soon(self, why: str) -> None:
         """Asks for a reload without waiting. Before the start is over it is remembered, while stopping ignored."""
-        if self.gateway.draining:
+        if self.gateway.leaving:
             _log.info("%s ignored: stopping", why)
         elif self.gateway.ready:
             _ = self.reloader.request(why, explicit=True)
@@ -277,7 +285,7 @@ class Daemon:
         interval = min(_BEAT, (self._notifier.watchdog or 2 * _BEAT) / 2)
         while True:
             self._notifier.send(WATCHDOG=1)
-            if self.gateway.draining:
+            if self.gateway.leaving:
                 self._notifier.send(EXTEND_TIMEOUT_USEC=round(3e6 * _BEAT))
             await asyncio.sleep(interval)
 

@@ -27,6 +27,7 @@ from gatewayd.observe import log
 from gatewayd.observe.loop_errors import LoopErrors
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
+from gatewayd.web.inherited import VARIABLES, Inherited
 
 _log = logging.getLogger("gatewayd")
 
@@ -46,13 +47,16 @@ def run(config: str | None, *, host: str | None, port: int | None, early: EarlyS
             "  write a gatewayd.yaml, name one with --config, or set a key such as OPENAI_API_KEY"
         )
         return exits.CONFIG
+    inherited = Inherited(os.environ)
+    for name in VARIABLES:  # they are not meant for children
+        os.environ.pop(name, None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        code = runner.run(_serve(source, Overrides(host, port), early))
+        code = runner.run(_serve(source, Overrides(host, port), early, inherited))
     log.finish()
     return code
 
 
-async def _serve(source: Source, overrides: Overrides, early: EarlySignals) -> int:
+async def _serve(source: Source, overrides: Overrides, early: EarlySignals, inherited: Inherited) -> int:
     gc.disable()  # nearly all of what a start makes stays: collecting again and again would find nothing
     redactor = Redactor()
     log.set_up("text", "info", redactor)
@@ -62,7 +66,14 @@ async def _serve(source: Source, overrides: Overrides, early: EarlySignals) -> i
     def went_live(snapshot: Snapshot) -> None:
         log.set_up(snapshot.server.log.format, snapshot.server.log.level, redactor)
 
-    daemon = Daemon(source, overrides=overrides, notifier=Notifier(os.environ), redactor=redactor, went_live=went_live)
+    daemon = Daemon(
+        source,
+        overrides=overrides,
+        notifier=Notifier(os.environ),
+        redactor=redactor,
+        went_live=went_live,
+        inherited=inherited,
+    )
     stopping = asyncio.Event()
 
     def on_signal(number: signal.Signals) -> None:

@@ -103,7 +103,7 @@ def _routing(old: RoutingSettings, new: RoutingSettings) -> Iterator[str]:
 
 
 def _server(old: ServerSettings, new: ServerSettings) -> Iterator[str]:
-    nested = ("timeouts", "limits", "log")
+    nested = ("timeouts", "stream", "retry_budget", "limits", "log")
     yield from _values("", old, new, skip={*nested, "master_key", "default_models"})
     if old.master_key != new.master_key:
         yield f"{_sign(old.master_key, new.master_key)} master_key"

@@ -126,6 +126,24 @@ class ServerTimeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamForm:
+    """What is added to event streams."""
+
+    keep_alive: float | None = None
+    """Seconds of silence after which a comment is sent; None: never."""
+    error_done: bool = False
+    """Whether `[DONE]` follows an error event."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryShare:
+    """Of each group: retries for a hundred requests, and retries a second at least."""
+
+    percent: float = 20.0
+    at_least: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     body_mb: float = 32.0
     connections: int | None = None
@@ -146,6 +164,8 @@ class ServerSettings:
     admin: Address | None = Address("127.0.0.1", 4001)
     master_key: Secret | None = None
     timeouts: ServerTimeouts = ServerTimeouts()
+    stream: StreamForm = StreamForm()
+    retry_budget: RetryShare = RetryShare()
     limits: Limits = Limits()
     drain: float = 120.0
     log: LogSettings = LogSettings()

@@ -14,6 +14,7 @@ from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerTimeouts, Snapshot
 from gatewayd.engine.runtime import Gateway, Runtime, Target
 from gatewayd.errors import ConfigInvalid, GatewaydError
+from gatewayd.routing.budget import RetryBudget
 from gatewayd.routing.table import Candidate, Group, Table
 from gatewayd.tasks import Breath
 from gatewayd.upstream.base import Timeouts, Upstream
@@ -34,9 +35,10 @@ async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
 
     Lets the loop go on with its requests every millisecond, however many deployments there are.
     """
-    if any(deployment.kind == "translate" for deployment in snapshot.deployments):
+    translated = {deployment.provider for deployment in snapshot.deployments if deployment.kind == "translate"}
+    if translated:
         try:
-            await load_litellm()
+            await load_litellm(*translated)
         except Exception as error:
             raise _failed("litellm_unavailable", f"litellm could not be loaded: {type(error).__name__}") from error
     targets: dict[str, Target] = {}
@@ -119,13 +121,13 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Brea
     routing = snapshot.routing
     groups: dict[str, Group] = {}
     for name, group in members.items():
-        groups[name] = _group(name, group, routing)
+        groups[name] = _group(name, group, snapshot)
         await breath()
 
     def also(name: str) -> Group | None:
         one = targets.get(name)
         found = [one] if one is not None else by_model.get(name)
-        return None if found is None else _group(found[0].deployment.group, found, routing)
+        return None if found is None else _group(found[0].deployment.group, found, snapshot)
 
     return Table(
         groups,
@@ -137,9 +139,12 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Brea
     )
 
 
-def _group(name: str, targets: list[Target], routing: RoutingSettings) -> Group:
+def _group(name: str, targets: list[Target], snapshot: Snapshot) -> Group:
     told = [t.deployment.num_retries for t in targets if t.deployment.num_retries is not None]
-    return Group.of(name, [t.candidate for t in targets], max(told, default=routing.num_retries))
+    num_retries = max(told, default=snapshot.routing.num_retries)
+    share = snapshot.server.retry_budget
+    budget = RetryBudget(share.percent / 100, share.at_least)
+    return Group.of(name, [t.candidate for t in targets], num_retries, budget)
 
 
 def _failed(code: str, message: str) -> ConfigInvalid:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from gatewayd.config.snapshot import Deployment
 from gatewayd.engine.runtime import Runtime, Target
-from gatewayd.errors import GatewayError, UpstreamTimeout
+from gatewayd.errors import GatewayError, NoDeploymentAvailable, UpstreamTimeout
 from gatewayd.routing.plan import Step, Try, Wait, plan
-from gatewayd.routing.table import Candidate
+from gatewayd.routing.table import Candidate, Group
 from gatewayd.upstream.base import Call, Reply
 
 _rng = random.Random()
@@ -50,7 +50,7 @@ class Trail:
         self._runtime = self._target = None
         if error is not None:
             _failed(runtime, target, error, self.answered_by)
-        runtime.health.left(target.candidate)
+        runtime.health.left(target.candidate, probe=False)  # it has answered, so it is none any more
 
 
 async def dispatch(runtime: Runtime, call: Call, trail: Trail) -> Reply:
@@ -73,23 +73,26 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail) -> Reply:
         chain,
         available=available,
         cooling_for=cooling_for,
+        may_retry=_may_retry,
         rng=_rng,
         retry_after=runtime.snapshot.routing.retry_after,
     )
     group = trail.group
+    chain.first.group.budget.requests += 1
     step: Step = next(steps)
     try:
         while True:
             match step:
                 case Wait(seconds):
                     if time.monotonic() + seconds >= deadline:
-                        raise trail.errors[-1][1]
+                        raise trail.errors[-1][1] if trail.errors else _nobody_in_time()
                     await asyncio.sleep(seconds)
                     step = next(steps)
                 case Try(hop, candidate):
                     if hop.group.name != group:
                         group = hop.group.name
                         trail.fallbacks += 1
+                        hop.group.budget.requests += 1
                     call.capture = hop.capture
                     target = runtime.targets[candidate.id]
                     trail.attempts += 1
@@ -108,6 +111,9 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail) -> Reply:
     except GatewayError as error:
         error.tried = tuple(name for name, _ in trail.errors)
         raise
+    finally:
+        if trail.errors:
+            steps.close()  # settles a retry that has answered, or was cancelled
 
 
 async def _open(runtime: Runtime, target: Target, call: Call, deadline: float) -> Reply:
@@ -115,7 +121,7 @@ async def _open(runtime: Runtime, target: Target, call: Call, deadline: float) -
     candidate, health = target.candidate, runtime.health
     now = time.monotonic()
     call.timeouts = target.stream_timeouts if call.intent.stream else target.timeouts
-    health.started(candidate, now)
+    probe = health.started(candidate, now)
     answered = False
     try:
         async with runtime.deadlines.limit(min(call.timeouts.total, deadline - now)):
@@ -125,9 +131,17 @@ async def _open(runtime: Runtime, target: Target, call: Call, deadline: float) -
         raise UpstreamTimeout("The upstream did not answer in time.", kind="total") from None
     finally:
         if not answered:
-            health.left(candidate)
+            health.left(candidate, probe=probe)
     health.succeeded(candidate)
     return reply
+
+
+def _may_retry(group: Group) -> bool:
+    return group.budget.take(time.monotonic())
+
+
+def _nobody_in_time() -> GatewayError:
+    return NoDeploymentAvailable("No deployment has recovered from its failures in the time there was.", retry_after=1)
 
 
 def _failed(runtime: Runtime, target: Target, error: GatewayError, group: str) -> None:

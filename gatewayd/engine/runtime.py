@@ -124,8 +124,10 @@ class Gateway:
     def __init__(self) -> None:
         self.health = HealthBook(jitter=lambda: random.uniform(0.8, 1.2))  # A-41: no herd when cooldowns end
         self.upstreams = UpstreamPool()
+        self.leaving = False
+        """Set when the process is about to stop: readiness goes off."""
         self.draining = False
-        """Set when the process is about to stop: readiness goes off, new requests are refused."""
+        """Set a moment later: new requests are refused."""
         self._current: Runtime | None = None
         self._retiring: dict[Runtime, asyncio.Task[None]] = {}
 
@@ -138,7 +140,7 @@ class Gateway:
 
     @property
     def ready(self) -> bool:
-        return self._current is not None and not self.draining
+        return self._current is not None and not (self.leaving or self.draining)
 
     def lease(self) -> Runtime:
         """The live runtime, to be entered with `with` at once: all of a request runs on this one configuration."""

@@ -9,7 +9,7 @@ When a deployment is put into cooldown:
 For how long: the deployment's own `cooldown_time`, else the upstream's Retry-After, else the router's `cooldown_time`.
 The last candidate of a group that is still in service is never taken out, unless the upstream itself named a time.
 
-When a cooldown ends, one request is let through as a probe; until it succeeds the others go elsewhere if they can.
+When a cooldown ends, one request is let through as a probe; until it succeeds the others go elsewhere, or wait.
 """
 
 from __future__ import annotations
@@ -79,28 +79,31 @@ class HealthBook:
         state = self._states.get(candidate.identity)
         return 0.0 if state is None else max(0.0, state.cooling_until - now)
 
-    def started(self, candidate: Candidate, now: float) -> State:
-        """A request goes to the candidate. Each call is paired with one of succeeded, failed or left."""
+    def started(self, candidate: Candidate, now: float) -> bool:
+        """A request goes to the candidate; whether it is the probe. Each call is paired with one of `left`."""
         state = self.state(candidate.identity)
         if now >= state.window_end:
             state.requests = state.fails = 0
             state.window_end = now + WINDOW
         state.requests += 1
         state.in_flight += 1
-        if state.probation:
-            state.probing = True
-        return state
+        if not state.probation or state.probing:
+            return False
+        state.probing = True
+        return True
 
     def succeeded(self, candidate: Candidate) -> None:
         """The upstream answered (for a stream: its first event came). `left` still has to follow at the end."""
         state = self.state(candidate.identity)
         state.probation = state.probing = False
 
-    def left(self, candidate: Candidate) -> None:
-        """The request is over, whatever came of it: the counterpart of `started`."""
+    def left(self, candidate: Candidate, *, probe: bool = True) -> None:
+        """The request is over, whatever came of it: the counterpart of `started`. Whoever knows that it was not the
+        `probe` says so: a stream from before the cooldown that ends now makes no room for another probe."""
         state = self.state(candidate.identity)
         state.in_flight -= 1
-        state.probing = False
+        if probe:
+            state.probing = False
 
     def failed(
         self, candidate: Candidate, error: GatewayError, now: float, *, peers: Iterable[Candidate], policy: Policy
@@ -116,9 +119,11 @@ class HealthBook:
         told = error.retry_after
         if not told and not any(self.available(p, now) for p in peers if p.identity != candidate.identity):
             return
-        seconds = candidate.cooldown_time
-        if seconds is None:
-            seconds = min(told, MAX_RETRY_AFTER) if told else policy.cooldown_time * self._jitter()
+        own = candidate.cooldown_time
+        if told and own is None:
+            seconds = min(told, MAX_RETRY_AFTER)
+        else:
+            seconds = (policy.cooldown_time if own is None else own) * self._jitter()
         state.cooling_until = max(state.cooling_until, now + seconds)
         state.probation, state.probing = True, False
         state.fails = 0

@@ -6,11 +6,13 @@ None. It returns after a success and raises the error the client shall see when 
 The rules, in the order a reader meets them:
   1. The group asked for is tried first, then the fallback groups of the list that its failure asks for.
   2. Inside a group: the lowest `order` that has somebody left, picked by weight; nobody twice while another is left.
-  3. A group gets at most `num_retries` + 1 tries. When everybody was tried and tries are left, wait and start over
-     with those whose failure a wait can mend.
+  3. A group gets at most `num_retries` + 1 tries, and no retry that the budget of all its requests refuses. When
+     everybody was tried and tries are left, wait and start over with those whose failure a wait can mend.
   4. A long wait is not worth it while a fallback group is left: the client would pay for the upstream's trouble.
   5. The caller's own mistake (FATAL) ends everything when the group asked for says so. From a fallback group it only
      ends that group: the request was right for the model the client named.
+  6. While a deployment is probed after its cooldown, nobody joins the probe: others go elsewhere, and where there is
+     nobody else they wait for its outcome, but no more than a few seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Protocol
 
 from gatewayd.errors import FallbackKind, GatewayError, NoDeploymentAvailable, Verdict
 from gatewayd.routing.pick import simple_shuffle
-from gatewayd.routing.table import Candidate, Chain, Hop
+from gatewayd.routing.table import Candidate, Chain, Group, Hop
 
 BACKOFF_FIRST = 0.5
 BACKOFF_MAX = 8.0
@@ -31,6 +33,10 @@ WAIT_WITH_FALLBACK = 1.0
 """Longest wait, seconds, for another try in a group while a fallback group is left."""
 WAIT_MAX = 60.0
 """Longest wait at all: a client is told to come back instead."""
+PROBE_FIRST = 0.05
+PROBE_LOOKS = 6
+"""How those who wait for a probe look at it: after so many seconds, then twice as many, ... (with the random factor
+about 2.8 in all). An upstream that has not refused the probe by then is working on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +66,12 @@ def plan(
     available: Available,
     cooling_for: Callable[[Candidate], float],
     rng: Random,
+    may_retry: Callable[[Group], bool] = lambda group: True,
     retry_after: float = 0.0,
     pick: Pick = simple_shuffle,
 ) -> Generator[Step, GatewayError | None, None]:
-    """See the module. `available` and `cooling_for` (seconds) are asked anew before every try.
+    """See the module. `available` and `cooling_for` (seconds) are asked anew before every try, `may_retry` (which
+    takes from the group's budget) before every retry.
 
     `retry_after` is the configured least wait before a group starts over, in seconds. Raises GatewayError.
     """
@@ -75,7 +83,7 @@ def plan(
         hop = hops[index]
         is_first = index == 0
         more = chain.fallbacks if is_first else hops[index + 1 :]
-        error = yield from _try_group(hop, bool(more), available, rng, retry_after, pick)
+        error = yield from _try_group(hop, bool(more), available, may_retry, rng, retry_after, pick)
         if error is _ANSWERED:
             return
         if error is not None:
@@ -103,6 +111,7 @@ def _try_group(
     hop: Hop,
     has_fallback: bool,
     available: Available,
+    may_retry: Callable[[Group], bool],
     rng: Random,
     retry_after: float,
     pick: Pick,
@@ -113,36 +122,61 @@ def _try_group(
     error: GatewayError | None = None
     rounds = 0
     tries_left = hop.group.num_retries + 1
-    while tries_left:
-        candidates = _left(hop, tried, available)
-        if not candidates and error is None and not has_fallback:
-            # Nobody else can answer: rather a second request to one that is being probed than a refusal.
-            candidates = _left(hop, tried, lambda candidate: available(candidate, True))
-        if not candidates:
-            if error is None or not (tried - hopeless):
+    granted = False
+    try:
+        while tries_left:
+            candidates = _left(hop, tried, available)
+            seconds = 0.0
+            if error is not None:
+                if not candidates:
+                    seconds = _wait(error, rounds, retry_after, rng)
+                    if not (tried - hopeless) or seconds > (WAIT_WITH_FALLBACK if has_fallback else WAIT_MAX):
+                        return error
+                if not may_retry(hop.group):
+                    return error
+                granted = True
+            if seconds:
+                yield Wait(seconds)
+                rounds += 1
+                tried = set(hopeless)
+                candidates = _left(hop, tried, available)
+            if not candidates and not has_fallback:
+                candidates = yield from _behind_a_probe(hop, tried, available, rng)
+            if not candidates:
                 return error
-            seconds = _wait(error, rounds, retry_after, rng)
-            if seconds > (WAIT_WITH_FALLBACK if has_fallback else WAIT_MAX):
-                return error
-            yield Wait(seconds)
-            rounds += 1
-            tried = set(hopeless)
-            if not (candidates := _left(hop, tried, available)):
-                return error
-        candidate = pick(candidates, rng)
-        tries_left -= 1
-        error = yield Try(hop, candidate)
-        if error is None:
-            return _ANSWERED
-        tried.add(candidate.id)
-        match error.verdict:
-            case Verdict.FATAL | Verdict.NEXT_GROUP:
-                return error
-            case Verdict.ELSEWHERE:
-                hopeless.add(candidate.id)
-            case Verdict.RETRY:
-                pass
-    return error
+            candidate = pick(candidates, rng)
+            tries_left -= 1
+            error = yield Try(hop, candidate)
+            if granted:
+                granted = False
+                hop.group.budget.settle(failed=error is not None)
+            if error is None:
+                return _ANSWERED
+            tried.add(candidate.id)
+            match error.verdict:
+                case Verdict.FATAL | Verdict.NEXT_GROUP:
+                    return error
+                case Verdict.ELSEWHERE:
+                    hopeless.add(candidate.id)
+                case Verdict.RETRY:
+                    pass
+        return error
+    finally:
+        if granted:  # nobody waits for the plan any more: the retry was not needed, or it has answered
+            hop.group.budget.settle(failed=False)
+
+
+def _behind_a_probe(
+    hop: Hop, tried: set[str], available: Available, rng: Random
+) -> Generator[Step, GatewayError | None, list[Candidate]]:
+    """Waits until a probe has succeeded, or for so long that joining it is better than a refusal."""
+    for look in range(PROBE_LOOKS):
+        if not _left(hop, tried, lambda candidate: available(candidate, True)):
+            return []
+        yield Wait(PROBE_FIRST * 2.0**look * (1 - 0.25 * rng.random()))
+        if candidates := _left(hop, tried, available):
+            return candidates
+    return _left(hop, tried, lambda candidate: available(candidate, True))
 
 
 def _left(hop: Hop, tried: set[str], available: Callable[[Candidate], bool]) -> list[Candidate]:

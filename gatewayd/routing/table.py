@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gatewayd.errors import FallbackKind, UnknownModel
+from gatewayd.routing.budget import RetryBudget
 
 _REMEMBERED = 4096
 """Bound of the memory for pattern-resolved names: client input, so it must not grow without end."""
@@ -36,13 +37,18 @@ class Group:
     name: str
     levels: tuple[tuple[Candidate, ...], ...]
     num_retries: int = 0
+    budget: RetryBudget = field(default_factory=RetryBudget, compare=False, repr=False)
+    """What all its requests together may retry; the one part of a group that changes."""
 
     @classmethod
-    def of(cls, name: str, candidates: Iterable[Candidate], num_retries: int = 0) -> Group:
+    def of(
+        cls, name: str, candidates: Iterable[Candidate], num_retries: int = 0, budget: RetryBudget | None = None
+    ) -> Group:
         by_order: dict[int, list[Candidate]] = {}
         for candidate in candidates:
             by_order.setdefault(candidate.order, []).append(candidate)
-        return cls(name, tuple(tuple(by_order[order]) for order in sorted(by_order)), num_retries)
+        levels = tuple(tuple(by_order[order]) for order in sorted(by_order))
+        return cls(name, levels, num_retries, budget or RetryBudget())
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

@@ -86,7 +86,9 @@ class Direct:
             is_text=call.endpoint == "completions",
             with_usage=isinstance(options, dict) and options.get("include_usage") is True,
         )
-        return Translator(errand.feed, chunks, events, partial(self._explained, errand=errand), self._end_mark)
+        explain = partial(self._explained, errand=errand)
+        is_claude = self._provider == "anthropic"
+        return Translator(errand.feed, chunks, events, explain, self._end_mark, is_claude=is_claude)
 
     def _explained(self, error: Exception, errand: _Errand) -> GatewayError:
         """What went wrong after the request was sent."""

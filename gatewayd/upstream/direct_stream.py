@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from gatewayd.errors import GatewayError
 from gatewayd.upstream.answer import MAX_BODY, Fields
 from gatewayd.upstream.base import Header
@@ -27,6 +29,7 @@ from gatewayd.upstream.transport import Connection
 from gatewayd.wire.openai import DONE, Usage, encode
 from gatewayd.wire.sse import Decoder
 
+_TEXT: Final = frozenset({"role", "content"})
 _SPEAKING: Final = ("content", "tool_calls", "function_call")
 """Members of a delta for which a chunk is sent at all, if they are not empty."""
 _SPEAKING_EMPTY: Final = ("reasoning_content", "provider_specific_fields", "annotations", "reasoning_items")
@@ -119,11 +122,25 @@ class _Steps:
                 close().send(None)
 
 
+class _Piece(msgspec.Struct, tag="text_delta", forbid_unknown_fields=True):
+    text: str
+
+
+class _Said(msgspec.Struct, tag="content_block_delta", forbid_unknown_fields=True):
+    """An event of Anthropic's that holds a piece of text and nothing else, as nine of ten do."""
+
+    index: int
+    delta: _Piece
+
+
+_SAID: Final = msgspec.json.Decoder(_Said)
+
+
 class Events:
     """litellm's chunks as events."""
 
-    def __init__(self, model: str, total: Callable[[list[Any], str], Any], *, is_text: bool, with_usage: bool) -> None:
-        """`model` is what chunks name; `total` adds up the usage of the chunks that have it, given all thoughts."""
+    def __init__(self, model: str, total: Callable[..., Any], *, is_text: bool, with_usage: bool) -> None:
+        """`model` is what chunks name; `total` is `Parts.total`."""
         self._model = model
         self._total = total
         self._is_text = is_text
@@ -133,6 +150,7 @@ class Events:
         self._finished = False
         self._spent: list[Any] = []
         self._thoughts: list[str] = []
+        self._only_text = True
         self._last_reason: str | None = None
         self.reason: str | None = None
         """Why the provider ended the stream, where litellm takes its word for the end."""
@@ -155,15 +173,17 @@ class Events:
                 "id": body["id"], "created": body["created"], "model": self._model, "object": "chat.completion.chunk",
             }  # fmt: skip
         self._note(choices[0].get("finish_reason") if choices else None, chunk)
-        if not choices:
+        if self._finished or not choices:
             return b""
         delta = choices[0].setdefault("delta", {})
         extras = _extras(body)
-        if thought := delta.get("reasoning_content"):
-            self._thoughts.append(thought)
+        if not delta.keys() <= _TEXT:
+            self._only_text = False
+            if thought := delta.get("reasoning_content"):
+                self._thoughts.append(thought)
         if not self._speaks(delta):
             if self.reason is not None:
-                return b"" if self._finished else self._finish(self.reason, extras)
+                return self._finish(self.reason, extras)
             if not any(name in delta for name in _SHOWING):
                 return b""
             extras = {}
@@ -175,18 +195,24 @@ class Events:
             choices[0]["delta"]["role"] = "assistant"
         return self._event({"choices": choices, **extras})
 
+    def said(self, text: str) -> bytes:
+        """The event for a piece of text in the middle of a stream; elsewhere, nothing."""
+        if not self._begun or self._finished or not text:
+            return b""
+        self._last_reason = None
+        return self._event({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
+
     def end(self) -> bytes:
         """What is left to say when the stream is whole: why it ended, what it cost, and the end mark."""
         rest = b"" if self._finished else self._finish(self.reason or self._last_reason or "stop", {})
         if self._spent:
             for chunk in self._spent:
                 chunk.model = self._model
-            total = self._total(self._spent, "".join(self._thoughts))
-            if total is not None:
-                usage = total.model_dump(mode="json", exclude_none=True)
-                self.usage = usage_of(usage)
-                if self._with_usage:
-                    rest += self._event({"choices": [], "usage": usage})
+            total = self._total(self._spent, "".join(self._thoughts), only_text=self._only_text)
+            usage = total.model_dump(mode="json", exclude_none=True)
+            self.usage = usage_of(usage)
+            if self._with_usage:
+                rest += self._event({"choices": [], "usage": usage})
         return rest + DONE
 
     def _note(self, reason: str | None, chunk: Any) -> None:
@@ -230,15 +256,18 @@ class Translator:
         events: Events,
         explain: Callable[[Exception], GatewayError],
         end_mark: re.Pattern[bytes] | None,
+        *,
+        is_claude: bool = False,
     ) -> None:
         """`chunks` is litellm's iterator over what is laid into `feed`; `explain` reads its exceptions. `end_mark` is
-        what a whole stream has in it, where litellm does not tell."""
+        what a whole stream has in it, where litellm does not tell. `is_claude`: the wire is Anthropic's."""
         self._feed = feed
         self._steps = _Steps(chunks)
         self._events = events
         self._explain = explain
         self._end_mark = end_mark
         self._marked = False
+        self._reads_text = is_claude
         self._decoder = Decoder(MAX_BODY)
         self.started = self.done = self.over = False
         self.failure: GatewayError | None = None
@@ -254,10 +283,14 @@ class Translator:
                 for event in self._decoder.feed(data):
                     if event.data is None:
                         raise ValueError("an event is too large")
-                    self._give(event.data)
+                    if said := self._said(event.data):
+                        out.append(said)
+                    else:
+                        self._give(event.data)
+                        self._read(out)
             else:
                 self._feed.give(data)
-            self._read(out)
+                self._read(out)
         except Exception as error:  # litellm's readers raise whatever they come across
             self.failure = self._explain(error)
             self.over = True
@@ -289,6 +322,15 @@ class Translator:
     def close(self) -> None:
         self._steps.close()
 
+    def _said(self, data: bytes) -> bytes:
+        """What litellm would make of a piece of text, at a tenth of the cost; nothing if there is more to it."""
+        if not self._reads_text or b'"text_delta"' not in data:
+            return b""
+        try:
+            return self._events.said(_SAID.decode(data).delta.text)
+        except msgspec.DecodeError:
+            return b""
+
     def _give(self, data: bytes) -> None:
         if self._end_mark is not None and not self._marked:
             self._marked = self._end_mark.search(data) is not None
@@ -304,9 +346,13 @@ class Translator:
 
     def _read(self, out: list[bytes]) -> None:
         steps, events = self._steps, self._events
-        while (chunk := steps.next()) is not _NOTHING:
+        chunk = steps.next()
+        if chunk is _NOTHING:
+            self._reads_text = False  # litellm keeps what it cannot read, and all that follows it
+        while chunk is not _NOTHING:
             if chunk is not None and (event := events.of(chunk)):
                 out.append(event)
+            chunk = steps.next()
 
     def _is_whole(self) -> bool:
         if self._events.reason is not None:

@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import re
+from collections.abc import Iterable
 from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -63,9 +64,20 @@ _END_MARKS: Final = {
 }
 
 
-async def load() -> ModuleType:
-    """litellm, imported off the loop and tamed; once per process (3 seconds of CPU, 230 MB). Raises ImportError."""
-    return await asyncio.to_thread(_load)
+async def load(*providers: str) -> ModuleType:
+    """litellm, imported off the loop and tamed; once per process (3 seconds of CPU, 230 MB). Raises ImportError.
+
+    What the first calls to these providers would import is imported too, as far as that is known.
+    """
+    return await asyncio.to_thread(_prepare, providers)
+
+
+def _prepare(providers: Iterable[str]) -> ModuleType:
+    litellm = _load()
+    if (parts := gather()) is not None:
+        for provider in providers:
+            parts.rehearse(provider)
+    return litellm
 
 
 @functools.cache
@@ -137,8 +149,8 @@ class TranslateUpstream:
         if function is None:
             raise InvalidRequest(f"{self._provider} has no such endpoint.", code="endpoint_not_supported")
         arguments = self._arguments.of(call)
-        litellm = await load() if self._pools is None else _load()
-        direct = await self._way(arguments) if self._suits and fits(self._deployment, call, arguments) else None
+        litellm = await load(self._provider) if self._pools is None else _load()
+        direct = self._way() if self._suits and fits(self._deployment, call, arguments) else None
         if direct is not None:
             with contextlib.suppress(Unfit):
                 return await direct.open(call, arguments)
@@ -168,9 +180,8 @@ class TranslateUpstream:
         if self._pools is not None:
             await self._pools.aclose()
 
-    async def _way(self, arguments: dict[str, Any]) -> Direct | None:
+    def _way(self) -> Direct | None:
         if self._direct is None and (parts := gather()) is not None:
-            await parts.warm(self._provider, arguments["model"].partition("/")[2], arguments)
             self._direct = Direct(self._provider, parts, self._shared(), self._secrets, _END_MARKS.get(self._provider))
         return self._direct
 
@@ -205,10 +216,10 @@ class TranslateUpstream:
 
         try:
             answer = await function(**arguments)
+            if not arguments.get("stream"):
+                return whole(call, answer)
         except Exception as error:
             return translator(error)
-        if not arguments.get("stream"):
-            return whole(call, answer)
         stream = TranslatedStream(call, answer, exchange, translator)
         try:
             await stream.begin()

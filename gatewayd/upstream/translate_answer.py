@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from gatewayd.errors import GatewayError, UpstreamIncomplete
+from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamIncomplete
 from gatewayd.tasks import spawn
 from gatewayd.upstream.base import Call, Gate, Header, Sink, WholeReply
 from gatewayd.wire.openai import DONE, Usage, encode
@@ -31,7 +31,7 @@ def whole(call: Call, answer: Any) -> WholeReply:
             vector = item["embedding"]
             if isinstance(vector, list):  # else the provider has packed it itself
                 item["embedding"] = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-    return WholeReply(200, _JSON, encode(body), usage_of(body.get("usage")))
+    return WholeReply(200, _JSON, encoded(body), usage_of(body.get("usage")))
 
 
 class TranslatedStream:
@@ -88,7 +88,7 @@ class TranslatedStream:
                 body |= {"choices": [], "usage": usage}
             elif any(choice["finish_reason"] for choice in body["choices"]) and not self._is_whole():
                 raise UpstreamIncomplete("The upstream's answer ended before its end mark.")  # F6
-            return b"data: " + encode(as_text(body) if self._is_text else body) + b"\n\n"
+            return b"data: " + encoded(as_text(body) if self._is_text else body) + b"\n\n"
         self._ended = True
         return None
 
@@ -124,6 +124,14 @@ def _tree(answer: Any) -> dict[str, Any]:
         if "message" in choice:
             choice["message"].setdefault("content", None)
     return body
+
+
+def encoded(body: dict[str, Any]) -> bytes:
+    """Raises UpstreamBadResponse for text that is none: half a surrogate pair, which JSON can name."""
+    try:
+        return encode(body)
+    except UnicodeEncodeError:
+        raise UpstreamBadResponse("The upstream's answer could not be understood.") from None
 
 
 def as_text(body: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,17 @@ _NAMED: Final = (
 )  # fmt: skip
 """What `litellm.completion` hands on by name; the rest of its keywords is filtered first."""
 
+_REHEARSED: Final[Mapping[str, Any]] = {
+    "messages": [{"role": "user", "content": "x"}],
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}],
+    "api_key": "none",
+    "api_base": "http://127.0.0.1",
+    "aws_access_key_id": "none",
+    "aws_secret_access_key": "none",
+    "aws_region_name": "us-east-1",
+}
+"""A call that ends when it is to be sent. Nothing is looked for elsewhere: no key, no address, no metadata service."""
+
 Post = Callable[..., Awaitable[Any]]
 
 
@@ -52,9 +63,12 @@ class Parts:
         import litellm
         from httpx import Headers, Request, Response
         from litellm import main, utils
+        from litellm.litellm_core_utils.streaming_chunk_builder_utils import ChunkProcessor
         from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
         from litellm.types.completion import CompletionDispatchContext
         from litellm.types.utils import LlmProviders
+
+        remember_models(utils)
 
         class Carrier(AsyncHTTPHandler):  # type: ignore[misc]  # handlers ask for this class
             """An HTTP client that is one function."""
@@ -65,7 +79,7 @@ class Parts:
             def __del__(self) -> None:
                 """There is nothing to close."""
 
-        self._warm: set[str] = set()
+        self._rehearsed: set[str] = set()
         self._carrier = Carrier
         self._dispatch = {name: getattr(main, function) for name, function in PROVIDERS.items()}
         cohere = _cohere(main.base_llm_http_handler, main.get_secret_str)
@@ -85,9 +99,9 @@ class Parts:
         self._special = utils.get_non_default_completion_params
         self._optional = utils.get_optional_params
         self._params = main.get_litellm_params
-        self._answer, self._chunk = litellm.ModelResponse, litellm.ModelResponseStream
+        self._answer = litellm.ModelResponse
         self._map = litellm.exception_type
-        self._build = litellm.stream_chunk_builder
+        self._adder, self._count = ChunkProcessor, litellm.token_counter
 
     def config(self, provider: str, model: str) -> Any:
         return self._config(model=model, provider=self._provider(provider))
@@ -143,18 +157,20 @@ class Parts:
         begun: Awaitable[Any] = self._dispatch[provider](self._context(**about))
         return begun
 
-    async def warm(self, provider: str, model: str, arguments: Mapping[str, Any]) -> None:
-        """Makes litellm load, in a thread, what it loads in a provider's first call (up to 100 ms of CPU)."""
-        if provider not in self._warm:
-            await asyncio.to_thread(self._rehearse, provider, model, dict(arguments))
-            self._warm.add(provider)
+    def rehearse(self, provider: str) -> None:
+        """Makes litellm load now what it loads in a provider's first call (bedrock: half a second). For a thread."""
+        if provider not in self._dispatch or provider in self._rehearsed:
+            return
+        self._rehearsed.add(provider)
 
-    def _rehearse(self, provider: str, model: str, arguments: Mapping[str, Any]) -> None:
         async def post(*_: Any, **__: Any) -> Any:
             raise ConnectionError
 
         async def start() -> None:
-            await self.start(provider, model, arguments, post)
+            if provider == "bedrock":  # with a key there would be nothing to sign
+                await self.start(provider, "converse/anthropic.claude-x", {**_REHEARSED, "api_key": None}, post)
+            else:
+                await self.start(provider, "x", _REHEARSED, post)
 
         with contextlib.suppress(Exception):
             asyncio.run(start())
@@ -186,13 +202,39 @@ class Parts:
             return mapped
         return error
 
-    def total(self, chunks: list[Any], thoughts: str) -> Any:
-        """Usage from all chunks of a stream that spoke of it. How much of it was thinking litellm estimates by the
-        text if the provider does not tell."""
+    def total(self, chunks: list[Any], thoughts: str, *, only_text: bool) -> Any:
+        """Usage from all chunks of a stream that spoke of it. How much of it was thinking is estimated by the text if
+        the provider does not tell."""
         details = [getattr(chunk.usage, "completion_tokens_details", None) for chunk in chunks]
+        thought = 0 if only_text else None
         if thoughts and not any(getattr(detail, "reasoning_tokens", None) for detail in details):
-            chunks = [*chunks, self._chunk(model=chunks[0].model, choices=[{"delta": {"reasoning_content": thoughts}}])]
-        return getattr(self._build(chunks=chunks), "usage", None)
+            thought = self._count(text=thoughts, count_response_tokens=True)
+        return self._adder(chunks).calculate_usage(chunks, chunks[0].model, "", reasoning_tokens=thought)
+
+
+def remember_models(utils: Any) -> None:
+    """Keeps what litellm finds about a model in its tables, where it looks six times per call (a fifth of its cost).
+
+    So does `cached_get_model_info_helper` of its own; here, that a model is in no table is remembered too.
+    """
+    look_up, generation = utils.get_model_info_helper, utils.get_model_cost_mutation_generation
+
+    @functools.lru_cache(maxsize=1024)
+    def found(generation: int, model: str, custom_llm_provider: str | None) -> Any:
+        try:
+            return look_up(model=model, custom_llm_provider=custom_llm_provider)
+        except utils.ModelNotMappedError as error:
+            return str(error)
+
+    def remembered(*args: Any, **named: Any) -> Any:
+        if args or named.keys() != {"model", "custom_llm_provider"}:  # some providers are asked themselves
+            return look_up(*args, **named)
+        info = found(generation(), **named)
+        if isinstance(info, str):
+            raise utils.ModelNotMappedError(info)
+        return info
+
+    utils.get_model_info_helper = remembered
 
 
 class _Log:

@@ -6,6 +6,8 @@ connection are below (`web.loop`); nothing in `web.exchange` knows of aiohttp.
 
 from __future__ import annotations
 
+import time
+
 from aiohttp import HttpVersion10, StreamReader
 from aiohttp.http_parser import RawRequestMessage
 
@@ -14,6 +16,7 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.web.connection import Connection, Deadlines
 from gatewayd.web.endpoints import chat, completions, embeddings, health, models
 from gatewayd.web.exchange import Exchange, Exchanges
+from gatewayd.web.inherited import Inherited
 from gatewayd.web.listener import Listener, connection_limit
 from gatewayd.web.loop import LoopServer
 from gatewayd.web.relay import ClientResponder
@@ -30,6 +33,8 @@ TABLE = (
 """Every door of the data side. Those of kind "open" (health) are the only ones that need no key."""
 
 _MAX_LOGGED_PATH = 256
+_LAST_CALLS = 0.25
+"""Seconds for the first request on a connection that is open when the doors close."""
 
 
 class DataApp:
@@ -47,7 +52,9 @@ class DataApp:
             path = message.url.raw_path
         path = path.partition("?")[0]
         inbound.path = path[:_MAX_LOGGED_PATH]
-        keep_alive = not message.should_close
+        # aiohttp's parser takes the last trailer of a chunked body for a header of the next request, and forgets what
+        # stands behind an offer to upgrade: nothing may follow either.
+        keep_alive = not (message.should_close or message.chunked or message.upgrade)
         if (error := complaint(message)) is not None:
             keep_alive = False
             route = refusal(error, "open")
@@ -64,7 +71,9 @@ class DataApp:
         return responder.keeps
 
 
-def data_listener(gateway: Gateway, metrics: Metrics, *, deadlines: Deadlines | None = None) -> Listener:
+def data_listener(
+    gateway: Gateway, metrics: Metrics, *, deadlines: Deadlines | None = None, inherited: Inherited | None = None
+) -> Listener:
     """The data side's listener, without a door yet; its drain ends what is left with `server_shutting_down`."""
     app = DataApp(gateway, metrics)
     server = LoopServer(
@@ -72,4 +81,15 @@ def data_listener(gateway: Gateway, metrics: Metrics, *, deadlines: Deadlines | 
         max_connections=lambda: connection_limit(gateway.current.snapshot.server.limits),
         deadlines=deadlines,
     )
-    return Listener(server, interrupt=app.exchanges.interrupt)
+    return Listener(server, interrupt=app.exchanges.interrupt, inherited=inherited)
+
+
+async def drain(gateway: Gateway, listener: Listener, seconds: float) -> int:
+    """The end of the data side: readiness goes off, the doors close, what is under way gets `seconds` to end. Called
+    again with 0, it ends at once. Returns how many requests that struck."""
+    began = time.monotonic()
+    gateway.leaving = True
+    if seconds:
+        await listener.last_calls(min(seconds, _LAST_CALLS))
+    gateway.draining = True
+    return await listener.drain(max(0.0, seconds - (time.monotonic() - began)))

@@ -132,6 +132,11 @@ class Connection(web.RequestHandler):
         return self._request_count != self._answered
 
     @property
+    def unused(self) -> bool:
+        """Whether no request has come on it yet."""
+        return not self._request_count
+
+    @property
     def reading_paused(self) -> bool:
         """Whether aiohttp has stopped reading until somebody takes what there is."""
         return bool(self._reading_paused)
@@ -146,7 +151,7 @@ class Connection(web.RequestHandler):
 
         Without `unused`, one that no request has come on yet may still have its first.
         """
-        if self.busy or (not unused and not self._request_count):
+        if self.busy or (not unused and self.unused):
             self.retiring = True
         else:
             self.force_close()

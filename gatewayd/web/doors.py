@@ -1,6 +1,6 @@
 """Listening sockets, opened before anything is swapped: an address in use refuses an edit and touches nothing else.
 
-Only sockets; who speaks on them is `web.listener`'s business.
+Only sockets; who speaks on them is `web.listener`'s business, or that of worker processes.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import Self
 
 from gatewayd.config.snapshot import Address
+from gatewayd.web.inherited import Inherited
 
 BACKLOG = 1024
 _FILE_MODE = 0o660
@@ -21,16 +23,21 @@ _FILE_MODE = 0o660
 class Door:
     """One address that is listened on. Connections queue in the backlog until somebody accepts them."""
 
-    def __init__(self, address: Address, *, beside: Iterable[socket.socket] = ()) -> None:
+    def __init__(
+        self, address: Address, *, beside: Iterable[socket.socket] = (), inherited: Inherited | None = None
+    ) -> None:
         """Binds and listens. Raises OSError, then nothing is left open.
 
         A name may stand for several addresses (`localhost`: IPv4 and IPv6). The socket file of a dead process is
         replaced, that of a living one is not. `beside`: sockets of ours on the same port, which the new one may overlap
-        (0.0.0.0 takes in 127.0.0.1) because it is to take their place.
+        (0.0.0.0 takes in 127.0.0.1) because it is to take their place. `inherited`: where a socket may be open already.
         """
         self.address = address
         self.sockets: list[socket.socket] = []
+        self.lent = False
+        """Whether somebody else goes on listening when this door closes: who waits is left to them."""
         self._inode: int | None = None
+        self._inherited = inherited or Inherited()
         try:
             if address.path:
                 self._open_file(address.path)
@@ -39,6 +46,13 @@ class Door:
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def of(cls, address: Address, sockets: Iterable[socket.socket], *, lent: bool) -> Self:
+        """A door whose sockets another process has opened, and whose socket file is that process's."""
+        door = cls.__new__(cls)
+        door.address, door.sockets, door.lent, door._inode = address, list(sockets), lent, None
+        return door
 
     @property
     def port(self) -> int:
@@ -58,9 +72,9 @@ class Door:
         self._inode = None
 
     def accept_waiting(self) -> list[socket.socket]:
-        """The connections that wait in the backlog now: they would be reset together with the door."""
+        """The connections that wait in the backlog now, if they would be reset together with the door."""
         waiting: list[socket.socket] = []
-        for sock in self.sockets:
+        for sock in () if self.lent else self.sockets:
             with contextlib.suppress(OSError):
                 while True:
                     waiting.append(sock.accept()[0])
@@ -69,6 +83,10 @@ class Door:
     def _open_ports(self, address: Address, beside: tuple[socket.socket, ...]) -> None:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, place in dict.fromkeys(found):
+            if (sock := self._inherited.at(place)) is not None:
+                self.sockets.append(sock)
+                self.lent = True
+                continue
             sock = socket.socket(family, kind, protocol)
             self.sockets.append(sock)
             sock.setblocking(False)
@@ -80,6 +98,10 @@ class Door:
                 sock.listen(BACKLOG)
 
     def _open_file(self, path: str) -> None:
+        if (lent := self._inherited.at(path)) is not None:
+            self.sockets.append(lent)
+            self.lent = True
+            return
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sockets.append(sock)
         sock.setblocking(False)
@@ -88,6 +110,25 @@ class Door:
         self._inode = os.stat(path).st_ino
         os.chmod(path, _FILE_MODE)  # nobody can connect before `listen`, so the mode is never too wide
         sock.listen(BACKLOG)
+
+
+def open_doors(
+    wanted: Iterable[Address], standing: Collection[Door], inherited: Inherited | None = None
+) -> dict[Address, Door]:
+    """Opens those of the wanted doors that do not stand yet. Raises OSError, then nothing is left open."""
+    known = {door.address for door in standing}
+    opened: dict[Address, Door] = {}
+    try:
+        for address in dict.fromkeys(wanted):
+            if address not in known:
+                ours = [door for door in standing if address.port and door.port == address.port]
+                beside = [sock for door in ours for sock in door.sockets]
+                opened[address] = Door(address, beside=beside, inherited=inherited)
+    except BaseException:
+        for door in opened.values():
+            door.close()
+        raise
+    return opened
 
 
 @contextlib.contextmanager

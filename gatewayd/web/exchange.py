@@ -27,9 +27,10 @@ from gatewayd.observe.access import AccessRecord, access
 from gatewayd.observe.metrics import Metrics, Outcome
 from gatewayd.routing.table import Table
 from gatewayd.upstream.base import Call, Header, Reply, Sink
+from gatewayd.web.keepalive import KeepAlives
 from gatewayd.web.render import EVENTS, JSON, STREAM_HEADERS, failure, request_id, success_headers
 from gatewayd.wire.headers import upstream_headers
-from gatewayd.wire.openai import Usage, error_event, peek
+from gatewayd.wire.openai import DONE, Usage, error_event, peek
 
 _log = logging.getLogger("gatewayd.web")
 
@@ -107,6 +108,7 @@ class Exchanges:
         self.gateway = gateway
         self.metrics = metrics
         self.live: set[Exchange] = set()
+        self.keep_alives = KeepAlives()
         metrics.count_in_flight(lambda: sum(exchange.kind == "model" for exchange in self.live))
 
     def interrupt(self) -> int:
@@ -259,7 +261,12 @@ class Exchange:
         self._ttft = elapsed
         self._committed = True
         sink = self.responder.start(reply.status, [*headers, *STREAM_HEADERS])
-        await reply.pipe(sink)
+        silence = self.runtime.snapshot.server.stream.keep_alive
+        if silence is None or not self._events:
+            await reply.pipe(sink)
+        else:
+            with self._exchanges.keep_alives.watching(sink, silence) as commented:
+                await reply.pipe(commented)
         self.responder.finish()
 
     def _fail(self, error: GatewayError) -> None:
@@ -269,13 +276,16 @@ class Exchange:
         if self._committed:
             self.outcome = "shutdown" if stopping else "broken_stream"
             if self._events:
-                self.responder.fail(b"" if error.told else error_event(error))
+                self.responder.fail(error_event(error) + (DONE if self._done_after_error() else b""))
             else:
                 self.responder.abort()
             return
         self.outcome = "shutdown" if stopping else "rejected" if _is_callers(error) else "error"
         self.status, headers, body = failure(error, self.request_id, self.trail)
         self.responder.send(self.status, [*headers, *self._revision()], body, last=stopping)
+
+    def _done_after_error(self) -> bool:
+        return self.runtime is not None and self.runtime.snapshot.server.stream.error_done
 
     def _revision(self) -> tuple[Header, ...]:
         return () if self.runtime is None else (("x-gatewayd-revision", self.runtime.snapshot.revision),)

@@ -3,7 +3,7 @@
     staged = await listener.stage(addresses)     # opens what is new; raises OSError, then nothing has changed
     staged.commit()                              # cannot fail: the new doors accept, doors not named any more close
     await staged.rollback()                      # or: as if nothing had been asked
-    listener.stop_accepting()
+    await listener.last_calls(seconds)           # the doors close; who has just come in may still ask
     await listener.drain(seconds)
 
 Connections of a door that closes are not cut: idle ones are closed, the others after the answer under way. The same
@@ -16,18 +16,21 @@ import asyncio
 import functools
 import resource
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from gatewayd.config.snapshot import Address, Limits
 from gatewayd.tasks import spawn
 from gatewayd.web.connection import HttpServer
-from gatewayd.web.doors import BACKLOG, Door
+from gatewayd.web.doors import BACKLOG, Door, open_doors
+from gatewayd.web.inherited import Inherited
 
 _RESERVED_FILES = 128
 """File descriptors kept for everything that is no connection: the log, the watcher, libraries, stores."""
 _FEWEST_CONNECTIONS = 16
 _AFTER_DEADLINE = 2.0
 """Seconds that interrupted requests get to say so to their clients."""
+_TURNS = 5
+"""Of the loop, from accepting a connection to its protocol: one for uvloop, two or three for asyncio."""
 _REAPING = 0.1
 """Seconds for the handlers of connections that are gone; aiohttp takes 0 for "no limit"."""
 
@@ -46,10 +49,19 @@ class Listener:
     """See the module. `interrupt` is called at the end of a drain to end what is still under way; it returns how many
     requests that struck."""
 
-    def __init__(self, server: HttpServer, *, interrupt: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        server: HttpServer,
+        *,
+        interrupt: Callable[[], int] = lambda: 0,
+        inherited: Inherited | None = None,
+    ) -> None:
         self._server = server
+        self._inherited = inherited
         self._interrupt = interrupt
         self._doors: dict[Address, tuple[Door, list[asyncio.Server]]] = {}
+        self._arriving: set[asyncio.Task[object]] = set()
+        """Connections that waited at a door when it closed."""
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -63,23 +75,24 @@ class Listener:
         """How many clients are connected."""
         return len(self._server.open)
 
-    async def stage(self, addresses: Iterable[Address]) -> StagedDoors:
-        """Opens the doors that are not open yet, without accepting. Raises OSError."""
+    async def stage(self, addresses: Iterable[Address], *, opened: Mapping[Address, Door] | None = None) -> StagedDoors:
+        """Opens the doors that are not open yet, without accepting. Raises OSError.
+
+        `opened`: new doors that somebody has opened already; they are this listener's from now on.
+        """
         wanted = tuple(dict.fromkeys(addresses))
-        opened: dict[Address, tuple[Door, list[asyncio.Server]]] = {}
+        if opened is None:
+            opened = open_doors(wanted, [door for door, _ in self._doors.values()], self._inherited)
+        served: dict[Address, tuple[Door, list[asyncio.Server]]] = {a: (door, []) for a, door in opened.items()}
         try:
-            for address in wanted:
-                if address not in self._doors:
-                    ours = (door for door, _ in self._doors.values() if address.port and door.port == address.port)
-                    door = Door(address, beside=[sock for other in ours for sock in other.sockets])
-                    opened[address] = door, []
-                    for sock in door.sockets:
-                        opened[address][1].append(await self._serve(sock, door))
+            for door, servers in served.values():
+                for sock in door.sockets:
+                    servers.append(await self._serve(sock, door))
         except BaseException:
-            for door, servers in opened.values():
+            for door, servers in served.values():
                 _shut(door, servers)
             raise
-        return StagedDoors(self, wanted, opened)
+        return StagedDoors(self, wanted, served)
 
     async def serve(self, addresses: Iterable[Address]) -> None:
         """Stages and commits: for start-up, when there is nothing to swap. Raises OSError."""
@@ -89,6 +102,19 @@ class Listener:
         """Closes all doors; connections live on."""
         for address in list(self._doors):
             self._close(address)
+
+    async def last_calls(self, seconds: float) -> None:
+        """Closes all doors. Who was let in and has asked for nothing yet has most likely just sent it: waits so long if
+        there is somebody. A restart would else answer a few of many clients with a reset."""
+        self.stop_accepting()
+        if self._arriving:
+            await asyncio.wait(self._arriving)
+        for _ in range(_TURNS):  # the loop may have accepted connections that it has told nobody of yet
+            await asyncio.sleep(0)
+        for connection in list(self._server.open):
+            connection.retire(unused=False)
+        if any(connection.unused for connection in self._server.open):
+            await asyncio.sleep(seconds)
 
     async def drain(self, seconds: float) -> int:
         """Lets what is under way end, at most `seconds` long, then interrupts it; closes every connection.
@@ -129,7 +155,9 @@ class Listener:
         loop = asyncio.get_running_loop()
         last = functools.partial(self._server.open_connection, door, last=True)
         for sock in door.accept_waiting():
-            _ = spawn(loop.connect_accepted_socket(last, sock), name="accept the last")
+            arriving = spawn(loop.connect_accepted_socket(last, sock), name="accept the last")
+            self._arriving.add(arriving)
+            arriving.add_done_callback(self._arriving.discard)
         _shut(door, servers)
         for connection in [connection for connection in self._server.open if connection.door is door]:
             connection.retire(unused=False)

@@ -7,8 +7,9 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +20,18 @@ PATIENCE = 30.0
 
 _ANNOUNCED = re.compile(r"^  (data|admin) +(\S+)$")
 _ENDED = "(the process ended)"
-_LEFT_OUT = ("GATEWAYD_", "NOTIFY_SOCKET", "WATCHDOG_", "PYTHONDONTWRITEBYTECODE", "XDG_CONFIG_HOME")
+_HAND_OVER = """
+import os, sys
+high = [os.dup2(int(number), 100 + index) for index, number in enumerate(sys.argv[1].split(","))]
+for index, number in enumerate(high):
+    os.dup2(number, 3 + index)
+os.environ.setdefault("LISTEN_PID", str(os.getpid()))
+os.environ["LISTEN_FDS"] = str(len(high))
+os.closerange(3 + len(high), 256)
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+"""What a service manager does between fork and exec (sd_listen_fds(3)); the first argument lists the descriptors."""
+_LEFT_OUT = ("GATEWAYD_", "NOTIFY_SOCKET", "WATCHDOG_", "PYTHONDONTWRITEBYTECODE", "XDG_CONFIG_HOME", "LISTEN_")
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -67,11 +79,14 @@ class Daemon:
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         wait: bool = True,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
+        """`sockets`: listening ones that it is handed over, as systemd does."""
         self._arguments = [*(() if config is None else ("--config", str(config))), *arguments]
         self._environ = environment(environ)
         self._cwd = cwd
         self._wait = wait
+        self._sockets = sockets
         self._news = asyncio.Event()
         self._process: asyncio.subprocess.Process
         self._reading: asyncio.Task[None]
@@ -82,13 +97,16 @@ class Daemon:
         self.admin = ""
 
     async def __aenter__(self) -> Self:
+        numbers = [sock.fileno() for sock in self._sockets]
+        launch = ("-c", _HAND_OVER, ",".join(map(str, numbers))) if numbers else ()
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gatewayd", "run", *self._arguments),
+            *(sys.executable, *launch, "-m", "gatewayd", "run", *self._arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env=self._environ,
             cwd=self._cwd,
+            pass_fds=numbers,
         )
         self._reading = asyncio.get_running_loop().create_task(self._read())
         self.session = aiohttp.ClientSession(

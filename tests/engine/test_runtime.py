@@ -10,6 +10,8 @@ import pytest
 
 from gatewayd.config.snapshot import Deployment
 from gatewayd.engine.runtime import Gateway, UpstreamPool
+from gatewayd.errors import UpstreamAuth
+from gatewayd.routing.health import Policy
 from gatewayd.routing.table import Candidate
 from gatewayd.upstream.base import Call, Reply
 from tests.engine.fakes import FakeUpstream, runtime_of
@@ -139,3 +141,14 @@ async def test_an_upstream_that_cannot_be_closed_is_logged_without_its_text(capl
     await pool.release("k")
     assert "OSError" in caplog.text
     assert "sk-secret" not in caplog.text
+
+
+def test_cooldowns_that_begin_together_end_apart() -> None:
+    """A-41: within 20 percent of what is configured."""
+    health = Gateway().health
+    for n in range(200):
+        one, other = Candidate(f"a{n}", f"a{n}"), Candidate(f"b{n}", f"b{n}")
+        health.failed(one, UpstreamAuth("401"), 0.0, peers=(one, other), policy=Policy(cooldown_time=10.0))
+    times = [health.state(f"a{n}").cooling_until for n in range(200)]
+    assert 8.0 <= min(times) < 9.0
+    assert 11.0 < max(times) <= 12.0

@@ -143,3 +143,31 @@ def test_jitter_spreads_the_ends_of_configured_cooldowns() -> None:
     book = HealthBook(jitter=lambda: 1.2)
     fail(book, A, UpstreamAuth("401"), 0)
     assert book.cooling_for(A, 0) == pytest.approx(6.0)
+
+
+def test_a_stream_from_before_the_cooldown_makes_no_room_for_another_probe() -> None:
+    """A-41"""
+    book = HealthBook()
+    book.started(A, 0)
+    fail(book, A, UpstreamAuth("401"), 0)
+    assert book.started(A, 6) is True
+    assert book.started(A, 6) is False, "who joins it as a last resort is not the probe"
+    book.left(A, probe=False)
+    book.left(A, probe=False)
+    assert not book.available(A, 6)
+    book.left(A, probe=True)
+    assert book.available(A, 6)
+
+
+@pytest.mark.parametrize("own", [None, 10.0])
+def test_jitter_is_for_what_is_configured_not_for_what_the_upstream_named(own: float | None) -> None:
+    """A-41: between 80 and 120 percent of the time; the upstream's own is waited for in full."""
+    mine = Candidate("m", "m", cooldown_time=own)
+    for factor in (0.8, 1.2):
+        book = HealthBook(jitter=lambda factor=factor: factor)  # type: ignore[misc]
+        fail(book, mine, UpstreamAuth("401"), 0)
+        assert book.cooling_for(mine, 0) == pytest.approx((own or Policy().cooldown_time) * factor)
+    if own is None:
+        book = HealthBook(jitter=lambda: 0.8)
+        fail(book, mine, UpstreamStatus("busy", status=429, retry_after=7), 0)
+        assert book.cooling_for(mine, 0) == 7

@@ -224,3 +224,73 @@ def test_for_any_groups_and_failures(
     else:
         assert isinstance(end, GatewayError)
         assert not tried or end in told
+
+
+def test_no_budget_is_no_retry_and_no_wait_but_a_fallback_is_neither() -> None:
+    """A-40"""
+    c = chain(group("a", "a1", "a2", retries=5), group("b", "b1", retries=5))
+    steps = plan(
+        c,
+        available=lambda candidate, last_resort=False: True,
+        cooling_for=lambda candidate: 0.0,
+        rng=Random(1),
+        may_retry=lambda group: False,
+    )
+    tried, waits, end = run(steps, refused)
+    assert (len(tried), tried[-1], waits) == (2, "b1", [])
+    assert isinstance(end, UpstreamConnection)
+
+
+@pytest.mark.parametrize("left", ["in the wait", "in the try", "answered", "failed"])
+def test_every_retry_is_settled_once(left: str) -> None:
+    """A-40: also when the client leaves in the middle of one."""
+    only = group("a", "a1", retries=1)
+    budget = only.budget
+    steps = plan(
+        chain(only),
+        available=lambda candidate, last_resort=False: True,
+        cooling_for=lambda candidate: 0.0,
+        rng=Random(1),
+        may_retry=lambda group: group.budget.take(1.0),
+    )
+    next(steps)
+    assert isinstance(steps.send(UpstreamConnection("x")), Wait)
+    assert budget._open == 1
+    if left != "in the wait":
+        assert isinstance(next(steps), Try)
+    if left == "failed":
+        with pytest.raises(UpstreamConnection):
+            steps.send(UpstreamConnection("x"))
+    steps.close()
+    assert (budget._open, budget._failed) == (0, 1 if left == "failed" else 0)
+
+
+def test_whoever_waits_for_a_probe_goes_on_when_it_has_succeeded() -> None:
+    """A-41"""
+    probing = [True]
+    steps = plan(
+        chain(group("a", "a1")),
+        available=lambda candidate, last_resort=False: last_resort or not probing[0],
+        cooling_for=lambda candidate: 0.0,
+        rng=Random(1),
+    )
+    assert isinstance(next(steps), Wait)
+    assert isinstance(next(steps), Wait)
+    probing[0] = False
+    assert isinstance(next(steps), Try)
+
+
+def test_whoever_waits_for_a_probe_is_told_when_it_has_failed() -> None:
+    """A-41, A-42"""
+    cooling = [0.0]
+    steps = plan(
+        chain(group("a", "a1")),
+        available=lambda candidate, last_resort=False: last_resort and not cooling[0],
+        cooling_for=lambda candidate: cooling[0],
+        rng=Random(1),
+    )
+    assert isinstance(next(steps), Wait)
+    cooling[0] = 7.0
+    with pytest.raises(NoDeploymentAvailable) as caught:
+        next(steps)
+    assert caught.value.retry_after == 7.0

@@ -91,7 +91,7 @@ ERRORS: dict[str, Reply] = {
     "500": anthropic.error(500, "api_error", "boom"),
     "503": anthropic.error(503, "api_error", "boom"),
     "400": anthropic.error(400, "invalid_request_error", "no such field"),
-    "400 with a key in it": anthropic.error(400, "invalid_request_error", f"see https://h/x?key=1 and {KEY}"),
+    "400 with a key in it": anthropic.error(400, "invalid_request_error", f"I know {KEY}, aws-secret-canary"),
     "400 with an address in it": anthropic.error(400, "invalid_request_error", "see https://h/x?key=1"),
     "too long": anthropic.error(400, "invalid_request_error", "prompt is too long: 300000 tokens > 200000 maximum"),
     "not allowed": anthropic.error(400, "invalid_request_error", "Output blocked by content filtering policy"),
@@ -122,10 +122,11 @@ ERRORS: dict[str, Reply] = {
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("family", STREAMING)
 async def test_errors(family: str, error: str, stream: bool) -> None:
-    """A-18, A-26, A-28, A-29, A-31, A-34, A-38."""
+    """What each of them has to become is in test_translate_errors."""
     async with FakeUpstream(ERRORS[error]) as up:
         found = await same(up, of(family, up), {}, stream=stream, timeouts=SHORT)
         assert found["failed"]
+        assert ("aws-secret-canary" if family == "bedrock" else KEY) not in str(found["failed"])
         assert len(found["asked"]) == 1
 
 
@@ -145,14 +146,17 @@ BEGUN: list[Step] = [anthropic.start(), anthropic.delta("a")]
     + [(events, by) for events in (BEGUN[:1], []) for by in (FIN, RST)],  # silence is told more exactly directly
 )
 async def test_streams_that_are_cut(events: list[Step], by: Step, framing: str) -> None:
-    """A-01 to A-04, A-09, A-12, A-13, F6."""
+    """A-01, A-02, A-03, A-12: only the provider's reason to end makes a stream whole."""
+    whole = len(events) > len(BEGUN)
     async with FakeUpstream(anthropic.cut(events, framing=framing, by=by)) as up:
-        await same(up, of("anthropic", up), {}, stream=True, timeouts=SHORT)
+        found = await same(up, of("anthropic", up), {}, stream=True, timeouts=SHORT)
+        assert found.get("ended", False) is whole
+        assert (found["failed"] is None) is whole
 
 
 @pytest.mark.parametrize("by", [FIN, RST])
 async def test_whole_answers_that_are_cut(by: Step) -> None:
-    """A-05."""
+    """A-04."""
     body = b'{"id": "m", "type": "message"'
     begun = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n"
     async with FakeUpstream(raw_reply(begun + body, by)) as up:
@@ -218,7 +222,7 @@ async def test_usage_is_told_to_those_who_asked(usage: dict[str, Any]) -> None:
 
 
 async def test_compressed_answers() -> None:
-    """A-36: nobody asked for it."""
+    """A-07: nobody asked for it."""
     packed = gzip.compress(claude_body({"type": "text", "text": "Good day."}))
     async with FakeUpstream(body_reply(packed, headers=[("content-encoding", "gzip")])) as up:
         found = await same(up, of("anthropic", up), {})

@@ -45,6 +45,7 @@ CLAUDE: dict[str, Reply] = {
     "no JSON": body_reply(b"<html>Log in</html>", content_type="text/html"),
     "nothing at all": body_reply(b"", content_type="application/json"),
     "an array": json_reply([1]),
+    "half a character": body_reply(claude_body({"type": "text", "text": "\ud83d"}), content_type="application/json"),
     "too deep": body_reply(b"[" * 100_000, content_type="application/json"),
 }
 
@@ -71,6 +72,7 @@ def typed(kind: str, name: str, *values: Any) -> list[dict[str, Any]]:
 EMPTY = {"type": "text", "text": ""}
 USE = {"type": "tool_use", "id": "t1", "name": "weather", "input": {}}
 BEGUN = [anthropic.start(), anthropic.delta("a")]
+BOTH = {"type": "text_delta", "text": "b"}
 CLAUDES_STREAMS: dict[str, list[bytes]] = {
     "max_tokens": anthropic.stream()[:-2] + anthropic.end("max_tokens"),
     "many pings": anthropic.stream(pings=9),
@@ -106,6 +108,21 @@ CLAUDES_STREAMS: dict[str, list[bytes]] = {
     "an error of another kind": [*BEGUN, anthropic.error_event("rate_limit_error", "slow")],
     "broken JSON": [*BEGUN, b"data: {broken\n\n", anthropic.delta("b"), *anthropic.end()],
     "broken JSON last": [*BEGUN, b"data: {broken\n\n"],
+    "broken JSON with a text in it": [
+        *BEGUN, b'data: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "b}\n\n',
+        anthropic.delta("c"), *anthropic.end(),
+    ],
+    "half a character": [
+        *BEGUN,
+        b'data: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "\\ud83d"}}\n\n',
+        anthropic.delta("c"), *anthropic.end(),
+    ],
+    "text with more to it": blocks((EMPTY, [{"type": "text_delta", "text": "a"},
+                                           {"type": "text_delta", "text": "b", "citation": {"cited_text": "x"}},
+                                           {"type": "text_delta", "text": "c", "novel": 1}])),
+    "text before the start": [anthropic.delta("a"), anthropic.delta("b"), *anthropic.stream()],
+    "text behind the reason": [*BEGUN, anthropic.end()[0], anthropic.delta("b"), anthropic.end()[1]],
+    "text with an odd index": [*BEGUN, anthropic.event("content_block_delta", index="1", delta=BOTH), *anthropic.end()],
     "a delta without content": [*BEGUN, anthropic.event("content_block_delta", index=0)],
     "no events": [],
     "only a start": [anthropic.start()],

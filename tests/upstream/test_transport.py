@@ -438,7 +438,7 @@ class Full(Answer):
 
 
 async def test_a_connection_that_was_stopped_at_the_end_is_read_again() -> None:
-    """A-30: nobody starts it who does not know that it was stopped."""
+    """Nobody starts it who does not know that it was stopped."""
     bench = Bench()
     bench.ask(Full(bench.loop.create_future()))
     bench.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")

@@ -62,6 +62,11 @@ def _server(server: ServerSettings) -> dict[str, Any]:
         "listen": [str(address) for address in server.listen],
         "admin": "off" if server.admin is None else str(server.admin),
         "timeouts": {field.name: getattr(server.timeouts, field.name) for field in fields(server.timeouts)},
+        "stream": {
+            "keep_alive": "off" if server.stream.keep_alive is None else server.stream.keep_alive,
+            "error_done": server.stream.error_done,
+        },
+        "retry_budget": {"percent": server.retry_budget.percent, "at_least": server.retry_budget.at_least},
         "limits": {
             "body_mb": server.limits.body_mb,
             "connections": "auto" if server.limits.connections is None else server.limits.connections,

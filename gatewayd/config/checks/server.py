@@ -16,7 +16,15 @@ from gatewayd.config.schema.litellm import LitellmSettings
 from gatewayd.config.schema.own import Gatewayd
 from gatewayd.config.schema.router import RouterSettings
 from gatewayd.config.secrets import is_reference
-from gatewayd.config.snapshot import Address, Limits, LogSettings, ServerSettings, ServerTimeouts
+from gatewayd.config.snapshot import (
+    Address,
+    Limits,
+    LogSettings,
+    RetryShare,
+    ServerSettings,
+    ServerTimeouts,
+    StreamForm,
+)
 from gatewayd.secret import Secret
 
 SHORTEST_KEY = 16
@@ -50,6 +58,8 @@ def build_server(
         admin=admin,
         master_key=key,
         timeouts=ServerTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total),
+        stream=StreamForm(_keep_alive(own, litellm), own.stream.error_done),
+        retry_budget=RetryShare(own.retry_budget.percent, own.retry_budget.at_least),
         limits=Limits(body_mb, own.limits.connections),
         drain=own.drain,
         log=_log(own, litellm, router),
@@ -125,6 +135,12 @@ def _check_addresses(listen: tuple[Address, ...], admin: Address | None, key: Se
                 f"{address} can be reached from other machines, and there is no general_settings.master_key",
                 "add `master_key: os.environ/GATEWAYD_MASTER_KEY`, or listen on 127.0.0.1",
             )
+
+
+def _keep_alive(own: Gatewayd, litellm: LitellmSettings) -> float | None:
+    if "keep_alive" in own.stream.model_fields_set:
+        return own.stream.keep_alive
+    return litellm.sse_keepalive_ping_interval_seconds or None
 
 
 def _log(own: Gatewayd, litellm: LitellmSettings, router: RouterSettings) -> LogSettings:

@@ -27,6 +27,12 @@ class LitellmSettings(Section):
     context_window_fallbacks: Fallbacks | None = key(None, "As in router_settings.")
     content_policy_fallbacks: Fallbacks | None = key(None, "As in router_settings.")
     default_fallbacks: list[str] | None = key(None, "As in router_settings.")
+    sse_keepalive_ping_interval_seconds: Seconds | None = key(
+        None,
+        "The same as `gatewayd.stream.keep_alive`, which wins; 0 is off.",
+        approximated="litellm's comments come before the first event too; gatewayd's come after it, when the answer's "
+        "status is decided",
+    )
     set_verbose: Flag | None = key(None, "`true`: the same as `gatewayd.log.level: debug`, which wins.")
     json_logs: Flag | None = key(None, "`true`: the same as `gatewayd.log.format: json`, which wins.")
     turn_off_message_logging: Any = key(
@@ -68,7 +74,7 @@ class LitellmSettings(Section):
             "disable_hf_tokenizer_download", "disable_token_counter", "suppress_debug_info",
             "return_response_headers", "add_function_to_prompt", "responses", "enable_preview_features",
             "use_chat_completions_url_for_anthropic_messages", "disable_add_prefix_to_prompt",
-            "sse_keepalive_ping_interval_seconds", "anthropic_sse_ping_interval_seconds",
+            "anthropic_sse_ping_interval_seconds",
             "forward_traceparent_to_llm_provider", "add_user_information_to_llm_headers",
         ),
         "connections are gatewayd's own, and certificates are always checked": (

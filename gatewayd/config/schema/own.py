@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from gatewayd.config.schema.address import parse_address
-from gatewayd.config.schema.base import Section, key, numeral
+from gatewayd.config.schema.base import Flag, Section, key, numeral
 from gatewayd.config.schema.general import Megabytes
 from gatewayd.config.snapshot import Address
 
@@ -37,6 +37,10 @@ def _auto(value: object) -> object:
     return None if value == "auto" else numeral(value)
 
 
+def _seconds_or_off(value: object) -> object:
+    return numeral(_off(value))
+
+
 _ADDRESS_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^(unix:.+|\S+:[0-9]+|.*[$]\{.+|os\.environ/.+)$"}
 
 AddressText = Annotated[Address, BeforeValidator(_address), WithJsonSchema(_ADDRESS_SCHEMA)]
@@ -56,6 +60,11 @@ CountOrAuto = Annotated[
     BeforeValidator(_auto),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 10_000_000}, {"const": "auto"}]}),
 ]
+WaitOrOff = Annotated[
+    Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None,
+    BeforeValidator(_seconds_or_off),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 86_400}, {"enum": ["off", False]}]}),
+]
 
 
 class Timeouts(Section):
@@ -72,6 +81,39 @@ class Timeouts(Section):
     idle: Wait = key(120.0, "Longest silence inside an answer.", why="models pause to think, but not for minutes")
     total: Wait = key(
         600.0, "For one whole try; for a stream up to its first event.", why="the OpenAI SDK's own timeout"
+    )
+
+
+class StreamForm(Section):
+    """What gatewayd adds to event streams. By default nothing: the bytes are the upstream's."""
+
+    OWN: ClassVar[bool] = True
+
+    keep_alive: WaitOrOff = key(
+        None,
+        "Seconds of silence in the middle of a stream after which a comment (`: keep-alive`) is sent, again and again, "
+        "so that proxies on the way do not take the connection for dead. Not before the first event: until then the "
+        "answer's status is open. It puts off none of gatewayd's own timeouts. Default: `off`.",
+    )
+    error_done: Flag = key(
+        False,
+        "Send `data: [DONE]` also after the error event of a stream that broke, as vLLM does.",
+        why="`[DONE]` is the only sign by which a client without an SDK can tell a whole answer from a broken one",
+    )
+
+
+class RetryBudget(Section):
+    """What a model group may retry while much of it fails: else retries would multiply the load it fails under."""
+
+    OWN: ClassVar[bool] = True
+
+    percent: Annotated[float, BeforeValidator(numeral), Field(ge=0, le=1000, allow_inf_nan=False)] = key(
+        20.0,
+        "Retries for every hundred requests of the last ten seconds. Retries that succeed and fallbacks do not count.",
+        why="Envoy's figure",
+    )
+    at_least: Annotated[float, BeforeValidator(numeral), Field(ge=0, le=100_000, allow_inf_nan=False)] = key(
+        3.0, "Retries a second that are granted however few requests there are.", why="Envoy's figure for a cluster"
     )
 
 
@@ -113,6 +155,8 @@ class Gatewayd(Section):
         why="apart from the clients' address, so that a client's key opens no admin door",
     )
     timeouts: Timeouts = key(Timeouts(), "See *gatewayd.timeouts*.")
+    stream: StreamForm = key(StreamForm(), "See *gatewayd.stream*.")
+    retry_budget: RetryBudget = key(RetryBudget(), "See *gatewayd.retry_budget*.")
     limits: Limits = key(Limits(), "See *gatewayd.limits*.")
     drain: Annotated[float, BeforeValidator(numeral), Field(ge=0, le=86_400, allow_inf_nan=False)] = key(
         120.0, "Seconds that requests in flight get to end when gatewayd stops.", why="long answers take that long"

@@ -119,3 +119,23 @@ def test_the_body_limit_of_general_settings() -> None:
     assert server(general_settings={"max_request_size_mb": 3}).limits.body_mb == 3
     both = server(general_settings={"max_request_size_mb": 3}, gatewayd={"limits": {"body_mb": 4}})
     assert both.limits.body_mb == 4
+
+
+@pytest.mark.parametrize(
+    ("own", "litellms", "seconds"),
+    [
+        ({}, None, None),
+        ({"keep_alive": 15}, None, 15.0),
+        ({"keep_alive": "2.5"}, 9, 2.5),
+        ({"keep_alive": "off"}, 9, None),
+        ({"keep_alive": False}, 9, None),
+        ({}, 9, 9.0),
+        ({}, 0, None),
+    ],
+)
+def test_when_a_silent_stream_is_kept_alive(own: dict[str, Any], litellms: int | None, seconds: float | None) -> None:
+    made = server(
+        gatewayd={"stream": own},
+        litellm_settings={"sse_keepalive_ping_interval_seconds": litellms} if litellms is not None else {},
+    )
+    assert made.stream.keep_alive == seconds

@@ -1,0 +1,82 @@
+"""What is taken out of litellm, and what is put into it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from gatewayd.upstream.translate_parts import remember_models
+
+
+class Table:
+    """The part of `litellm.utils` that is asked about models."""
+
+    class ModelNotMappedError(Exception):
+        pass
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.generation = 0
+        self.known = {"claude": {"max_tokens": 5}}
+
+    def get_model_cost_mutation_generation(self) -> int:
+        return self.generation
+
+    def get_model_info_helper(
+        self, model: str, custom_llm_provider: str | None = None, api_base: str | None = None
+    ) -> dict[str, int]:
+        self.asked.append((model, custom_llm_provider, api_base))
+        if model not in self.known:
+            raise self.ModelNotMappedError(f"no {model}")
+        return self.known[model]
+
+
+def test_a_model_is_looked_up_once() -> None:
+    table = Table()
+    remember_models(table)
+    for _ in range(3):
+        assert table.get_model_info_helper(model="claude", custom_llm_provider="anthropic") == {"max_tokens": 5}
+        with pytest.raises(Table.ModelNotMappedError, match="no other"):
+            table.get_model_info_helper(model="other", custom_llm_provider="anthropic")
+    assert table.asked == [("claude", "anthropic", None), ("other", "anthropic", None)]
+
+
+def test_a_table_that_was_changed_is_read_again() -> None:
+    table = Table()
+    remember_models(table)
+    table.get_model_info_helper(model="claude", custom_llm_provider=None)
+    table.known["claude"] = {"max_tokens": 6}
+    table.generation += 1
+    assert table.get_model_info_helper(model="claude", custom_llm_provider=None) == {"max_tokens": 6}
+
+
+def test_other_questions_are_passed_on() -> None:
+    table = Table()
+    remember_models(table)
+    for _ in range(2):
+        table.get_model_info_helper("claude")
+        table.get_model_info_helper(model="claude", custom_llm_provider="ollama", api_base="http://here")
+    assert table.asked == [("claude", None, None), ("claude", "ollama", "http://here")] * 2
+
+
+FIRST_LOADED = """
+import asyncio, socket, sys, warnings
+warnings.simplefilter("ignore")
+def refuse(*_, **__): sys.exit("network")
+socket.getaddrinfo = socket.socket.connect = socket.socket.connect_ex = refuse
+from gatewayd.upstream.translate import load
+assert not {"litellm", "boto3", "httpx"} & set(sys.modules)
+asyncio.run(load("anthropic", "bedrock", "cohere", "gemini"))
+print(sorted({"litellm", "boto3", "httpx"} & set(sys.modules)))
+"""
+
+
+async def test_what_a_first_call_would_import_is_imported_before() -> None:
+    run = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", FIRST_LOADED], capture_output=True, text=True, timeout=100, check=True
+    )
+    assert run.stdout == "['boto3', 'httpx', 'litellm']\n"
