@@ -26,8 +26,8 @@ from tests.web.shapes import (
     RELATIVES,
     UPGRADES,
 )
-from tests.web.support import CHAT, KEY, WITH_KEY, Answer, Teller, serving
-from tests.web.wire import Wire, pieces
+from tests.web.support import CHAT, KEY, WITH_KEY, Answer
+from tests.web.wire import Wire, pieces, warm
 
 LIVE = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 GOOD = POST + b"Content-Length: %d\r\n\r\n" % len(CHAT) + CHAT
@@ -71,50 +71,48 @@ def refused(answer: Answer, *statuses: int) -> None:
     length=LENGTHS, coding=CODINGS, field=FIELDS, line=LINES, host=HOSTS, head=HEADS, upgrade=UPGRADES, noise=NOISE
 )  # fmt: skip
 async def test_it_is_a_400_and_the_end_of_the_connection(data: bytes) -> None:
-    upstream = Teller()
-    async with serving({"chat": {"d1": upstream}}) as site:
+    async with warm(GOOD) as (site, upstream):
         for segments in ([data + VICTIM], everywhere(data + VICTIM)):
             (answer,) = await heard(site.port, *segments)
             refused(answer)
-        assert not upstream.calls
+        assert not upstream.requests
         for count in (1, 3):
             (answer,) = await heard(site.port, data + VICTIM, before=count)
             refused(answer)
         (answer,) = await heard(site.port, *everywhere(data + VICTIM), before=1)
         refused(answer)
-        assert len(upstream.calls) == 5
+        assert len(upstream.requests) == 5
         *good, answer = await heard(site.port, LIVE + GOOD, data + VICTIM)
         assert [each.status for each in good] == [200, 200]
         refused(answer)
         # In one segment, the good ones may fall with the bad one: nothing was done for them, and they were not last.
         *good, answer = await heard(site.port, LIVE + GOOD + data + VICTIM)
         assert [each.status for each in good] in ([], [200, 200])
-        assert len(upstream.calls) == (7 if good else 6)
+        assert len(upstream.requests) == (7 if good else 6)
         refused(answer)
 
 
 @named(chunk=CHUNKS)
 async def test_a_bad_chunk_is_refused_and_ends_the_connection(data: bytes) -> None:
     """B-01: whether the body is being waited for or came together with its head."""
-    upstream = Teller()
     head = POST + CHUNKED + b"\r\n"
-    async with serving({"chat": {"d1": upstream}}) as site:
+    async with warm(GOOD) as (site, upstream):
         for segments in ([head + data + VICTIM], [head, data + VICTIM], everywhere(head + data + VICTIM)):
             (answer,) = await heard(site.port, *segments)
             refused(answer)
-        assert not upstream.calls
+        assert not upstream.requests
         (answer,) = await heard(site.port, head, data + VICTIM, before=2)
         refused(answer)
         *good, answer = await heard(site.port, LIVE + GOOD, head + data + VICTIM)
         assert [each.status for each in good] == [200, 200]
         refused(answer)
-        assert len(upstream.calls) == 3
+        assert len(upstream.requests) == 3
 
 
 @named(relative=RELATIVES)
 async def test_a_relative_of_http_is_refused_too(data: bytes) -> None:
     """B-03, B-19"""
-    async with serving() as site:
+    async with warm(GOOD) as (site, _):
         for segments in ([data + VICTIM], everywhere(data + VICTIM)):
             (answer,) = await heard(site.port, *segments)
             refused(answer, 400, 405)
@@ -127,8 +125,7 @@ def told(table: dict[str, tuple[int, bytes]]) -> pytest.MarkDecorator:
 @told(LEGAL)
 async def test_what_is_odd_but_legal_is_read_right_and_the_connection_goes_on(status: int, data: bytes) -> None:
     """B-04, B-10, B-18, B-23"""
-    upstream = Teller()
-    async with serving({"chat": {"d1": upstream}}) as site:
+    async with warm(GOOD) as (site, upstream):
         for before, segments in (
             (0, [data + LIVE]),
             (0, [data, LIVE]),
@@ -146,7 +143,7 @@ async def test_what_is_odd_but_legal_is_read_right_and_the_connection_goes_on(st
                 assert (await wire.answer()).body == b'{"status":"ok"}'
                 assert wire.got == b""
         asked = data.startswith(b"POST") and status == 200
-        assert [call.endpoint for call in upstream.calls] == ["chat/completions"] * 5 * asked
+        assert [request.path for request in upstream.requests] == ["/v1/chat/completions"] * 5 * asked
 
 
 @told(LAST)
@@ -155,8 +152,7 @@ async def test_what_may_be_the_last_is_read_right_and_what_follows_is_read_right
 ) -> None:
     """B-01, B-04, B-17: a body never becomes a request, whatever method it comes with."""
     method = data.split(b" ")[0].decode()
-    upstream = Teller()
-    async with serving({"chat": {"d1": upstream}}) as site:
+    async with warm(GOOD) as (site, upstream):
         for segments in ([data + LIVE], [data, LIVE], everywhere(data + LIVE)):
             async with Wire.to(site.port) as wire:
                 await wire.send(*segments)
@@ -167,13 +163,13 @@ async def test_what_may_be_the_last_is_read_right_and_what_follows_is_read_right
                     wire.end()
                 assert await wire.rest() == []
         asked = method == "POST" and status == 200
-        assert [call.endpoint for call in upstream.calls] == ["chat/completions"] * 3 * asked
+        assert [request.path for request in upstream.requests] == ["/v1/chat/completions"] * 3 * asked
 
 
 @told(FINAL)
 async def test_a_request_that_closes_is_the_last(status: int, data: bytes) -> None:
     """B-01, B-18: what comes behind it is not read, or refused together with it."""
-    async with serving() as site:
+    async with warm(GOOD) as (site, _):
         for segments in ([data], [data, LIVE], [*everywhere(data), LIVE]):
             (answer,) = await heard(site.port, *segments)
             assert (answer.status, answer.headers["connection"]) == (status, "close")
@@ -187,14 +183,13 @@ async def test_a_trailer_is_not_a_header(cut: bool) -> None:
     key = b"Authorization: Bearer " + KEY.encode() + b"\r\n"
     chunks = b"%x\r\n" % len(CHAT) + CHAT + b"\r\n0\r\n"
     last = b"GET /v1/models HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
-    upstream = Teller()
-    async with serving({"chat": {"d1": upstream}}, server=WITH_KEY) as site:
+    async with warm(server=WITH_KEY) as (site, upstream):
 
         async def statuses(data: bytes) -> list[int]:
             return [answer.status for answer in await heard(site.port, *(everywhere(data) if cut else [data]))]
 
         assert await statuses(POST + CHUNKED + b"\r\n" + chunks + key + b"\r\n" + last + b"\r\n") in ([401], [401, 401])
-        assert not upstream.calls
+        assert not upstream.requests
         good = POST + key + CHUNKED + b"\r\n" + chunks
         assert await statuses(good + key + b"\r\n" + last + b"\r\n") in ([200], [200, 401])
         assert await statuses(good + b"Host: b\r\nX-Api-Key: x\r\n\r\n" + last + key + b"\r\n") in (

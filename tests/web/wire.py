@@ -1,6 +1,9 @@
 """A client that owns its bytes: it decides where segments end, and reads answers by the letter of RFC 9112.
 
 Nothing here is lenient: what cannot be read in exactly one way is an AssertionError, also from our own server.
+
+`warm` is the scene of most tests on it: a gateway that forwards, and that has met the requests to come before, so that
+whatever it remembers of a request, a head or a connection is in use.
 """
 
 from __future__ import annotations
@@ -12,7 +15,10 @@ import re
 import socket
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from tests.web.support import Answer
+from gatewayd.config.snapshot import Deployment, ServerSettings
+from tests.fakeup import FakeUpstream, Script
+from tests.replies import Reply
+from tests.web.support import OPEN, Answer, Site, serving_deployments
 
 PATIENCE = 20.0
 """Seconds within which the server must have said its last word, on however busy a machine."""
@@ -85,6 +91,21 @@ class Wire:
             return False
         self.got += data
         return bool(data)
+
+
+@contextlib.asynccontextmanager
+async def warm(
+    *known: bytes, replies: Sequence[Reply | Script] = (), server: ServerSettings = OPEN
+) -> AsyncIterator[tuple[Site, FakeUpstream]]:
+    """A gateway in front of one upstream, both of which have seen each of the `known` requests go well, twice."""
+    async with FakeUpstream(*replies) as upstream:
+        deployment = Deployment("d1", "d1", "chat", "forward", "openai", "m", api_base=upstream.base_url)
+        async with serving_deployments(deployment, server=server) as site, Wire.to(site.port) as wire:
+            for request in known * 2:
+                await wire.send(request)
+                assert (await wire.answer()).status == 200
+            upstream.requests.clear()
+            yield site, upstream
 
 
 def pieces(data: bytes, cuts: Iterable[int]) -> Sequence[bytes]:
