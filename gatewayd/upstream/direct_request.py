@@ -38,7 +38,7 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
     "bedrock": _STATIC | {"aws_session_token", "aws_bedrock_runtime_endpoint"},
 }
 """Per provider, what may be configured for litellm besides a key and an address. Other credentials of AWS's (profiles,
-roles) are looked up by boto3, which does its own I/O."""
+roles, the environment's) are looked up by boto3, which does its own I/O."""
 
 _MESSAGE: Final = frozenset(
     {
@@ -61,7 +61,8 @@ def suits(deployment: Deployment) -> bool:
         return False
     match provider:
         case "bedrock":
-            return model.startswith("converse/") and deployment.litellm_params.keys() >= _STATIC
+            needed = _STATIC if deployment.api_key is None else frozenset({"aws_region_name"})
+            return deployment.litellm_params.keys() >= needed
         case "cohere" | "cohere_chat":
             return "/" not in model
         case _:

@@ -89,6 +89,7 @@ class Parts:
         self._response, self._headers, self._request = Response, Headers, Request("POST", "http://upstream")
         self._provider = LlmProviders
         self._config = utils.ProviderConfigManager.get_provider_chat_config
+        self._route = main.bedrock_route_for_request
         self._messages = utils.validate_and_fix_openai_messages
         self._fixes: dict[str, Callable[[Any], Any]] = {
             "tools": utils.validate_and_fix_openai_tools,
@@ -114,6 +115,8 @@ class Parts:
         named = {name: arguments.get(name) for name in _NAMED}
         for name, fix in self._fixes.items():
             named[name] = fix(named[name])
+        if provider == "bedrock" and self._route(model, named, None) != "converse":
+            raise ValueError("this model is reached otherwise")
         special = self._special({name: value for name, value in arguments.items() if name not in _NAMED})
         for name in ("model", "messages", "extra_headers", "timeout", "organization"):
             special.pop(name, None)

@@ -22,7 +22,7 @@ def base_url(up: FakeUpstream) -> str:
 
 
 def answer(request: Received) -> Reply:
-    if not request.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 Credential="):
+    if not request.headers.get("authorization", "").startswith(("AWS4-HMAC-SHA256 Credential=", "Bearer ")):
         return json_reply({"message": "Missing Authentication Token"}, status=403)
     if request.path.endswith("/converse-stream"):
         return streamed(stream())

@@ -5,16 +5,19 @@ A litellm that changes something on one of the two ways is seen here.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 from typing import Any
 
 import pytest
 
+from gatewayd.errors import GatewayError
 from gatewayd.secret import Secret
+from gatewayd.upstream.translate import TranslateUpstream
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, Reply, Step, body_reply, json_reply, raw_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.both_ways import CALLED, JSON_OF_A_SCHEMA, PIXEL, both, claude_body, of, same
-from tests.upstream.doubles import KEY, SHORT
+from tests.upstream.both_ways import CALLED, JSON_OF_A_SCHEMA, PIXEL, both, claude_body, of, same, went_directly
+from tests.upstream.doubles import KEY, SHORT, call
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL
 
 pytestmark = KNOWN_WARNINGS
@@ -204,6 +207,41 @@ async def test_headers_and_fields_of_the_operators() -> None:
 async def test_extra_body(family: str) -> None:
     async with FakeUpstream(STAND_INS[family].answer) as up:
         await same(up, of(family, up, extra_body={"top_k": 3}), {})
+
+
+NAMES = [
+    "anthropic.claude-3-5-sonnet-20240620-v1:0",
+    "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "eu-west-1/anthropic.claude-3-haiku-20240307-v1:0",
+    "us.amazon.nova-lite-v1:0",
+    "arn:aws:bedrock:us-east-1:1234567890:application-inference-profile/abc",
+    "converse/arn:aws:bedrock:us-east-1:1234567890:application-inference-profile/abc",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_models_that_bedrock_converses_with(name: str) -> None:
+    async with FakeUpstream(bedrock.answer) as up:
+        assert "body" in await same(up, of("bedrock", up, model=name), {})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_bedrock_with_a_key_of_its_own(stream: bool) -> None:
+    async with FakeUpstream(bedrock.answer) as up:
+        deployed = of("bedrock", up, api_key=Secret(KEY), litellm_params={"aws_region_name": "us-east-1"})
+        found = await same(up, deployed, {}, stream=stream)
+        [(_, _, headers, _)] = found["asked"]
+        assert headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_models_that_bedrock_invokes_go_the_other_way() -> None:
+    async with FakeUpstream(bedrock.answer) as up:
+        upstream = TranslateUpstream(of("bedrock", up, model="cohere.command-text-v14"))
+        with contextlib.suppress(GatewayError):  # the stand-in does not know them
+            await upstream.open(call(messages=MESSAGES))
+        [request] = up.requests
+        assert request.path.endswith("/invoke")
+        assert not went_directly(request)
 
 
 @pytest.mark.parametrize("stream", [False, True])

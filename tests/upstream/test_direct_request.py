@@ -34,8 +34,13 @@ def made(provider: str = "anthropic", model: str = "m", **changes: Any) -> Deplo
         (made("vertex_ai", "gemini-x"), False),
         (made("mistral"), False),
         (made("bedrock", "converse/m", litellm_params=AWS), True),
-        (made("bedrock", "m", litellm_params=AWS), False),
-        (made("bedrock", "converse/m"), False),  # boto3 would look for credentials
+        (made("bedrock", "m", litellm_params=AWS, api_key=None), True),
+        (made("bedrock", "m", litellm_params={"aws_region_name": "us-east-1"}), True),
+        (
+            made("bedrock", "m", litellm_params={"aws_region_name": "us-east-1"}, api_key=None),
+            False,
+        ),  # boto3 would look
+        (made("bedrock", "m"), False),
         (made("bedrock", "converse/m", litellm_params=AWS | {"aws_role_name": "r"}), False),
         (made(litellm_params={"cache_control_injection_points": []}), False),
         (made(params={"temperature": 1}, extra_body={"top_k": 3}), True),
