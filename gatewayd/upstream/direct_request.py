@@ -18,9 +18,8 @@ from gatewayd.wire.openai import encode
 MAX_BYTES: Final = 128 * 1024
 """Of a call's body. A larger one could take the loop 10 ms and more; litellm translates it in a thread."""
 
-PROVIDERS: Final = frozenset({"anthropic", "bedrock", "cohere", "cohere_chat", "gemini"})
-"""vertex_ai gets its tokens by google-auth, which does its own I/O."""
-_STREAMING: Final = frozenset({"anthropic", "bedrock", "gemini"})
+PROVIDERS: Final = frozenset({"anthropic", "bedrock", "cohere", "cohere_chat", "gemini", "vertex_ai"})
+_STREAMING: Final = frozenset({"anthropic", "bedrock", "gemini", "vertex_ai"})
 """litellm 1.106.2 does not find the end of Cohere's streams, nor their usage, and counts the tokens itself."""
 
 _FIELDS: Final = frozenset(
@@ -34,11 +33,13 @@ _FIELDS: Final = frozenset(
 _OWN: Final = frozenset({"container", "inference_geo", "mcp_servers", "output_config", "speed"})
 """Fields of Anthropic's that an operator may add to every body; litellm takes them as arguments, and has its own."""
 _STATIC: Final = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_region_name"})
+_ACCOUNT: Final = frozenset({"vertex_project", "vertex_credentials"})
 _KEYS: Final[Mapping[str, frozenset[str]]] = {
     "bedrock": _STATIC | {"aws_session_token", "aws_bedrock_runtime_endpoint"},
+    "vertex_ai": _ACCOUNT | {"vertex_location"},
 }
 """Per provider, what may be configured for litellm besides a key and an address. Other credentials of AWS's (profiles,
-roles, the environment's) are looked up by boto3, which does its own I/O."""
+roles, the environment's) are looked up by boto3, and Google's by google-auth, which do their own I/O."""
 
 _MESSAGE: Final = frozenset(
     {
@@ -63,6 +64,8 @@ def suits(deployment: Deployment) -> bool:
         case "bedrock":
             needed = _STATIC if deployment.api_key is None else frozenset({"aws_region_name"})
             return deployment.litellm_params.keys() >= needed
+        case "vertex_ai":  # models of others, and tuned ones, are reached otherwise
+            return model.startswith("gemini-") and deployment.litellm_params.keys() >= _ACCOUNT
         case "cohere" | "cohere_chat":
             return "/" not in model
         case _:
@@ -77,7 +80,9 @@ def fits(deployment: Deployment, call: Call, arguments: Mapping[str, Any]) -> bo
     if intent.stream and (deployment.provider not in _STREAMING or arguments.get("n") not in (None, 1)):
         return False
     messages = arguments["messages"]
-    if deployment.provider == "gemini" and any(map(_cached, messages)):  # litellm makes requests of its own then
+    if deployment.provider in ("gemini", "vertex_ai") and any(
+        map(_cached, messages)
+    ):  # litellm makes requests of its own then
         return False
     return all(map(_plain_message, messages)) and all(map(_plain_tool, arguments.get("tools") or ()))
 

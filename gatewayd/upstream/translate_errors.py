@@ -112,7 +112,8 @@ def _unsent(error: Exception, names: list[str], provider: str) -> GatewayError:
     text = str(error)
     if isinstance(cause, ImportError):
         return UpstreamBadResponse(f"The provider needs the Python package '{cause.name}', which is not installed.")
-    if not _AUTH.isdisjoint(names) or "Credential" in type(cause).__name__:
+    kinds = [kind.__name__ for kind in type(cause).__mro__]
+    if not _AUTH.isdisjoint(names) or "Credential" in kinds[0] or "GoogleAuthError" in kinds:
         return UpstreamAuth("The gateway has no credentials for the upstream.")
     if "UnsupportedParamsError" in names:
         fields = re.findall(r"'(\w+)'", text.partition("[")[2].partition("]")[0])

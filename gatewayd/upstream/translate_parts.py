@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "anthropic": "_complete_anthropic",
     "bedrock": "_complete_bedrock",
     "gemini": "_complete_vertex_ai_beta",
+    "vertex_ai": "_complete_vertex_ai",
 }
 """litellm's providers → its functions that call their handlers. Cohere's is not asked: it takes no client."""
 
@@ -89,6 +91,7 @@ class Parts:
         self._response, self._headers, self._request = Response, Headers, Request("POST", "http://upstream")
         self._provider = LlmProviders
         self._config = utils.ProviderConfigManager.get_provider_chat_config
+        self._google_token = main.vertex_chat_completion._try_get_usable_cached_token
         self._route = main.bedrock_route_for_request
         self._messages = utils.validate_and_fix_openai_messages
         self._fixes: dict[str, Callable[[Any], Any]] = {
@@ -117,6 +120,10 @@ class Parts:
             named[name] = fix(named[name])
         if provider == "bedrock" and self._route(model, named, None) != "converse":
             raise ValueError("this model is reached otherwise")
+        if provider == "vertex_ai" and not self._has_token(
+            arguments["vertex_credentials"], arguments["vertex_project"]
+        ):
+            raise ValueError("a token is to be fetched first")
         special = self._special({name: value for name, value in arguments.items() if name not in _NAMED})
         for name in ("model", "messages", "extra_headers", "timeout", "organization"):
             special.pop(name, None)
@@ -159,6 +166,11 @@ class Parts:
         }
         begun: Awaitable[Any] = self._dispatch[provider](self._context(**about))
         return begun
+
+    def _has_token(self, credentials: Any, project: str) -> bool:
+        """google-auth fetches tokens by itself, in a thread that nobody can call off."""
+        key = json.dumps(credentials) if isinstance(credentials, dict) else credentials
+        return self._google_token((key, project), project) is not None
 
     def rehearse(self, provider: str) -> None:
         """Makes litellm load now what it loads in a provider's first call (bedrock: half a second). For a thread."""

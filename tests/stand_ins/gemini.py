@@ -23,6 +23,11 @@ def answer(request: Received) -> Reply:
     if ":batchEmbedContents" in request.target:
         texts = [part["content"]["parts"][0]["text"] for part in request.json()["requests"]]
         return json_reply({"embeddings": [{"values": [len(text), 0.5]} for text in texts]})
+    return said(request)
+
+
+def said(request: Received) -> Reply:
+    """The model's answer, whoever asks."""
     if ":streamGenerateContent" in request.target:
         return sse_reply([chunk("Good "), chunk("day.", reason="STOP")])
     return json_reply(body("Good day.", reason="STOP"))

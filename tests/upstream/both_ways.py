@@ -15,7 +15,7 @@ from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.translate import TranslateUpstream
 from gatewayd.wire.openai import DONE
 from tests.fakeup import FakeUpstream, Received
-from tests.stand_ins import anthropic, bedrock, cohere, gemini
+from tests.stand_ins import anthropic, bedrock, cohere, gemini, vertex
 from tests.upstream.doubles import LONG, call, deployment
 from tests.upstream.sinks import ListSink
 from tests.upstream.translating import MESSAGES
@@ -49,6 +49,10 @@ def of(family: str, up: FakeUpstream, **changes: Any) -> Deployment:
             base, values["model"] = anthropic.base_url(up), "claude-sonnet-4-5"
         case "gemini":
             base, values["model"] = gemini.base_url(up), "gemini-2.5-flash"
+        case "vertex_ai":
+            base, values["model"] = gemini.base_url(up), "gemini-2.5-flash"
+            account = {"vertex_credentials": vertex.credentials(up), "vertex_project": vertex.PROJECT}
+            values |= {"api_key": None, "litellm_params": account | {"vertex_location": "us-east1"}}
         case "bedrock":
             base, values["model"] = bedrock.base_url(up), "converse/anthropic.claude-3-5-sonnet-20240620-v1:0"
             values |= {"api_key": None, "litellm_params": AWS}
@@ -68,6 +72,17 @@ async def same(up: FakeUpstream, deployed: Deployment, fields: Mapping[str, Any]
     assert directly == otherwise
     assert "chain" not in directly or directly["chain"] == (None, None)
     return directly
+
+
+async def signed_in(up: FakeUpstream) -> Deployment:
+    """A deployment of Vertex AI whose token has been fetched."""
+    deployed = of("vertex_ai", up)
+    upstream = TranslateUpstream(deployed)
+    await upstream.open(call(messages=MESSAGES))
+    await upstream.aclose()
+    assert [request.path for request in up.requests][:1] == ["/token"]
+    assert not went_directly(up.requests[1])
+    return deployed
 
 
 async def both(

@@ -11,12 +11,22 @@ from typing import Any
 
 import pytest
 
-from gatewayd.errors import GatewayError
+from gatewayd.errors import GatewayError, UpstreamAuth, UpstreamConnection
 from gatewayd.secret import Secret
 from gatewayd.upstream.translate import TranslateUpstream
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, Reply, Step, body_reply, json_reply, raw_reply
-from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.both_ways import CALLED, JSON_OF_A_SCHEMA, PIXEL, both, claude_body, of, same, went_directly
+from tests.stand_ins import anthropic, bedrock, cohere, gemini, vertex
+from tests.upstream.both_ways import (
+    CALLED,
+    JSON_OF_A_SCHEMA,
+    PIXEL,
+    both,
+    claude_body,
+    of,
+    same,
+    signed_in,
+    went_directly,
+)
 from tests.upstream.doubles import KEY, SHORT, call
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL
 
@@ -207,6 +217,37 @@ async def test_headers_and_fields_of_the_operators() -> None:
 async def test_extra_body(family: str) -> None:
     async with FakeUpstream(STAND_INS[family].answer) as up:
         await same(up, of(family, up, extra_body={"top_k": 3}), {})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("asked", ["plain", "a tool", "a tool's result", "an image", "JSON of a schema"])
+async def test_vertex(asked: str, stream: bool) -> None:
+    async with FakeUpstream(vertex.answer) as up:
+        found = await same(up, await signed_in(up), ASKED[asked], stream=stream)
+        [(_, target, headers, _)] = found["asked"]
+        assert target.endswith(
+            "/models/gemini-2.5-flash:" + ("streamGenerateContent?alt=sse" if stream else "generateContent")
+        )
+        assert headers["authorization"] == f"Bearer {vertex.TOKEN}"
+
+
+INVALID = json_reply({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, status=400)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "text"),
+    [
+        (INVALID, UpstreamAuth, "The gateway has no credentials for the upstream."),
+        (raw_reply(RST), UpstreamConnection, "No connection to the upstream."),
+    ],
+)
+async def test_a_token_that_google_does_not_give(said: Reply, expected: type[GatewayError], text: str) -> None:
+    """Fetching it is litellm's work, and so is what is said when there is none."""
+    async with FakeUpstream(said) as up:
+        with pytest.raises(expected) as caught:
+            await TranslateUpstream(of("vertex_ai", up)).open(call(messages=MESSAGES))
+        assert {request.path for request in up.requests} == {"/token"}
+        assert caught.value.message == text
 
 
 NAMES = [

@@ -24,6 +24,9 @@ def made(provider: str = "anthropic", model: str = "m", **changes: Any) -> Deplo
     return replace(deployment("http://up"), kind="translate", provider=provider, model=model, **changes)
 
 
+ACCOUNT = {"vertex_project": "p", "vertex_credentials": "file.json"}
+
+
 @pytest.mark.parametrize(
     ("deployed", "expected"),
     [
@@ -31,6 +34,9 @@ def made(provider: str = "anthropic", model: str = "m", **changes: Any) -> Deplo
         (made("gemini"), True),
         (made("cohere_chat"), True),
         (made("cohere_chat", "v1/command"), False),
+        (made("vertex_ai", "gemini-x", litellm_params=ACCOUNT | {"vertex_location": "europe-west1"}), True),
+        (made("vertex_ai", "gemini-x", litellm_params={"vertex_project": "p"}), False),  # google-auth would look
+        (made("vertex_ai", "claude-x", litellm_params=ACCOUNT), False),
         (made("vertex_ai", "gemini-x"), False),
         (made("mistral"), False),
         (made("bedrock", "converse/m", litellm_params=AWS), True),
