@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamError, UpstreamRedirect
 from gatewayd.upstream.answer import Answer, Fields
 from gatewayd.upstream.base import Call, Reply
+from gatewayd.upstream.direct_feed import Feed
 from gatewayd.upstream.direct_request import Request, request_of
-from gatewayd.upstream.direct_stream import DirectStream, Events, Feed, Translator
+from gatewayd.upstream.direct_stream import DirectStream, Events, Translator
 from gatewayd.upstream.translate_answer import whole
 from gatewayd.upstream.translate_errors import translated
 

@@ -1,8 +1,8 @@
 """A provider's stream on its way through litellm's reader of it, without a task: bytes in, OpenAI's events out.
 
-litellm reads a stream with an asynchronous iterator over lines or bytes. Here that iterator is moved by hand: what has
-arrived is laid into a `Feed`, and the iterator is stepped until it asks for more. So a segment is translated where it
-arrives, in the connection's callback, and goes straight to the client's.
+litellm reads a stream with an asynchronous iterator over lines or bytes. Here what has arrived is laid into a `Feed`,
+and the iterator is stepped until it asks for more. So a segment is translated where it arrives, in the connection's
+callback, and goes straight to the client's.
 
 What `Events` makes of litellm's chunks is what its own wrapper of streams (`CustomStreamWrapper`, ten times the cost)
 makes of them; tests go both ways.
@@ -11,11 +11,8 @@ makes of them; tests go both ways.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-import types
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +20,7 @@ import msgspec
 from gatewayd.errors import GatewayError
 from gatewayd.upstream.answer import MAX_BODY, Fields
 from gatewayd.upstream.base import Header
+from gatewayd.upstream.direct_feed import NOTHING, Feed, Steps
 from gatewayd.upstream.stream import StreamAnswer
 from gatewayd.upstream.translate_answer import EVENTS, as_text, usage_of
 from gatewayd.upstream.transport import Connection
@@ -36,90 +34,6 @@ _SPEAKING_EMPTY: Final = ("reasoning_content", "provider_specific_fields", "anno
 _SHOWING: Final = ("audio", "images")
 """Members for which a chunk is sent too, without what the provider has to say beyond them."""
 _OURS: Final = frozenset({"id", "created", "model", "object", "choices", "usage", "system_fingerprint"})
-
-
-class Feed:
-    """Stands in for the body of httpx's answer: an asynchronous iterator whose items are laid in by hand."""
-
-    def __init__(self, headers: Any) -> None:
-        self.status_code = 200
-        self.headers = headers
-        self.by_line = True
-        self._items: deque[Any] = deque()
-        self._ended = False
-
-    def give(self, item: Any) -> None:
-        self._items.append(item)
-
-    def end(self) -> None:
-        self._ended = True
-
-    # --- what handlers call of httpx's answer
-
-    def raise_for_status(self) -> Feed:
-        return self
-
-    def aiter_lines(self) -> AsyncIterator[str]:
-        return self._iterate()
-
-    def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        self.by_line = False
-        return self._iterate()
-
-    async def aclose(self) -> None:
-        """The connection is closed by others."""
-
-    async def _iterate(self) -> AsyncIterator[Any]:
-        while True:
-            while self._items:
-                yield self._items.popleft()
-            if self._ended:
-                return
-            await _more()
-
-
-@types.coroutine
-def _more() -> Generator[None, None, None]:
-    yield
-
-
-_NOTHING: Final = object()
-
-
-class _Steps:
-    """An asynchronous iterator, moved without an event loop. Only a `Feed` may make it wait."""
-
-    def __init__(self, chunks: Any) -> None:
-        self._chunks = aiter(chunks)
-        self._step: Any = None
-        self._over = False
-
-    def next(self) -> Any:
-        """The next item, which may be None; `_NOTHING` when it wants more or has ended. Raises what it raises."""
-        if self._over:
-            return _NOTHING
-        step = self._step or anext(self._chunks)
-        self._step = None
-        try:
-            step.send(None)
-        except StopIteration as stop:
-            return stop.value
-        except StopAsyncIteration:
-            self._over = True
-            return _NOTHING
-        self._step = step
-        return _NOTHING
-
-    def close(self) -> None:
-        step, self._step = self._step, None
-        self._over = True
-        with contextlib.suppress(GeneratorExit, StopAsyncIteration, Exception):
-            if step is not None:
-                step.throw(GeneratorExit)
-        close = getattr(self._chunks, "aclose", None)
-        with contextlib.suppress(StopIteration, Exception):
-            if close is not None:
-                close().send(None)
 
 
 class _Piece(msgspec.Struct, tag="text_delta", forbid_unknown_fields=True):
@@ -262,7 +176,7 @@ class Translator:
         """`chunks` is litellm's iterator over what is laid into `feed`; `explain` reads its exceptions. `end_mark` is
         what a whole stream has in it, where litellm does not tell. `is_claude`: the wire is Anthropic's."""
         self._feed = feed
-        self._steps = _Steps(chunks)
+        self._steps = Steps(chunks)
         self._events = events
         self._explain = explain
         self._end_mark = end_mark
@@ -347,9 +261,9 @@ class Translator:
     def _read(self, out: list[bytes]) -> None:
         steps, events = self._steps, self._events
         chunk = steps.next()
-        if chunk is _NOTHING:
+        if chunk is NOTHING:
             self._reads_text = False  # litellm keeps what it cannot read, and all that follows it
-        while chunk is not _NOTHING:
+        while chunk is not NOTHING:
             if chunk is not None and (event := events.of(chunk)):
                 out.append(event)
             chunk = steps.next()

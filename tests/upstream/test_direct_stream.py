@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.errors import UpstreamBadResponse
-from gatewayd.upstream.direct_stream import Events, Feed, Translator
+from gatewayd.upstream.direct_feed import Feed
+from gatewayd.upstream.direct_stream import Events, Translator
 from tests.fakeup import FakeUpstream, sse_reply
 from tests.stand_ins import anthropic
 from tests.upstream.doubles import SlowSink, call, eventually
