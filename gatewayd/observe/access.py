@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from gatewayd.observe.log import LineHandler
+from gatewayd.observe.log import LineFormatter, LineHandler
 
 _logger = logging.getLogger("gatewayd.access")
 _TO_QUOTE = re.compile(r"""[^!#-<>-~]""")
@@ -79,18 +81,87 @@ class AccessRecord:
 def access(record: AccessRecord, *, quiet: bool = False) -> None:
     """Logs the one record of a request, `quiet` ones (health checks) at debug level."""
     level = logging.DEBUG if quiet else logging.INFO
-    if not _logger.isEnabledFor(level):
-        return
+    if _logger.isEnabledFor(level):
+        _log(level, lambda handler: None if quiet else _line(record, handler), lambda: record)
+
+
+class SuccessLine:
+    """The lines of requests of one kind that went well at once: they differ in a few numbers, so what is the same in
+    all of them is looked at and put together once. `sample` is the record of such a request."""
+
+    __slots__ = ("_formatter", "_sample", "_template")
+
+    def __init__(self, sample: AccessRecord) -> None:
+        self._sample = sample
+        self._formatter: LineFormatter | None = None
+        self._template: str | None = None
+
+    def log(self, request_id: str, duration: float, usage: tuple[int, int] | None, peer: str) -> None:
+        """`request_id` is one of the gateway's own making, or the sample's; `duration` in seconds; `usage` are the
+        tokens of prompt and completion."""
+        if not _logger.isEnabledFor(logging.INFO):
+            return
+
+        def line(handler: LineHandler) -> str | None:
+            formatter = handler.formatter
+            if formatter is not self._formatter:
+                self._formatter, self._template = formatter, self._made_for(handler)
+            if self._template is None:
+                return None
+            if usage is None:
+                tokens = ""
+            elif formatter.form == "json":
+                tokens = f',"prompt_tokens":{usage[0]},"completion_tokens":{usage[1]}'
+            else:
+                tokens = f" prompt_tokens={usage[0]} completion_tokens={usage[1]}"
+            return self._template % (_now(), request_id, round(duration * 1000, 2), tokens, peer)
+
+        _log(logging.INFO, line, lambda: self._record(request_id, duration, usage, peer))
+
+    def _record(self, request_id: str, duration: float, usage: tuple[int, int] | None, peer: str) -> AccessRecord:
+        prompt, completion = usage or (None, None)
+        return replace(
+            self._sample,
+            request_id=request_id,
+            duration=duration,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            peer=peer,
+        )
+
+    def _made_for(self, handler: LineHandler) -> str | None:
+        """A line with `%s` for what differs, if there is nothing special in the rest of it."""
+        if _line(self._sample, handler) is None:
+            return None
+        is_json = handler.formatter.form == "json"
+        pieces = ['{"time":"%s","level":"info","logger":"gatewayd.access","message":"request"' if is_json else _TEXT]
+        for name, value in self._sample.fields().items():
+            if name in ("prompt_tokens", "completion_tokens"):
+                continue
+            shown = msgspec.json.encode(value).decode() if is_json else str(value)
+            shown = shown.replace("%", "%%")
+            if name in ("request_id", "peer", "duration_ms"):
+                shown = '"%s"' if is_json and name != "duration_ms" else "%s"
+            if name == "duration_ms":
+                shown += "%s"
+            pieces.append(f',"{name}":{shown}' if is_json else f" {name}={shown}")
+        return "".join(pieces) + ("}" if is_json else "")
+
+
+_TEXT = "%s INFO    gatewayd.access: request"
+
+
+def _log(level: int, line_for: Callable[[LineHandler], str | None], record_of: Callable[[], AccessRecord]) -> None:
     slow: logging.LogRecord | None = None
     logger: logging.Logger | None = _logger
     while logger is not None:
         for handler in logger.handlers:
-            if type(handler) is LineHandler and not quiet and (line := _line(record, handler)) is not None:
+            if type(handler) is LineHandler and (line := line_for(handler)) is not None:
                 handler.write_soon(line)
                 continue
             if slow is None:
                 slow = logging.LogRecord(_logger.name, level, "", 0, "request", None, None)
-                slow.fields = record.fields()
+                slow.fields = record_of().fields()
             if level >= handler.level:
                 handler.handle(slow)
         logger = logger.parent if logger.propagate else None
@@ -105,11 +176,28 @@ def _line(record: AccessRecord, handler: LineHandler) -> str | None:
     told = f"{record.request_id} {record.path}"  # the rest is not the client's
     if formatter.redactor.clean(told) != told:
         return None
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
     if formatter.form == "json":
-        fields = {"time": f"{now}Z", "level": "info", "logger": "gatewayd.access", "message": "request"}
+        fields = {"time": _now(), "level": "info", "logger": "gatewayd.access", "message": "request"}
         return msgspec.json.encode(fields | record.fields()).decode()
-    return f"{now}Z INFO    gatewayd.access: request {_text(record)}"
+    return f"{_now()} INFO    gatewayd.access: request {_text(record)}"
+
+
+class _Clock:
+    """UTC to the millisecond (RFC 3339), put together once for all lines of a millisecond."""
+
+    def __init__(self) -> None:
+        self._tick = -1
+        self._text = ""
+
+    def now(self) -> str:
+        tick = int(time.monotonic() * 1000)
+        if tick != self._tick:
+            self._tick = tick
+            self._text = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        return self._text
+
+
+_now = _Clock().now
 
 
 def _text(r: AccessRecord) -> str:

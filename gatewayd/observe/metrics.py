@@ -1,14 +1,13 @@
 """The numbers of `GET /metrics`, in Prometheus' text format. Names and labels are a promise: dashboards lean on them.
 
-Labels are bounded: the groups are those of the configuration, everything else is `other`. A request costs single-digit
-microseconds here, because the label children are looked up once and kept.
+Labels are bounded: the groups are those of the configuration, everything else is `other`. What every request is counted
+in is in `observe.tally`.
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -16,13 +15,13 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
 
 from gatewayd._version import __version__
+from gatewayd.observe.tally import Tallies
 
 Outcome = Literal["ok", "rejected", "error", "client_left", "broken_stream", "shutdown"]
 """rejected: the caller's own mistake. error: no deployment could answer, or a fault of ours. broken_stream: it broke
@@ -30,23 +29,9 @@ after the first bytes had gone to the client. shutdown: the gateway stopped."""
 ReloadResult = Literal["applied", "unchanged", "rejected"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-OTHER = "other"
-_DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""Seconds: from an answer out of a cache to a long generation."""
 
 # Or every counter and histogram doubles its series with a `_created` gauge. The library has one switch for the process.
 disable_created_metrics()  # type: ignore[no-untyped-call]
-
-
-@dataclass(frozen=True, slots=True)
-class _OfGroup:
-    """The children of one group's metrics."""
-
-    outcomes: dict[str, Counter]
-    duration: Histogram
-    first_token: Histogram
-    retries: Counter
-    fallbacks: Counter
 
 
 class Metrics:
@@ -54,29 +39,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "gatewayd_requests", "Requests to models, by the group asked for.", ["group", "outcome"], registry=registry
-        )
-        self._duration = Histogram(
-            "gatewayd_request_duration_seconds",
-            "From the request's head to the end of its answer.",
-            ["group"],
-            buckets=_DURATIONS,
-            registry=registry,
-        )
-        self._first_token = Histogram(
-            "gatewayd_time_to_first_token_seconds",
-            "From the request's head to the first event of a streamed answer.",
-            ["group"],
-            buckets=_DURATIONS,
-            registry=registry,
-        )
-        self._retries = Counter(
-            "gatewayd_retries", "Further tries in the same group, by the group asked for.", ["group"], registry=registry
-        )
-        self._fallbacks = Counter(
-            "gatewayd_fallbacks", "Fallback groups tried, by the group asked for.", ["group"], registry=registry
-        )
+        self.tallies = Tallies()
+        registry.register(self.tallies)
         self._in_flight = Gauge("gatewayd_inflight_requests", "Requests to models under way.", registry=registry)
         self._clients = Gauge(
             "gatewayd_client_connections", "Connections of clients that are open on the data side.", registry=registry
@@ -113,7 +77,6 @@ class Metrics:
         for result in ("applied", "unchanged", "rejected"):
             self._reloads.labels(result)  # a series that exists at 0 can be alerted on
         ProcessCollector(registry=registry)
-        self._groups: dict[str, _OfGroup] = {}
 
     def count_in_flight(self, count: Callable[[], int]) -> None:
         """Names the function that tells, when asked, how many requests are under way."""
@@ -138,18 +101,12 @@ class Metrics:
         fallbacks: int = 0,
     ) -> None:
         """Counts one request. `group` must come from the configuration; "" is `other`. Times in seconds."""
-        children = self._groups.get(group) or self._of_group(group)
-        counter = children.outcomes.get(outcome)
-        if counter is None:
-            counter = children.outcomes[outcome] = self._requests.labels(group or OTHER, outcome)
-        counter.inc()
-        children.duration.observe(duration)
+        tally = self.tallies.of(group)
+        tally.ended(outcome, duration)
         if first_token is not None:
-            children.first_token.observe(first_token)
-        if retries:
-            children.retries.inc(retries)
-        if fallbacks:
-            children.fallbacks.inc(fallbacks)
+            tally.first_token.observe(first_token)
+        tally.retries += retries
+        tally.fallbacks += fallbacks
 
     def reloaded(self, result: ReloadResult, revision: str, at: datetime) -> None:
         """Notes how a reload ended, start-up included. `revision` is what serves now, also after a rejected one."""
@@ -172,14 +129,3 @@ class Metrics:
     def render(self) -> bytes:
         """All series in Prometheus' text format (`CONTENT_TYPE`)."""
         return generate_latest(self.registry)
-
-    def _of_group(self, group: str) -> _OfGroup:
-        label = group or OTHER
-        children = self._groups[group] = _OfGroup(
-            {},
-            self._duration.labels(label),
-            self._first_token.labels(label),
-            self._retries.labels(label),
-            self._fallbacks.labels(label),
-        )
-        return children

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gatewayd.errors import UpstreamBadResponse, UpstreamError
+from gatewayd.wire.headers import client_headers
 
 if TYPE_CHECKING:
     from gatewayd.upstream.transport import Connection
 
-Fields = dict[bytes, bytes]
-"""Header fields, names in lower case. Of repeated ones the first is kept."""
+
+class Fields(dict[bytes, bytes]):
+    """Header fields, names in lower case. Of repeated ones the first is kept."""
+
+    __slots__ = ("_memo",)
+
+    def __init__(self, fields: Mapping[bytes, bytes] = MappingProxyType({})) -> None:
+        super().__init__(fields)
+        self._memo: list[str] = []
+
+    def with_length(self, length: int) -> Fields:
+        """The fields of a head that differs in nothing but its Content-Length."""
+        fields = Fields.__new__(Fields)
+        fields.update(self)
+        fields[b"content-length"] = b"%d" % length
+        fields._memo = self._memo  # which holds nothing of the length
+        return fields
+
+    def relayed(self) -> str:
+        """What of them goes to the client, as lines of a head; made once for all answers with the same head."""
+        memo = self._memo
+        if not memo:
+            memo.append("".join([f"{name}: {value}\r\n" for name, value in client_headers(self)]))
+        return memo[0]
+
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a body that is collected: twenty large images in base64 fit."""
@@ -29,7 +55,7 @@ class Answer:
     def __init__(self, ready: asyncio.Future[None], limit: int = MAX_BODY) -> None:
         self.ready = ready
         self.status = 0
-        self.fields: Fields = {}
+        self.fields = Fields()
         self.body: bytes | None = None
         self.delimited = True
         """Whether the end of the body was marked (RFC 9112, 6.3). False: it ended with the connection, and nothing

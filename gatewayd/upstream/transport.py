@@ -26,6 +26,7 @@ from gatewayd.errors import (
     UpstreamTls,
 )
 from gatewayd.upstream.answer import MAX_BODY, Answer, Fields
+from gatewayd.wire.heads import Heads, split
 
 __all__ = ["MAX_BODY", "Answer", "Connection", "Fields", "Home", "StaleConnection"]
 
@@ -51,6 +52,10 @@ class Home(Protocol):
 
     def gone(self, connection: Connection) -> None:
         """The connection is closed; called exactly once."""
+
+
+_heads: Heads[tuple[int, Fields]] = Heads()
+"""A busy upstream's heads are the same for as long as its `Date` is."""
 
 
 class _Rest(Answer):
@@ -98,7 +103,7 @@ class Connection(asyncio.Protocol):
         self._closed = False
         self._unsent = 0  # request bytes still to go when the socket refused more, 0 = all handed over
         # The parser calls list.append and dict.setdefault themselves: no Python frame for a header or a piece of body.
-        self._fields: Fields = {}
+        self._fields: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
         self.on_header: Callable[[bytes, bytes], bytes] = self._fields.setdefault
         self.on_body: Callable[[bytes], None] = self._pieces.append
@@ -201,7 +206,20 @@ class Connection(asyncio.Protocol):
         if answer is None or parser is None:
             self.abort()  # nobody asked: whatever it is, it must not become the answer to the next request
             return
-        self._touched = True
+        fresh = None
+        if not self._touched:
+            self._touched = True
+            fresh = split(data)
+            if fresh is not None:
+                key, at, length = fresh
+                known = _heads.get(key)
+                if known is not None and len(data) - at == length:
+                    self._keep = self._begun = True
+                    answer.begin(self, known[0], known[1].with_length(length))
+                    answer.push(data[at:])
+                    if not self._closed:
+                        self._complete()
+                    return
         broken = False
         try:
             parser.feed_data(data)
@@ -220,6 +238,8 @@ class Connection(asyncio.Protocol):
             if self._closed:
                 return
             self._head_size = 0
+            if fresh is not None and self._ended and body == data[fresh[1] :]:
+                self._remember(fresh[0], answer)
         if self._ended:
             self._complete()
         elif broken:
@@ -279,7 +299,7 @@ class Connection(asyncio.Protocol):
             return False
         while len(self._fields) > self._named:  # trailer fields that came in the same bytes
             self._fields.popitem()
-        fields = {name.lower(): value for name, value in self._fields.items()}
+        fields = Fields({name.lower(): value for name, value in self._fields.items()})
         self._fields.clear()
         if len(fields) > MAX_HEADERS or (
             self._head_size > MAX_HEADER and any(len(name) + len(value) > MAX_HEADER for name, value in fields.items())
@@ -307,6 +327,11 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
         answer.finish(True)
+
+    def _remember(self, key: bytes, answer: Answer) -> None:
+        """The parser has found one whole answer behind this head; so it will again."""
+        if self._keep and not self._surplus and self._delimited and b"transfer-encoding" not in answer.fields:
+            _heads.remember(key, (answer.status, answer.fields))
 
     def _end(self, *, clean: bool) -> None:
         """The upstream closed the connection (`clean`) or it broke."""
