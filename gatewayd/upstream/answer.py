@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from gatewayd.errors import UpstreamBadResponse, UpstreamError
-from gatewayd.wire.headers import client_headers
+from gatewayd.wire.headers import Header, client_headers
 
 if TYPE_CHECKING:
     from gatewayd.upstream.transport import Connection
 
 
-class Fields(dict[bytes, bytes]):
-    """Header fields, names in lower case. Of repeated ones the first is kept."""
+Fields = dict[bytes, bytes]
+"""Header fields, names in lower case. Of repeated ones the first is kept."""
 
-    __slots__ = ("_memo",)
 
-    def __init__(self, fields: Mapping[bytes, bytes] = MappingProxyType({})) -> None:
-        super().__init__(fields)
-        self._memo: list[str] = []
+class KnownHead:
+    """A head that answers had before, but for their Content-Length."""
 
-    def with_length(self, length: int) -> Fields:
-        """The fields of a head that differs in nothing but its Content-Length."""
-        fields = Fields.__new__(Fields)
-        fields.update(self)
-        fields[b"content-length"] = b"%d" % length
-        fields._memo = self._memo  # which holds nothing of the length
-        return fields
+    __slots__ = ("_fields", "_relayed", "status")
 
+    def __init__(self, status: int, fields: Fields) -> None:
+        self.status = status
+        self._fields = fields
+        self._relayed: str | None = None
+
+    def fields(self, length: int) -> Fields:
+        """For an answer of so many bytes."""
+        return {**self._fields, b"content-length": b"%d" % length}
+
+    @property
     def relayed(self) -> str:
-        """What of them goes to the client, as lines of a head; made once for all answers with the same head."""
-        memo = self._memo
-        if not memo:
-            memo.append("".join([f"{name}: {value}\r\n" for name, value in client_headers(self)]))
-        return memo[0]
+        """What of the fields goes to the client, as lines of a head."""
+        if self._relayed is None:
+            self._relayed = lines(client_headers(self._fields))
+        return self._relayed
+
+
+def lines(headers: Iterable[Header]) -> str:
+    """Header fields as a head has them."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers])
 
 
 MAX_BODY: Final = 64 * 1024 * 1024
@@ -50,12 +55,14 @@ class Answer:
     pushed bytes elsewhere.
     """
 
-    __slots__ = ("_connection", "_limit", "_parts", "_size", "body", "delimited", "fields", "ready", "status")
+    __slots__ = ("_connection", "_limit", "_parts", "_size", "body", "delimited", "fields", "known", "ready", "status")
 
     def __init__(self, ready: asyncio.Future[None], limit: int = MAX_BODY) -> None:
         self.ready = ready
         self.status = 0
-        self.fields = Fields()
+        self.fields: Fields = {}
+        self.known: KnownHead | None = None
+        """The head, if it is one that came before."""
         self.body: bytes | None = None
         self.delimited = True
         """Whether the end of the body was marked (RFC 9112, 6.3). False: it ended with the connection, and nothing

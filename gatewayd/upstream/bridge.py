@@ -62,7 +62,7 @@ class Exchange:
     """What a body must have in it to be whole, where nobody else looks for that; at most 64 bytes."""
     status: int = 0
     """Of the last answer; 0 while none has come."""
-    fields: Fields = field(default_factory=Fields)
+    fields: Fields = field(default_factory=dict)
     error_body: bytes = b""
     """Of the last answer, if it was an error (4xx, 5xx)."""
     failure: UpstreamError | None = None

@@ -18,13 +18,14 @@ from gatewayd.config import providers
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import ConfigurationError, UpstreamBadResponse
 from gatewayd.secret import Secret
+from gatewayd.upstream.answer import lines
 from gatewayd.upstream.base import Call, Reply, WholeReply
 from gatewayd.upstream.dial import Origin
 from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.refusal import failed_body, refused
 from gatewayd.upstream.rewrite import Rewriter
 from gatewayd.upstream.stream import StreamAnswer
-from gatewayd.upstream.transport import MAX_BODY, Answer
+from gatewayd.upstream.transport import MAX_BODY, Answer, Connection
 from gatewayd.wire.coding import CodingError, decoded, is_identity
 from gatewayd.wire.headers import HOP_BY_HOP, client_headers
 from gatewayd.wire.sse import StreamWatcher
@@ -71,45 +72,55 @@ class ForwardUpstream:
 
     async def open(self, call: Call) -> Reply:
         intent = call.intent
-        model = self._model.replace("*", call.capture) if self._wild else self._model
-        body = self._rewriter.body(call, model)
-        head = self._head(call, model, len(body))
+        head, body = self._request(call)
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not intent.stream:
             answer = Answer(ready)
             await self._pool.exchange(answer, head, body, call.timeouts)
-            return self._whole(answer)
+            content = self.whole(answer)
+            return WholeReply(answer.status, client_headers(answer.fields), content, usage_of(content))
         choices = _choices(call) if self._omits_done else 0
         stream = StreamAnswer(ready, StreamWatcher(choices=choices))
         await self._pool.exchange(stream, head, body, call.timeouts)
         if stream.live:
             return stream
-        self._whole(stream)
+        self.whole(stream)
         raise UpstreamBadResponse("The upstream answered a streaming call without a stream.")
+
+    def send_now(self, answer: Answer, call: Call) -> Connection | None:
+        """Sends a call on an idle connection, if there is one. `answer` hears what becomes of it; it may fail with
+        StaleConnection."""
+        connection = self._pool.take()
+        if connection is not None:
+            head, body = self._request(call)
+            timeouts = call.timeouts
+            connection.send(answer, head, body, first_byte=timeouts.first_byte, idle=timeouts.idle)
+        return connection
 
     async def aclose(self) -> None:
         await self._pool.aclose()
 
-    def _head(self, call: Call, model: str, length: int) -> bytes:
-        if self._azure and self._wild:
-            prefix = self._prefix(call.endpoint, model)
-        else:
-            cached = self._heads.get(call.endpoint)
-            if cached is None:
-                cached = self._heads[call.endpoint] = self._prefix(call.endpoint, model)
-            prefix = cached
-        if not call.headers:
-            return b"%bcontent-length: %d\r\n\r\n" % (prefix, length)
+    def _request(self, call: Call) -> tuple[bytes, bytes]:
+        """Head and body."""
+        endpoint, headers = call.endpoint, call.headers
+        model = self._model.replace("*", call.capture) if self._wild else self._model
+        body = self._rewriter.body(call, model)
+        prefix = self._heads.get(endpoint)
+        if prefix is None or (self._azure and self._wild):
+            prefix = self._heads[endpoint] = self._prefix(endpoint, model)
+        if not headers:
+            return b"%bcontent-length: %d\r\n\r\n" % (prefix, len(body)), body
         own = self._own
-        lines = [f"{name}: {value}\r\n" for name, value in call.headers if name not in own]
-        return b"%b%bcontent-length: %d\r\n\r\n" % (prefix, "".join(lines).encode("latin-1"), length)
+        theirs = lines((name, value) for name, value in headers if name not in own).encode("latin-1")
+        return b"%b%bcontent-length: %d\r\n\r\n" % (prefix, theirs, len(body)), body
 
     def _prefix(self, endpoint: str, model: str) -> bytes:
         path = self._path.replace("{model}", quote(model, safe="")) if self._azure else self._path
         target = f"{path}/{endpoint}" + (f"?{self._query}" if self._query else "")
         return f"POST {target} HTTP/1.1\r\n".encode("ascii") + self._fields
 
-    def _whole(self, answer: Answer) -> Reply:
+    def whole(self, answer: Answer) -> bytes:
+        """The body of an answer that has arrived, if it is a good one; else raises GatewayError."""
         fields = answer.fields
         body = answer.body or b""
         coding = fields.get(b"content-encoding")
@@ -118,15 +129,14 @@ class ForwardUpstream:
                 body = decoded(body, coding, MAX_BODY)
             except CodingError as error:
                 raise UpstreamBadResponse(f"The upstream's answer cannot be read: {error}.") from None
-        status = answer.status
-        if not 200 <= status < 300:
-            raise refused(status, fields, body, self._secrets)
+        if not 200 <= answer.status < 300:
+            raise refused(answer.status, fields, body, self._secrets)
         if not _looks_whole(body, delimited=answer.delimited):
             raise UpstreamBadResponse("The upstream's answer is not JSON.")
         failure = failed_body(body, self._secrets) if b'"error"' in body[:64] else None
         if failure is not None:
             raise failure
-        return WholeReply(status, client_headers(fields), body, usage_of(body))
+        return body
 
 
 def _fields(deployment: Deployment, origin: Origin) -> tuple[bytes, frozenset[str]]:

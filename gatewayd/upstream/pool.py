@@ -77,7 +77,7 @@ class Pool:
 
         Raises UpstreamError. Cancelling it closes the connection.
         """
-        connection = self._take() or await self._get(timeouts.connect)
+        connection = self.take() or await self._get(timeouts.connect)
         try:
             connection.send(answer, head, body, first_byte=timeouts.first_byte, idle=timeouts.idle)
             await answer.ready
@@ -95,6 +95,14 @@ class Pool:
         except BaseException:
             connection.drop(answer)
             raise
+
+    def take(self) -> Connection | None:
+        """An idle connection, the youngest; whoever takes it sends on it at once."""
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.usable:
+                return connection
+        return None
 
     async def aclose(self) -> None:
         """Closes what is idle now, and everything else as it becomes idle."""
@@ -123,13 +131,6 @@ class Pool:
             self._vacate()
 
     # --- inside
-
-    def _take(self) -> Connection | None:
-        while self._idle:
-            connection, _ = self._idle.popitem()
-            if connection.usable:
-                return connection
-        return None
 
     async def _get(self, seconds: float, *, fresh: bool = False) -> Connection:
         loop = asyncio.get_running_loop()

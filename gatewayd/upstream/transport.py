@@ -25,7 +25,7 @@ from gatewayd.errors import (
     UpstreamTimeout,
     UpstreamTls,
 )
-from gatewayd.upstream.answer import MAX_BODY, Answer, Fields
+from gatewayd.upstream.answer import MAX_BODY, Answer, Fields, KnownHead
 from gatewayd.wire.heads import Heads, split
 
 __all__ = ["MAX_BODY", "Answer", "Connection", "Fields", "Home", "StaleConnection"]
@@ -54,7 +54,7 @@ class Home(Protocol):
         """The connection is closed; called exactly once."""
 
 
-_heads: Heads[tuple[int, Fields]] = Heads()
+_heads: Heads[KnownHead] = Heads()
 """A busy upstream's heads are the same for as long as its `Date` is."""
 
 
@@ -215,7 +215,8 @@ class Connection(asyncio.Protocol):
                 known = _heads.get(key)
                 if known is not None and len(data) - at == length:
                     self._keep = self._begun = True
-                    answer.begin(self, known[0], known[1].with_length(length))
+                    answer.known = known
+                    answer.begin(self, known.status, known.fields(length))
                     answer.push(data[at:])
                     if not self._closed:
                         self._complete()
@@ -299,7 +300,7 @@ class Connection(asyncio.Protocol):
             return False
         while len(self._fields) > self._named:  # trailer fields that came in the same bytes
             self._fields.popitem()
-        fields = Fields({name.lower(): value for name, value in self._fields.items()})
+        fields = {name.lower(): value for name, value in self._fields.items()}
         self._fields.clear()
         if len(fields) > MAX_HEADERS or (
             self._head_size > MAX_HEADER and any(len(name) + len(value) > MAX_HEADER for name, value in fields.items())
@@ -331,7 +332,7 @@ class Connection(asyncio.Protocol):
     def _remember(self, key: bytes, answer: Answer) -> None:
         """The parser has found one whole answer behind this head; so it will again."""
         if self._keep and not self._surplus and self._delimited and b"transfer-encoding" not in answer.fields:
-            _heads.remember(key, (answer.status, answer.fields))
+            _heads.remember(key, KnownHead(answer.status, answer.fields))
 
     def _end(self, *, clean: bool) -> None:
         """The upstream closed the connection (`clean`) or it broke."""
