@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 EXACT_BELOW = 5.0
 """Seconds. From here on a limit may strike up to one second late, a fifth of it at most."""
@@ -21,21 +21,26 @@ class Deadlines:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._due: dict[int, set[_Limit]] = {}
+        self._due: dict[int, set[Struck]] = {}
 
     def limit(self, seconds: float) -> asyncio.Timeout | _Limit:
         """An async context manager: cancels what runs in it after `seconds` and raises TimeoutError in its place."""
         if seconds < EXACT_BELOW:
             return asyncio.timeout(seconds)
+        return _Limit(self.due(seconds))
+
+    def due(self, seconds: float) -> set[Struck]:
+        """Those who are struck together in so many seconds, of which there are EXACT_BELOW at least. Whoever wants to
+        be joins them, and leaves when it is done."""
         second = math.ceil(self._loop.time() + seconds)
         limits = self._due.get(second)
         if limits is None:
             limits = self._due[second] = set()
             self._loop.call_at(second, self._strike, second)
-        return _Limit(limits)
+        return limits
 
     def _strike(self, second: int) -> None:
-        for limit in self._due.pop(second):
+        for limit in list(self._due.pop(second)):
             limit.strike()
 
     def __len__(self) -> int:
@@ -43,12 +48,18 @@ class Deadlines:
         return sum(map(len, self._due.values()))
 
 
+class Struck(Protocol):
+    """Somebody whose time can run out."""
+
+    def strike(self) -> None: ...
+
+
 class _Limit:
     """As `asyncio.Timeout`: a cancellation from elsewhere passes, only its own becomes TimeoutError."""
 
     __slots__ = ("_limits", "_struck", "_task")
 
-    def __init__(self, limits: set[_Limit]) -> None:
+    def __init__(self, limits: set[Struck]) -> None:
         self._limits = limits
         self._struck = False
         self._task: asyncio.Task[object] | None = None

@@ -53,7 +53,17 @@ class Trail:
         runtime.health.left(target.candidate, probe=False)  # it has answered, so it is none any more
 
 
-async def dispatch(runtime: Runtime, call: Call, trail: Trail) -> Reply:
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A first try that was made elsewhere, by `routing.plan.first_pick`, and has failed."""
+
+    target: Target
+    error: GatewayError
+    since: float
+    """When it began, `time.monotonic()`."""
+
+
+async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | None = None) -> Reply:
     """Finds a deployment that answers. Raises UnknownModel or the GatewayError the client shall see.
 
     Cancelling it cancels the try under way and blames nobody.
@@ -68,7 +78,8 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail) -> Reply:
     def cooling_for(candidate: Candidate) -> float:
         return health.cooling_for(candidate, time.monotonic())
 
-    deadline = time.monotonic() + (call.timeout or runtime.snapshot.server.timeouts.total)
+    since = time.monotonic() if begun is None else begun.since
+    deadline = since + (call.timeout or runtime.snapshot.server.timeouts.total)
     steps = plan(
         chain,
         available=available,
@@ -76,9 +87,11 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail) -> Reply:
         may_retry=_may_retry,
         rng=_rng,
         retry_after=runtime.snapshot.routing.retry_after,
+        begun=None if begun is None else begun.target.candidate,
     )
     group = trail.group
-    chain.first.group.budget.requests += 1
+    if begun is None:
+        chain.first.group.budget.requests += 1
     step: Step = next(steps)
     try:
         while True:
@@ -97,6 +110,9 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail) -> Reply:
                     target = runtime.targets[candidate.id]
                     trail.attempts += 1
                     try:
+                        if begun is not None:
+                            error, begun = begun.error, None
+                            raise error
                         reply = await _open(runtime, target, call, deadline)
                     except GatewayError as error:
                         trail.errors.append((candidate.id, error))

@@ -69,11 +69,13 @@ def plan(
     may_retry: Callable[[Group], bool] = lambda group: True,
     retry_after: float = 0.0,
     pick: Pick = simple_shuffle,
+    begun: Candidate | None = None,
 ) -> Generator[Step, GatewayError | None, None]:
     """See the module. `available` and `cooling_for` (seconds) are asked anew before every try, `may_retry` (which
     takes from the group's budget) before every retry.
 
-    `retry_after` is the configured least wait before a group starts over, in seconds. Raises GatewayError.
+    `begun` is a candidate that `first_pick` has found, with which the first try has been made already. `retry_after`
+    is the configured least wait before a group starts over, in seconds. Raises GatewayError.
     """
     shown: GatewayError | None = None
     kind = FallbackKind.GENERAL
@@ -83,7 +85,8 @@ def plan(
         hop = hops[index]
         is_first = index == 0
         more = chain.fallbacks if is_first else hops[index + 1 :]
-        error = yield from _try_group(hop, bool(more), available, may_retry, rng, retry_after, pick)
+        first = begun if is_first else None
+        error = yield from _try_group(hop, bool(more), available, may_retry, rng, retry_after, pick, first)
         if error is _ANSWERED:
             return
         if error is not None:
@@ -98,6 +101,16 @@ def plan(
     if shown is None:
         shown = _all_cooling([c for hop in hops for c in hop.group.candidates], cooling_for)
     raise shown
+
+
+def first_pick(
+    chain: Chain, available: Callable[[Candidate], bool], rng: Random, pick: Pick = simple_shuffle
+) -> Candidate | None:
+    """What the first step of a plan would try; None if the plan has to look further than that."""
+    for level in chain.first.group.levels:
+        if left := [candidate for candidate in level if available(candidate)]:
+            return pick(left, rng)
+    return None
 
 
 class _Answered(GatewayError):
@@ -115,6 +128,7 @@ def _try_group(
     rng: Random,
     retry_after: float,
     pick: Pick,
+    begun: Candidate | None,
 ) -> Generator[Step, GatewayError | None, GatewayError | None]:
     """All tries in one group; the last error, None when nobody could be tried, `_ANSWERED` on success."""
     tried: set[str] = set()
@@ -125,7 +139,8 @@ def _try_group(
     granted = False
     try:
         while tries_left:
-            candidates = _left(hop, tried, available)
+            candidates = _left(hop, tried, available) if begun is None else [begun]
+            begun = None
             seconds = 0.0
             if error is not None:
                 if not candidates:

@@ -16,11 +16,11 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from gatewayd.access.keys import Headers, Principal, authenticate
 from gatewayd.config.snapshot import ServerSettings
-from gatewayd.engine.dispatch import Trail, dispatch
+from gatewayd.engine.dispatch import Begun, Trail, dispatch
 from gatewayd.engine.runtime import Gateway, Runtime
 from gatewayd.errors import GatewayError, InternalError, InvalidRequest, ShuttingDown
 from gatewayd.observe.access import AccessRecord, access
@@ -99,6 +99,34 @@ class Route:
     handle: Handle
     kind: Literal["model", "info", "open"] = "info"
     """model: asks a deployment, is counted by group. info: answers by itself. open: needs no key, no configuration."""
+    endpoint: str = ""
+    """For a route that does nothing but ask a model: the path below the upstream's base URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A request that was begun on the fast path (`gatewayd.web.fastpath`) and goes on as an exchange. Entering it takes
+    over the lease that was taken there."""
+
+    runtime: Runtime
+    started: float
+    begun: Begun | None
+    """The try that failed, if one did."""
+
+    def __enter__(self) -> Runtime:
+        return self.runtime
+
+    def __exit__(self, *error: Any) -> None:
+        self.runtime.__exit__(*error)
+
+
+class UnderWay(Protocol):
+    """A request that has begun and not ended."""
+
+    kind: str
+
+    def interrupt(self, error: GatewayError) -> None:
+        """Ends the request from outside with an error that the client is told."""
 
 
 class Exchanges:
@@ -107,9 +135,9 @@ class Exchanges:
     def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
         self.gateway = gateway
         self.metrics = metrics
-        self.live: set[Exchange] = set()
+        self.live: set[UnderWay] = set()
         self.keep_alives = KeepAlives()
-        metrics.count_in_flight(lambda: sum(exchange.kind == "model" for exchange in self.live))
+        metrics.count_in_flight(lambda: sum(request.kind == "model" for request in self.live))
 
     def interrupt(self) -> int:
         """Ends what is under way with `server_shutting_down`; returns how many requests that struck."""
@@ -123,13 +151,14 @@ class Exchange:
     """One request. `run` is called once, in a task of the request's own."""
 
     __slots__ = (
-        "_committed", "_error", "_events", "_exchanges", "_interruption", "_started", "_task", "_ttft",
+        "_committed", "_error", "_events", "_exchanges", "_held", "_interruption", "_started", "_task", "_ttft",
         "_usage", "_waited", "inbound", "kind", "outcome", "principal", "request_id", "responder", "runtime", "status",
         "trail",
     )  # fmt: skip
 
-    def __init__(self, exchanges: Exchanges, inbound: Inbound, responder: Responder) -> None:
+    def __init__(self, exchanges: Exchanges, inbound: Inbound, responder: Responder, held: Held | None = None) -> None:
         self._exchanges = exchanges
+        self._held = held
         self.inbound = inbound
         self.responder = responder
         self.request_id = request_id(inbound.headers.get("x-request-id"))
@@ -139,7 +168,7 @@ class Exchange:
         self.kind: str = "info"
         self.status = 0
         self.outcome: Outcome = "ok"
-        self._started = time.monotonic()
+        self._started = time.monotonic() if held is None else held.started
         self._waited = 0.0
         self._ttft: float | None = None
         self._usage: Usage | None = None
@@ -170,7 +199,7 @@ class Exchange:
             elif self.gateway.draining:
                 raise ShuttingDown("The gateway is stopping; connect again.")
             else:
-                with self.gateway.lease() as runtime:
+                with self._held or self.gateway.lease() as runtime:
                     self.runtime = runtime
                     self.principal = authenticate(self.inbound.headers, runtime.snapshot.server)
                     await route.handle(self)
@@ -230,7 +259,7 @@ class Exchange:
             timeout=_client_timeout(headers, server),
         )
         waiting = time.monotonic()
-        reply = await dispatch(runtime, call, self.trail)
+        reply = await dispatch(runtime, call, self.trail, None if self._held is None else self._held.begun)
         now = time.monotonic()
         self._waited += now - waiting
         broken: GatewayError | None = None

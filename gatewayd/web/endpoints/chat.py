@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from gatewayd.web.exchange import Exchange, Route
 
+ENDPOINT = "chat/completions"
+
 
 async def create(exchange: Exchange) -> None:
-    await exchange.ask_model("chat/completions")
+    await exchange.ask_model(ENDPOINT)
 
 
 ROUTES = (
-    Route("POST", "/chat/completions", create, "model"),
-    Route("POST", "/openai/deployments/{model}/chat/completions", create, "model"),
+    Route("POST", "/chat/completions", create, "model", ENDPOINT),
+    Route("POST", "/openai/deployments/{model}/chat/completions", create, "model", ENDPOINT),
 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from gatewayd.web.exchange import Exchange, Route
 
+ENDPOINT = "completions"
+
 
 async def create(exchange: Exchange) -> None:
-    await exchange.ask_model("completions")
+    await exchange.ask_model(ENDPOINT)
 
 
 ROUTES = (
-    Route("POST", "/completions", create, "model"),
-    Route("POST", "/openai/deployments/{model}/completions", create, "model"),
+    Route("POST", "/completions", create, "model", ENDPOINT),
+    Route("POST", "/openai/deployments/{model}/completions", create, "model", ENDPOINT),
 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from gatewayd.web.exchange import Exchange, Route
 
+ENDPOINT = "embeddings"
+
 
 async def create(exchange: Exchange) -> None:
-    await exchange.ask_model("embeddings")
+    await exchange.ask_model(ENDPOINT)
 
 
 ROUTES = (
-    Route("POST", "/embeddings", create, "model"),
-    Route("POST", "/openai/deployments/{model}/embeddings", create, "model"),
+    Route("POST", "/embeddings", create, "model", ENDPOINT),
+    Route("POST", "/openai/deployments/{model}/embeddings", create, "model", ENDPOINT),
 )
