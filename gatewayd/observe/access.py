@@ -135,7 +135,7 @@ class SuccessLine:
             return None
         is_json = handler.formatter.form == "json"
         pieces = ['{"time":"%s","level":"info","logger":"gatewayd.access","message":"request"' if is_json else _TEXT]
-        for name, value in self._sample.fields().items():
+        for name, value in replace(self._sample, request_id="-", peer="-").fields().items():
             if name in ("prompt_tokens", "completion_tokens"):
                 continue
             shown = msgspec.json.encode(value).decode() if is_json else str(value)

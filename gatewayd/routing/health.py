@@ -92,10 +92,21 @@ class HealthBook:
         state.probing = True
         return True
 
+    def in_probation(self, candidate: Candidate) -> bool:
+        """Whether the candidate's cooldown is over, but no request has succeeded since."""
+        state = self._states.get(candidate.identity)
+        return state is not None and state.probation
+
     def succeeded(self, candidate: Candidate) -> None:
         """The upstream answered (for a stream: its first event came). `left` still has to follow at the end."""
         state = self.state(candidate.identity)
         state.probation = state.probing = False
+
+    def completed(self, candidate: Candidate) -> None:
+        """`succeeded` and `left` in one: a whole answer has come."""
+        state = self.state(candidate.identity)
+        state.probation = state.probing = False
+        state.in_flight -= 1
 
     def left(self, candidate: Candidate, *, probe: bool = True) -> None:
         """The request is over, whatever came of it: the counterpart of `started`. Whoever knows that it was not the

@@ -88,12 +88,15 @@ class Answer:
             self._parts.append(data)
 
     def finish(self, delimited: bool) -> None:
-        parts = self._parts
-        self.body = parts[0] if len(parts) == 1 else b"".join(parts)
-        self.delimited = delimited
+        self._collect(delimited)
         if not self.ready.done():
             self.ready.set_result(None)
 
     def fail(self, error: UpstreamError) -> None:
         if not self.ready.done():
             self.ready.set_exception(error)
+
+    def _collect(self, delimited: bool) -> None:
+        parts = self._parts
+        self.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.delimited = delimited

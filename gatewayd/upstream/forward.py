@@ -90,9 +90,11 @@ class ForwardUpstream:
     def send_now(self, answer: Answer, call: Call) -> Connection | None:
         """Sends a call on an idle connection, if there is one. `answer` hears what becomes of it; it may fail with
         StaleConnection."""
+        if not self._pool.idle_count:
+            return None
+        head, body = self._request(call)
         connection = self._pool.take()
         if connection is not None:
-            head, body = self._request(call)
             timeouts = call.timeouts
             connection.send(answer, head, body, first_byte=timeouts.first_byte, idle=timeouts.idle)
         return connection

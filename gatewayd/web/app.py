@@ -16,9 +16,10 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.web.connection import Connection, Deadlines
 from gatewayd.web.endpoints import chat, completions, embeddings, health, models
 from gatewayd.web.exchange import Exchange, Exchanges
+from gatewayd.web.fastpath import FastPath, KnownRequest
 from gatewayd.web.inherited import Inherited
 from gatewayd.web.listener import Listener, connection_limit
-from gatewayd.web.loop import LoopServer
+from gatewayd.web.loop import LoopConnection, LoopServer
 from gatewayd.web.relay import ClientResponder
 from gatewayd.web.request import ClientRequest, complaint
 from gatewayd.web.router import Router, refusal
@@ -35,6 +36,8 @@ TABLE = (
 _MAX_LOGGED_PATH = 256
 _LAST_CALLS = 0.25
 """Seconds for the first request on a connection that is open when the doors close."""
+_UNUSUAL = frozenset({"expect", "x-litellm-timeout"})
+"""Requests with these stay on the ordinary path."""
 
 
 class DataApp:
@@ -42,6 +45,7 @@ class DataApp:
 
     def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
         self.exchanges = Exchanges(gateway, metrics)
+        self.fast = FastPath(self.exchanges)
         self._router = Router(TABLE)
 
     async def answer(self, message: RawRequestMessage, payload: StreamReader, connection: Connection) -> bool:
@@ -67,7 +71,17 @@ class DataApp:
             keep_alive=keep_alive,
             head_only=message.method == "HEAD",
         )
-        await Exchange(self.exchanges, inbound, responder).run(route)
+        exchange = Exchange(self.exchanges, inbound, responder)
+        await exchange.run(route)
+        if (
+            exchange.status == 200
+            and route.endpoint
+            and inbound.model is None
+            and responder.keeps
+            and isinstance(connection, LoopConnection)
+            and not _UNUSUAL.intersection(message.headers)
+        ):
+            connection.remember(KnownRequest.of(route, inbound.path, message.headers, exchange.request_id))
         return responder.keeps
 
 
@@ -78,6 +92,7 @@ def data_listener(
     app = DataApp(gateway, metrics)
     server = LoopServer(
         app.answer,
+        fast=app.fast,
         max_connections=lambda: connection_limit(gateway.current.snapshot.server.limits),
         deadlines=deadlines,
     )

@@ -74,6 +74,7 @@ class Connection(web.RequestHandler):
         "body",
         "door",
         "flow",
+        "peer",
         "retiring",
         "server",
     )
@@ -94,6 +95,8 @@ class Connection(web.RequestHandler):
         self.door = door
         """Which listening address it came through: a door that closes takes its connections along."""
         self.flow: Flow | None = None
+        self.peer = ""
+        """The client's address without its port, or `unix`."""
         self.body: StreamReader | None = None
         """The request body that is being read."""
         self.retiring = False
@@ -113,6 +116,8 @@ class Connection(web.RequestHandler):
         self._wire = cast(asyncio.Transport, transport)  # uvloop's are no subclasses of asyncio's
         self.server.open.add(self)
         super().connection_made(transport)
+        peer = self.peername
+        self.peer = peer[0] if isinstance(peer, tuple) else "unix"
         self._head_timer = self._loop.call_later(self.server.deadlines.head, self.force_close)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -183,9 +188,7 @@ class Connection(web.RequestHandler):
         known = self._request_count
         super().data_received(data)
         if self._request_count != known:
-            if self._head_timer is not None:
-                self._head_timer.cancel()
-                self._head_timer = None
+            self._head_is_here()
             if self.body is not None and not self.body.is_eof():
                 # No request can follow before the body's end: this is the parser's complaint about the body, which
                 # aiohttp queues as a message and the reader of the body would wait for in vain.
@@ -193,6 +196,17 @@ class Connection(web.RequestHandler):
         elif self._head_timer is None and not self.busy and not self._force_close:
             # The first bytes of a head that is not complete: a slow one must not hold the connection (B-06).
             self._head_timer = self._loop.call_later(self.server.deadlines.head, self.force_close)
+
+    def _head_is_here(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _process_keepalive(self) -> None:
+        if self.busy:  # aiohttp does not know of requests that its parser has not seen
+            self._keepalive_handle = self._loop.call_later(KEEPALIVE_SECONDS, self._process_keepalive)
+        else:
+            super()._process_keepalive()
 
     def handle_error(
         self,

@@ -36,7 +36,7 @@ _log = logging.getLogger("gatewayd.web")
 
 CLIENT_LEFT = 499
 """nginx's status for a client that closed before its answer; it appears in records only."""
-_MEGABYTE = 1024 * 1024
+MEGABYTE = 1024 * 1024
 
 
 class ClientGone(Exception):
@@ -112,6 +112,8 @@ class Held:
     started: float
     begun: Begun | None
     """The try that failed, if one did."""
+    interruption: GatewayError | None = None
+    """What ended it, if something did."""
 
     def __enter__(self) -> Runtime:
         return self.runtime
@@ -196,10 +198,12 @@ class Exchange:
         try:
             if route.kind == "open":
                 await route.handle(self)
-            elif self.gateway.draining:
+            elif self.gateway.draining and self._held is None:
                 raise ShuttingDown("The gateway is stopping; connect again.")
             else:
                 with self._held or self.gateway.lease() as runtime:
+                    if self._held is not None and self._held.interruption is not None:
+                        raise self._held.interruption
                     self.runtime = runtime
                     self.principal = authenticate(self.inbound.headers, runtime.snapshot.server)
                     await route.handle(self)
@@ -237,6 +241,13 @@ class Exchange:
             self._interruption = error
             self._task.cancel()
 
+    def left(self) -> None:
+        """Accounts for a held request whose client has left instead of running it."""
+        assert self._held is not None
+        with self._held as self.runtime:
+            self.kind, self.status, self.outcome = "model", CLIENT_LEFT, "client_left"
+            self._account()
+
     def send_json(self, body: bytes) -> None:
         """A whole answer of the gateway's own."""
         self.status = 200
@@ -248,7 +259,7 @@ class Exchange:
         assert runtime is not None
         server = runtime.snapshot.server
         waiting = time.monotonic()
-        body = await self.inbound.read(int(server.limits.body_mb * _MEGABYTE))
+        body = await self.inbound.read(int(server.limits.body_mb * MEGABYTE))
         self._waited += time.monotonic() - waiting
         headers = self.inbound.headers
         call = Call(

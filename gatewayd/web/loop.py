@@ -18,50 +18,179 @@ from typing import Any
 
 from aiohttp import StreamReader
 from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from gatewayd.errors import InternalError
 from gatewayd.web.connection import KEEPALIVE_SECONDS, LINGER_SECONDS, Connection, Deadlines, HttpServer, not_http
+from gatewayd.web.exchange import Exchange, Route
+from gatewayd.web.fastpath import FastCall, FastPath, KnownRequest
+from gatewayd.web.relay import ClientResponder
 from gatewayd.web.render import last_words
+from gatewayd.wire.heads import split
 
 _log = logging.getLogger("gatewayd.web")
+
+HOLD_SECONDS = 0.2
+"""How long the body of a request that began like one for the fast path is waited for: clients write head and body one
+after the other. After that aiohttp's parser has it, and its rules about slow bodies hold."""
 
 Answer = Callable[[RawRequestMessage, StreamReader, Connection], Awaitable[bool]]
 """Answers one request; whether another one may follow on the connection. Cancelled when the client leaves."""
 
 
 class LoopServer(HttpServer):
-    """An `HttpServer` whose connections run this loop."""
+    """An `HttpServer` whose connections run this loop, and offer their requests to the fast path first."""
 
     def __init__(
-        self, answer: Answer, *, max_connections: Callable[[], int], deadlines: Deadlines | None = None
+        self,
+        answer: Answer,
+        *,
+        max_connections: Callable[[], int],
+        deadlines: Deadlines | None = None,
+        fast: FastPath | None = None,
     ) -> None:
         super().__init__(_never, max_connections=max_connections, deadlines=deadlines)
         self.answer = answer
+        self.fast = fast
 
     def make_connection(self, door: object) -> Connection:
         return LoopConnection(self, door, self._loop)
 
 
 class LoopConnection(Connection):
-    """See the module."""
+    """See the module. Implements `fastpath.Client`."""
 
-    __slots__ = ("_answer",)
+    __slots__ = ("_answer", "_call", "_fast", "_held", "_held_timer", "_key", "_owed", "_resumed")
 
     def __init__(self, server: LoopServer, door: object, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(server, door, loop)
         self._answer = server.answer
+        self._fast = server.fast
+        self._call: FastCall | None = None
+        """The call that the fast path has under way."""
+        self._resumed: tuple[Exchange, Route] | None = None
+        """A request that the fast path has given back."""
+        self._owed: int | None = 0
+        """Bytes to the end of the message that the parser is in; 0 between messages, None when it is not known."""
+        self._key = b""
+        """Of the head of that message (`wire.heads`)."""
+        self._held = b""
+        """The beginning of a message that may be one for the fast path."""
+        self._held_timer: asyncio.TimerHandle | None = None
+
+    # --- reading
+
+    def data_received(self, data: bytes) -> None:
+        if self._held:
+            data = self._unhold() + data
+        fast = self._fast
+        if (
+            fast is not None
+            and self._owed == 0
+            and not (self.busy or self.retiring or self._force_close or self._close or self.writing_paused)
+        ):
+            taken = fast.take(self, data)
+            if taken:
+                self._head_is_here()
+                return
+            if taken is None:
+                self._held = data
+                self._held_timer = self._loop.call_later(HOLD_SECONDS, self._give_to_parser)
+                return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Lets aiohttp have the bytes, and keeps track of where it is."""
+        owed, known = self._owed, self._request_count
+        super().data_received(data)
+        if owed:
+            self._owed = owed - len(data) if len(data) <= owed else None
+        elif owed == 0:
+            self._owed = self._begun(data) if self._request_count == known + 1 else None
+
+    def _begun(self, data: bytes) -> int | None:
+        """What is still to come of the message that began with these bytes."""
+        message = self._messages[-1][0] if self._messages else None
+        if not isinstance(message, RawRequestMessage) or message.chunked or message.upgrade:
+            return None
+        found = split(data)
+        if found is None:
+            return 0 if data.find(b"\r\n\r\n") + 4 == len(data) and "content-length" not in message.headers else None
+        self._key, at, length = found
+        return at + length - len(data) if len(data) <= at + length else None
+
+    def _unhold(self) -> bytes:
+        if self._held_timer is not None:
+            self._held_timer.cancel()
+            self._held_timer = None
+        data, self._held = self._held, b""
+        return data
+
+    def _give_to_parser(self) -> None:
+        self._parse(self._unhold())
+
+    def remember(self, known: KnownRequest) -> None:
+        """The request that was answered last went well."""
+        if self._fast is not None and self._key:
+            self._fast.remember(self._key, known)
+
+    # --- the fast path
+
+    def taken(self, call: FastCall) -> None:
+        self._call = call
+        self._request_count += 1
+
+    def answer(self, data: bytes) -> None:
+        self._say(data)
+        self._call = None
+        self.answered()
+        self._expect_more()
+        self._wake()
+
+    def go_on(self, exchange: Exchange, route: Route) -> None:
+        self._call = None
+        self._resumed = exchange, route
+        self._wake()
+
+    def responder(self) -> ClientResponder:
+        return ClientResponder(self, EMPTY_PAYLOAD, http10=False, keep_alive=True, head_only=False)
+
+    def _wake(self) -> None:
+        if (self._messages or self._resumed) and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- life
+
+    def retire(self, *, unused: bool = True) -> None:
+        if self._held:
+            self._give_to_parser()
+        super().retire(unused=unused)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._unhold()
+        if self._call is not None:
+            self._call.client_left()
+            self._call = None
+        super().connection_lost(exc)
 
     async def start(self) -> None:
         """Runs as long as the connection lives; aiohttp starts it, and cancels it when the client leaves."""
         loop = self._loop
         messages = self._messages
         while not self._force_close:
-            if not messages:
+            if self._resumed is not None:
+                resumed, self._resumed = self._resumed, None
+                if not await self._one(self._resume(*resumed), EMPTY_PAYLOAD):
+                    break
+                self._expect_more()
+                continue
+            if not messages or self._call is not None:
                 self._waiter = waiter = loop.create_future()
                 try:
                     await waiter
                 finally:
                     self._waiter = None
+                continue
             message, payload = messages.popleft()
             if self._parser is not None:
                 self._parser.message_consumed()
@@ -70,20 +199,29 @@ class LoopConnection(Connection):
             if not isinstance(message, RawRequestMessage):  # the parser's complaint
                 self._say(not_http(message.exc))
                 break
-            if not await self._one(message, payload):
+            if not await self._one(self._answer(message, payload, self), payload):
                 break
-            self._next_keepalive_close_time = loop.time() + KEEPALIVE_SECONDS
-            if self._keepalive_handle is None:
-                self._keepalive_handle = loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+            self._expect_more()
         if not self._force_close:
             self._task_handler = None
             if self.transport is not None:
                 self.transport.close()
 
-    async def _one(self, message: RawRequestMessage, payload: StreamReader) -> bool:
+    def _expect_more(self) -> None:
+        """An answer is complete: from now on the connection is idle."""
+        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_SECONDS
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
+    async def _resume(self, exchange: Exchange, route: Route) -> bool:
+        await exchange.run(route)
+        assert isinstance(exchange.responder, ClientResponder)
+        return exchange.responder.keeps
+
+    async def _one(self, answering: Awaitable[bool], payload: StreamReader) -> bool:
         """One request; whether the connection goes on."""
         try:
-            keep = await self._answer(message, payload, self)
+            keep = await answering
         except asyncio.CancelledError:
             self.force_close()
             raise

@@ -32,8 +32,7 @@ class ClientRequest:
         self.method = message.method
         self.path = ""
         self.model: str | None = None
-        peer = connection.peername
-        self.peer = peer[0] if isinstance(peer, tuple) else "unix"
+        self.peer = connection.peer
 
     async def read(self, limit: int) -> bytes:
         self._check_body_headers(limit)

@@ -1,0 +1,337 @@
+"""The fast path: calls without streaming whose way is clear are answered without a task, a future or a parser.
+
+Taken is a request whose head is known byte for byte (`gatewayd.wire.heads`), whose body is here, and whose first
+deployment forwards and has an idle connection. Its life is two callbacks: the client's bytes lead to `FastPath.take`,
+the upstream's to `FastCall.finish`. Whatever else comes (a failed try, a timeout, the end of a drain) makes an ordinary
+`Exchange` of it, which goes on where this one stopped; until then nothing has been sent to the client. A request that
+is declined has left no trace: the ordinary path then gets the same bytes.
+
+Every decision is made by the code that the ordinary path uses: `authenticate`, `peek`, `first_pick`, the health book,
+`ForwardUpstream.whole`. Why, and what it gives: docs/adr/0010-fast-path.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from gatewayd.access.keys import Principal, authenticate
+from gatewayd.engine.deadline import EXACT_BELOW, Struck
+from gatewayd.engine.dispatch import Begun, Trail
+from gatewayd.engine.runtime import Runtime, Target
+from gatewayd.errors import GatewayError, InternalError, UpstreamError, UpstreamTimeout
+from gatewayd.observe.access import AccessRecord, SuccessLine
+from gatewayd.observe.tally import Tally
+from gatewayd.routing.plan import first_pick
+from gatewayd.routing.table import Group
+from gatewayd.upstream.answer import Answer, lines
+from gatewayd.upstream.base import Call, Header
+from gatewayd.upstream.forward import ForwardUpstream
+from gatewayd.upstream.transport import Connection, StaleConnection
+from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, InboundHeaders, Responder, Route
+from gatewayd.web.render import SuccessHead, new_request_id
+from gatewayd.wire.headers import client_headers, upstream_headers
+from gatewayd.wire.heads import Heads, split
+from gatewayd.wire.openai import peek
+from gatewayd.wire.usage import usage_of
+
+_log = logging.getLogger("gatewayd.web")
+_rng = random.Random()
+
+MOST: Final = 64 * 1024
+"""Bytes of a request that the fast path waits for."""
+
+
+class Client(Protocol):
+    """The connection that a request came on."""
+
+    @property
+    def peer(self) -> str: ...
+
+    def taken(self, call: FastCall) -> None:
+        """The connection is busy with this call until one of the two below is called."""
+
+    def answer(self, data: bytes) -> None:
+        """Sends the whole answer."""
+
+    def go_on(self, exchange: Exchange, route: Route) -> None:
+        """Runs an exchange in the call's place."""
+
+    def responder(self) -> Responder: ...
+
+
+@dataclass(slots=True)
+class KnownRequest:
+    """What a client's head says; made when a request with it went well."""
+
+    route: Route
+    path: str
+    headers: InboundHeaders
+    request_id: str | None
+    """The client's own, if it sent a sane one."""
+    relayed: list[Header]
+    """What of the headers goes upstream."""
+    desk: Desk | None = None
+    """What it means under the configuration that it was last used with."""
+
+    @classmethod
+    def of(cls, route: Route, path: str, headers: InboundHeaders, request_id: str) -> KnownRequest:
+        told = headers.get("x-request-id")
+        return cls(route, path, headers, told if told == request_id else None, upstream_headers(headers.items()))
+
+
+@dataclass(slots=True)
+class Inbound:
+    """A known request with its body, for an exchange (`web.exchange.Inbound`)."""
+
+    path: str
+    headers: InboundHeaders
+    peer: str
+    body: bytes
+    method: str = "POST"
+    model: str | None = None
+
+    async def read(self, limit: int) -> bytes:
+        return self.body
+
+
+class Desk:
+    """Known requests of one head under one configuration: who sends them, and what their answers have in common."""
+
+    __slots__ = ("_known", "_lanes", "default_model", "limit", "principal", "runtime")
+
+    def __init__(self, known: KnownRequest, runtime: Runtime) -> None:
+        """Raises GatewayError if its sender is not let in."""
+        server = runtime.snapshot.server
+        self.runtime = runtime
+        self.principal: Principal = authenticate(known.headers, server)
+        self.default_model = server.default_models.get(known.route.endpoint)
+        self.limit = int(server.limits.body_mb * MEGABYTE)
+        self._known = known
+        self._lanes: dict[tuple[str, str], Lane] = {}
+
+    def lane(self, group: Group, target: Target, exchanges: Exchanges) -> Lane | None:
+        """None if this deployment is not for the fast path."""
+        key = group.name, target.candidate.id
+        lane = self._lanes.get(key)
+        if lane is None and isinstance(target.upstream, ForwardUpstream) and target.timeouts.total >= EXACT_BELOW:
+            revision = self.runtime.snapshot.revision
+            known, deployment = self._known, target.deployment
+            record = AccessRecord(
+                request_id=known.request_id or "req",
+                revision=revision,
+                key=self.principal.name,
+                peer="",
+                method="POST",
+                path=known.path,
+                status=200,
+                outcome="ok",
+                code="",
+                group=group.name,
+                answered_by=group.name,
+                deployment=deployment.id,
+                attempts=1,
+                fallbacks=0,
+                duration=0.0,
+                ttft=None,
+                prompt_tokens=None,
+                completion_tokens=None,
+            )
+            head = SuccessHead(Trail(group.name, group.name, deployment, attempts=1), revision)
+            tally = exchanges.metrics.tallies.of(group.name)
+            lane = self._lanes[key] = Lane(group, target, target.upstream, tally, head, SuccessLine(record))
+        return lane
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One deployment, asked by one kind of client: what does not change from one answer to the next."""
+
+    group: Group
+    target: Target
+    upstream: ForwardUpstream
+    tally: Tally
+    head: SuccessHead
+    line: SuccessLine
+
+
+class FastPath:
+    """All known requests of a data listener."""
+
+    def __init__(self, exchanges: Exchanges) -> None:
+        self._exchanges = exchanges
+        self._known: Heads[KnownRequest] = Heads()
+
+    def remember(self, key: bytes, known: KnownRequest) -> None:
+        """A request whose head has this key (`wire.heads.split`) went well."""
+        self._known.remember(key, known)
+
+    def take(self, client: Client, data: bytes) -> bool | None:
+        """Whether the request is taken; None if the rest of its body should be waited for. `data` begins a message."""
+        found = split(data)
+        if found is None:
+            return False
+        key, at, length = found
+        known = self._known.get(key)
+        if known is None:
+            return False
+        if len(data) - at != length:
+            return None if len(data) - at < length and at + length <= MOST else False
+        try:
+            fast = self._begin(client, known, data[at:])
+        except Exception:  # whatever it is, the ordinary path comes upon it too, and says so
+            return False
+        return fast is not None and fast.send()
+
+    def _begin(self, client: Client, known: KnownRequest, body: bytes) -> FastCall | None:
+        started = time.monotonic()
+        gateway = self._exchanges.gateway
+        runtime = gateway.current
+        desk = known.desk
+        if desk is None or desk.runtime is not runtime:
+            desk = known.desk = Desk(known, runtime)
+        if gateway.draining or len(body) > desk.limit:
+            return None
+        intent = peek(body, default_model=desk.default_model)
+        if intent.stream:
+            return None
+        chain = runtime.table.chain(intent.model)
+        health = runtime.health
+        candidate = first_pick(chain, lambda candidate: health.available(candidate, started), _rng)
+        if candidate is None or health.in_probation(candidate):
+            return None
+        target = runtime.targets[candidate.id]
+        lane = desk.lane(chain.first.group, target, self._exchanges)
+        if lane is None:
+            return None
+        call = Call(known.route.endpoint, intent, "", known.relayed, target.timeouts, chain.first.capture)
+        return FastCall(self._exchanges, client, known, desk, lane, call, started)
+
+
+class FastCall(Answer):
+    """One call under way: what its upstream answers, and what becomes of it (`web.exchange.UnderWay`)."""
+
+    __slots__ = ("_call", "_client", "_desk", "_due", "_exchanges", "_known", "_lane", "_sent", "_started", "_upstream")
+
+    kind = "model"
+
+    def __init__(
+        self,
+        exchanges: Exchanges,
+        client: Client,
+        known: KnownRequest,
+        desk: Desk,
+        lane: Lane,
+        call: Call,
+        started: float,
+    ) -> None:
+        super().__init__(_NOBODY)
+        self._exchanges = exchanges
+        self._client = client
+        self._known = known
+        self._desk = desk
+        self._lane = lane
+        self._call = call
+        self._started = self._sent = started
+        self._due: set[Struck]
+        self._upstream: Connection
+
+    def send(self) -> bool:
+        """False if there is no idle connection; then nothing has happened."""
+        upstream = self._lane.upstream.send_now(self, self._call)
+        if upstream is None:
+            return False
+        self._upstream = upstream
+        runtime, target = self._desk.runtime, self._lane.target
+        runtime.__enter__()
+        self._lane.group.budget.requests += 1
+        runtime.health.started(target.candidate, self._started)
+        self._due = runtime.deadlines.due(target.timeouts.total)
+        self._due.add(self)
+        self._exchanges.live.add(self)
+        self._client.taken(self)
+        self._sent = time.monotonic()
+        return True
+
+    # --- Answer
+
+    def finish(self, delimited: bool) -> None:
+        self._collect(delimited)
+        try:
+            body = self._lane.upstream.whole(self)
+        except GatewayError as error:
+            self._go_on(error)
+        except Exception as error:
+            _log.error("a request failed", exc_info=error)
+            self._go_on(InternalError("The gateway failed on this request; its log has the request id."))
+        else:
+            self._answer(body)
+
+    def fail(self, error: UpstreamError) -> None:
+        # Of a reused connection that had been closed nobody is to blame, and nothing was tried.
+        self._go_on(None if isinstance(error, StaleConnection) else error)
+
+    # --- what else may happen
+
+    def strike(self) -> None:
+        """The time is up."""
+        self._upstream.drop(self)
+        self._go_on(UpstreamTimeout("The upstream did not answer in time.", kind="total"))
+
+    def interrupt(self, error: GatewayError) -> None:
+        self._upstream.drop(self)
+        self._go_on(None, interruption=error)
+
+    def client_left(self) -> None:
+        self._upstream.drop(self)
+        exchange = self._exchange(None)
+        exchange.principal = self._desk.principal
+        exchange.trail = Trail(self._lane.group.name, attempts=1)
+        exchange.left()
+
+    # --- inside
+
+    def _answer(self, body: bytes) -> None:
+        self._leave()
+        lane, desk, client = self._lane, self._desk, self._client
+        runtime = desk.runtime
+        runtime.health.completed(lane.target.candidate)
+        now = time.monotonic()
+        duration = now - self._started
+        request_id = self._known.request_id or new_request_id()
+        relayed = lines(client_headers(self.fields)) if self.known is None else self.known.relayed
+        head = lane.head.render(self.status, relayed, request_id, self._sent - self._started, duration, len(body))
+        client.answer(head + body)
+        usage = usage_of(body)
+        lane.tally.ended("ok", duration)
+        tokens = None if usage is None else (usage.prompt_tokens, usage.completion_tokens)
+        lane.line.log(request_id, duration, tokens, client.peer)
+        runtime.__exit__(None, None, None)
+
+    def _go_on(self, error: GatewayError | None, interruption: GatewayError | None = None) -> None:
+        self._client.go_on(self._exchange(error, interruption), self._known.route)
+
+    def _exchange(self, error: GatewayError | None, interruption: GatewayError | None = None) -> Exchange:
+        """The request as an exchange, on which the runtime's lease goes over."""
+        self._leave()
+        runtime, target = self._desk.runtime, self._lane.target
+        runtime.health.left(target.candidate, probe=False)
+        known, client = self._known, self._client
+        begun = None if error is None else Begun(target, error, self._started)
+        return Exchange(
+            self._exchanges,
+            Inbound(known.path, known.headers, client.peer, self._call.intent.body),
+            client.responder(),
+            Held(runtime, self._started, begun, interruption),
+        )
+
+    def _leave(self) -> None:
+        self._exchanges.live.discard(self)
+        self._due.discard(self)
+
+
+_NOBODY: Any = None
+"""Waits for a fast call: `finish` and `fail` say what becomes of it."""
