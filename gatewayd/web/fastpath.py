@@ -7,7 +7,7 @@ the upstream's to `FastCall.finish`. Whatever else comes (a failed try, a timeou
 is declined has left no trace: the ordinary path then gets the same bytes.
 
 Every decision is made by the code that the ordinary path uses: `authenticate`, `peek`, `first_pick`, the health book,
-`ForwardUpstream.whole`. Why, and what it gives: docs/adr/0010-fast-path.md.
+`ForwardUpstream.whole`. Why, and what it gives: docs/adr/0013-fast-path.md.
 """
 
 from __future__ import annotations
