@@ -174,10 +174,12 @@ async def serving(
 
 
 @contextlib.asynccontextmanager
-async def serving_deployments(*deployments: Deployment, server: ServerSettings = OPEN) -> AsyncIterator[Site]:
+async def serving_deployments(
+    *deployments: Deployment, server: ServerSettings = OPEN, routing: RoutingSettings = NO_RETRIES
+) -> AsyncIterator[Site]:
     """The data side in front of the real upstreams that `engine.build` makes of deployments."""
     gateway, metrics = Gateway(), Metrics()
-    gateway.swap(await build(Snapshot("r1", deployments, NO_RETRIES, server), gateway))
+    gateway.swap(await build(Snapshot("r1", deployments, routing, server), gateway))
     listener = data_listener(gateway, metrics)
     with Records() as records:
         await listener.serve([LOCAL])
