@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -81,8 +81,23 @@ class AccessRecord:
 def access(record: AccessRecord, *, quiet: bool = False) -> None:
     """Logs the one record of a request, `quiet` ones (health checks) at debug level."""
     level = logging.DEBUG if quiet else logging.INFO
-    if _logger.isEnabledFor(level):
-        _log(level, lambda handler: None if quiet else _line(record, handler), lambda: record)
+    if not _logger.isEnabledFor(level):
+        return
+    for handler in _handlers():
+        if type(handler) is LineHandler and not quiet and (line := _line(record, handler)) is not None:
+            handler.write_soon(line)
+        else:
+            _handle(handler, level, record)
+
+
+class Tokens(Protocol):
+    """What an answer used (`wire.openai.Usage`)."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
+    def completion_tokens(self) -> int: ...
 
 
 class SuccessLine:
@@ -96,36 +111,33 @@ class SuccessLine:
         self._formatter: LineFormatter | None = None
         self._template: str | None = None
 
-    def log(self, request_id: str, duration: float, usage: tuple[int, int] | None, peer: str) -> None:
-        """`request_id` is one of the gateway's own making, or the sample's; `duration` in seconds; `usage` are the
-        tokens of prompt and completion."""
+    def log(self, request_id: str, duration: float, usage: Tokens | None, peer: str) -> None:
+        """`request_id` is one of the gateway's own making, or the sample's; `duration` in seconds."""
         if not _logger.isEnabledFor(logging.INFO):
             return
+        for handler in _handlers():
+            if type(handler) is LineHandler:
+                formatter = handler.formatter
+                if formatter is not self._formatter:
+                    self._formatter, self._template = formatter, self._made_for(handler)
+                if self._template is not None:
+                    if usage is None:
+                        tokens = ""
+                    elif formatter.form == "json":
+                        tokens = f',"prompt_tokens":{usage.prompt_tokens},"completion_tokens":{usage.completion_tokens}'
+                    else:
+                        tokens = f" prompt_tokens={usage.prompt_tokens} completion_tokens={usage.completion_tokens}"
+                    handler.write_soon(self._template % (_now(), request_id, round(duration * 1000, 2), tokens, peer))
+                    continue
+            _handle(handler, logging.INFO, self._record(request_id, duration, usage, peer))
 
-        def line(handler: LineHandler) -> str | None:
-            formatter = handler.formatter
-            if formatter is not self._formatter:
-                self._formatter, self._template = formatter, self._made_for(handler)
-            if self._template is None:
-                return None
-            if usage is None:
-                tokens = ""
-            elif formatter.form == "json":
-                tokens = f',"prompt_tokens":{usage[0]},"completion_tokens":{usage[1]}'
-            else:
-                tokens = f" prompt_tokens={usage[0]} completion_tokens={usage[1]}"
-            return self._template % (_now(), request_id, round(duration * 1000, 2), tokens, peer)
-
-        _log(logging.INFO, line, lambda: self._record(request_id, duration, usage, peer))
-
-    def _record(self, request_id: str, duration: float, usage: tuple[int, int] | None, peer: str) -> AccessRecord:
-        prompt, completion = usage or (None, None)
+    def _record(self, request_id: str, duration: float, usage: Tokens | None, peer: str) -> AccessRecord:
         return replace(
             self._sample,
             request_id=request_id,
             duration=duration,
-            prompt_tokens=prompt,
-            completion_tokens=completion,
+            prompt_tokens=None if usage is None else usage.prompt_tokens,
+            completion_tokens=None if usage is None else usage.completion_tokens,
             peer=peer,
         )
 
@@ -151,20 +163,20 @@ class SuccessLine:
 _TEXT = "%s INFO    gatewayd.access: request"
 
 
-def _log(level: int, line_for: Callable[[LineHandler], str | None], record_of: Callable[[], AccessRecord]) -> None:
-    slow: logging.LogRecord | None = None
+def _handlers() -> Iterator[logging.Handler]:
+    """Those of the access logger and of its parents."""
     logger: logging.Logger | None = _logger
     while logger is not None:
-        for handler in logger.handlers:
-            if type(handler) is LineHandler and (line := line_for(handler)) is not None:
-                handler.write_soon(line)
-                continue
-            if slow is None:
-                slow = logging.LogRecord(_logger.name, level, "", 0, "request", None, None)
-                slow.fields = record_of().fields()
-            if level >= handler.level:
-                handler.handle(slow)
+        yield from logger.handlers
         logger = logger.parent if logger.propagate else None
+
+
+def _handle(handler: logging.Handler, level: int, record: AccessRecord) -> None:
+    """The way of any log record."""
+    if level >= handler.level:
+        slow = logging.LogRecord(_logger.name, level, "", 0, "request", None, None)
+        slow.fields = record.fields()
+        handler.handle(slow)
 
 
 def _line(record: AccessRecord, handler: LineHandler) -> str | None:

@@ -19,11 +19,18 @@ def simple_shuffle(candidates: Sequence[Candidate], rng: Random) -> Candidate:
     """
     if len(candidates) == 1:
         return candidates[0]
+    for candidate in candidates:
+        if candidate.weight or candidate.rpm or candidate.tpm:
+            return _weighted(candidates, rng)
+    return candidates[int(rng.random() * len(candidates))]
+
+
+def _weighted(candidates: Sequence[Candidate], rng: Random) -> Candidate:
     for weights in (
         [c.weight for c in candidates],
         [c.rpm for c in candidates],
         [c.tpm for c in candidates],
     ):
         if any(weights):
-            return rng.choices(candidates, [weight or 0 for weight in weights])[0]
-    return rng.choice(candidates)
+            break
+    return rng.choices(candidates, [weight or 0 for weight in weights])[0]

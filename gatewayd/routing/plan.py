@@ -23,6 +23,7 @@ from random import Random
 from typing import Protocol
 
 from gatewayd.errors import FallbackKind, GatewayError, NoDeploymentAvailable, Verdict
+from gatewayd.routing.health import HealthBook
 from gatewayd.routing.pick import simple_shuffle
 from gatewayd.routing.table import Candidate, Chain, Group, Hop
 
@@ -103,13 +104,12 @@ def plan(
     raise shown
 
 
-def first_pick(
-    chain: Chain, available: Callable[[Candidate], bool], rng: Random, pick: Pick = simple_shuffle
-) -> Candidate | None:
+def first_pick(chain: Chain, health: HealthBook, now: float, rng: Random) -> Candidate | None:
     """What the first step of a plan would try; None if the plan has to look further than that."""
+    available = health.available
     for level in chain.first.group.levels:
-        if left := [candidate for candidate in level if available(candidate)]:
-            return pick(left, rng)
+        if left := [candidate for candidate in level if available(candidate, now)]:
+            return simple_shuffle(left, rng)
     return None
 
 

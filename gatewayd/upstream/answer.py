@@ -20,22 +20,18 @@ Fields = dict[bytes, bytes]
 class KnownHead:
     """A head that answers had before, but for their Content-Length."""
 
-    __slots__ = ("_fields", "_relayed", "status")
+    __slots__ = ("_relayed", "fields", "status")
 
     def __init__(self, status: int, fields: Fields) -> None:
         self.status = status
-        self._fields = fields
+        self.fields = {name: value for name, value in fields.items() if name != b"content-length"}
         self._relayed: str | None = None
-
-    def fields(self, length: int) -> Fields:
-        """For an answer of so many bytes."""
-        return {**self._fields, b"content-length": b"%d" % length}
 
     @property
     def relayed(self) -> str:
         """What of the fields goes to the client, as lines of a head."""
         if self._relayed is None:
-            self._relayed = lines(client_headers(self._fields))
+            self._relayed = lines(client_headers(self.fields))
         return self._relayed
 
 
@@ -51,7 +47,7 @@ MAX_BODY: Final = 64 * 1024 * 1024
 class Answer:
     """One response, collected whole. `ready` is done when `body` is there, or failed with an UpstreamError.
 
-    The four methods are called by the connection while bytes arrive; they must not raise. A subclass may take the
+    The methods are called by the connection while bytes arrive; they must not raise. A subclass may take the
     pushed bytes elsewhere.
     """
 
@@ -77,6 +73,12 @@ class Answer:
         self.status = status
         self.fields = fields
         connection.answering()
+
+    def take(self, connection: Connection, known: KnownHead, body: bytes) -> None:
+        """`begin` and `push` in one, for a whole answer whose head came before."""
+        self.known = known
+        self.begin(connection, known.status, {**known.fields, b"content-length": b"%d" % len(body)})
+        self.push(body)
 
     def push(self, data: bytes) -> None:
         self._size += len(data)

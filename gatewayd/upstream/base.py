@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from gatewayd.wire.openai import Intent, Usage
 
 Header = tuple[str, str]
@@ -30,8 +32,7 @@ class Timeouts:
     """The whole try: all of it, or for a stream up to its first event (a stream may run for ever)."""
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One client request on its way to whichever deployment is tried next; shared by all tries."""
 
     endpoint: str

@@ -215,9 +215,7 @@ class Connection(asyncio.Protocol):
                 known = _heads.get(key)
                 if known is not None and len(data) - at == length:
                     self._keep = self._begun = True
-                    answer.known = known
-                    answer.begin(self, known.status, known.fields(length))
-                    answer.push(data[at:])
+                    answer.take(self, known, data[at:])
                     if not self._closed:
                         self._complete()
                     return

@@ -27,7 +27,7 @@ from gatewayd.observe.access import AccessRecord, SuccessLine
 from gatewayd.observe.tally import Tally
 from gatewayd.routing.plan import first_pick
 from gatewayd.routing.table import Group
-from gatewayd.upstream.answer import Answer, lines
+from gatewayd.upstream.answer import Answer, KnownHead, lines
 from gatewayd.upstream.base import Call, Header
 from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.transport import Connection, StaleConnection
@@ -54,8 +54,8 @@ class Client(Protocol):
     def taken(self, call: FastCall) -> None:
         """The connection is busy with this call until one of the two below is called."""
 
-    def answer(self, data: bytes) -> None:
-        """Sends the whole answer."""
+    def answer(self, data: bytes, now: float) -> None:
+        """Sends the whole answer; `now` on the loop's clock."""
 
     def go_on(self, exchange: Exchange, route: Route) -> None:
         """Runs an exchange in the call's place."""
@@ -200,7 +200,7 @@ class FastPath:
             return None
         chain = runtime.table.chain(intent.model)
         health = runtime.health
-        candidate = first_pick(chain, lambda candidate: health.available(candidate, started), _rng)
+        candidate = first_pick(chain, health, started, _rng)
         if candidate is None or health.in_probation(candidate):
             return None
         target = runtime.targets[candidate.id]
@@ -258,8 +258,12 @@ class FastCall(Answer):
 
     # --- Answer
 
+    def take(self, connection: Connection, known: KnownHead, body: bytes) -> None:
+        self.status, self.known, self.fields, self.body = known.status, known, known.fields, body
+
     def finish(self, delimited: bool) -> None:
-        self._collect(delimited)
+        if self.body is None:
+            self._collect(delimited)
         try:
             body = self._lane.upstream.whole(self)
         except GatewayError as error:
@@ -304,11 +308,10 @@ class FastCall(Answer):
         request_id = self._known.request_id or new_request_id()
         relayed = lines(client_headers(self.fields)) if self.known is None else self.known.relayed
         head = lane.head.render(self.status, relayed, request_id, self._sent - self._started, duration, len(body))
-        client.answer(head + body)
+        client.answer(head + body, now)
         usage = usage_of(body)
         lane.tally.ended("ok", duration)
-        tokens = None if usage is None else (usage.prompt_tokens, usage.completion_tokens)
-        lane.line.log(request_id, duration, tokens, client.peer)
+        lane.line.log(request_id, duration, usage, client.peer)
         runtime.__exit__(None, None, None)
 
     def _go_on(self, error: GatewayError | None, interruption: GatewayError | None = None) -> None:

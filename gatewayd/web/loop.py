@@ -140,12 +140,13 @@ class LoopConnection(Connection):
         self._call = call
         self._request_count += 1
 
-    def answer(self, data: bytes) -> None:
+    def answer(self, data: bytes, now: float) -> None:
         self._say(data)
         self._call = None
         self.answered()
-        self._expect_more()
-        self._wake()
+        self._expect_more(now)
+        if self._messages:
+            self._wake()
 
     def go_on(self, exchange: Exchange, route: Route) -> None:
         self._call = None
@@ -182,7 +183,7 @@ class LoopConnection(Connection):
                 resumed, self._resumed = self._resumed, None
                 if not await self._one(self._resume(*resumed), EMPTY_PAYLOAD):
                     break
-                self._expect_more()
+                self._expect_more(loop.time())
                 continue
             if not messages or self._call is not None:
                 self._waiter = waiter = loop.create_future()
@@ -201,15 +202,15 @@ class LoopConnection(Connection):
                 break
             if not await self._one(self._answer(message, payload, self), payload):
                 break
-            self._expect_more()
+            self._expect_more(loop.time())
         if not self._force_close:
             self._task_handler = None
             if self.transport is not None:
                 self.transport.close()
 
-    def _expect_more(self) -> None:
+    def _expect_more(self, now: float) -> None:
         """An answer is complete: from now on the connection is idle."""
-        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_SECONDS
+        self._next_keepalive_close_time = now + KEEPALIVE_SECONDS
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 

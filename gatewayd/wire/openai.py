@@ -7,8 +7,7 @@ inside values and escapes reach the upstream as they came. Parsing rules are tho
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -35,11 +34,18 @@ FORBIDDEN_FIELDS = frozenset(
         "ssl_verify", "callbacks", "success_callback", "failure_callback",
     }
 )  # fmt: skip
+USUAL_FIELDS = frozenset(
+    {
+        "messages", "model", "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens",
+        "n", "stop", "tools", "tool_choice", "parallel_tool_calls", "response_format", "seed", "user", "metadata",
+        "presence_penalty", "frequency_penalty", "reasoning_effort", "prompt", "input", "dimensions", "encoding_format",
+    }
+)  # fmt: skip
+"""Fields of which nothing has to be looked at but their values: what most bodies consist of."""
 FORBIDDEN_PREFIXES = ("aws_", "vertex_", "azure_", "watsonx_")
 
 
-@dataclass(slots=True, frozen=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Token counts as the upstream told them."""
 
     prompt_tokens: int = 0
@@ -47,8 +53,7 @@ class Usage:
     total_tokens: int = 0
 
 
-@dataclass(slots=True)
-class Intent:
+class Intent(msgspec.Struct):
     """What a body asks for: the model, whether to stream, and the top-level fields as raw bytes."""
 
     model: str
@@ -89,13 +94,8 @@ def peek(body: bytes, *, default_model: str | None = None) -> Intent:
             body.decode()  # the raw values below the top level have not been looked into
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJson(_describe(body, error)) from None
-    for name in fields:
-        if name in FORBIDDEN_FIELDS or name.startswith(FORBIDDEN_PREFIXES):
-            raise InvalidRequest(
-                f"The field '{name}' is not accepted from clients; it belongs in the gateway's configuration.",
-                param=name,
-                code="param_not_allowed",
-            )
+    if not USUAL_FIELDS.issuperset(fields):
+        _check_names(fields)
     raw = fields.get("model")
     if raw is None:
         if default_model is None:
@@ -117,18 +117,30 @@ def peek(body: bytes, *, default_model: str | None = None) -> Intent:
     return Intent(model, stream, fields, body)
 
 
+def _check_names(fields: Iterable[str]) -> None:
+    for name in fields:
+        if name in FORBIDDEN_FIELDS or name.startswith(FORBIDDEN_PREFIXES):
+            raise InvalidRequest(
+                f"The field '{name}' is not accepted from clients; it belongs in the gateway's configuration.",
+                param=name,
+                code="param_not_allowed",
+            )
+
+
 def _refuse_duplicates(body: bytes, fields: dict[str, msgspec.Raw]) -> None:
     # A parser keeps the last of two equal keys and an upstream may keep the first: then we would have routed one model
     # and billed another. A scan in Python is slow, so bytes are counted first: an occurrence that lies in none of the
     # surviving values is a key of the top level, or lies in a value that another key has shadowed.
-    for name in ("model", "stream"):
-        quoted = b'"' + name.encode() + b'"'
+    for name, quoted in _DECISIVE:
         if body.count(quoted) > 1 and _outside(body, quoted, fields) > 1 and _count_key(body, name) > 1:
             raise _duplicate(name)
     if b"\\u" in body and _outside(body, b"\\u", fields):  # a key of the top level is written with escapes
         for name in ("model", "stream"):
             if _count_key(body, name) > 1:
                 raise _duplicate(name)
+
+
+_DECISIVE = (("model", b'"model"'), ("stream", b'"stream"'))
 
 
 def _outside(body: bytes, needle: bytes, fields: dict[str, msgspec.Raw]) -> int:
