@@ -18,6 +18,7 @@ from typing import Any
 
 from gatewayd.access.secrets import secrets_by_part
 from gatewayd.admin.app import AdminApp
+from gatewayd.config import lastgood
 from gatewayd.config.loader import load, load_in_child
 from gatewayd.config.problems import Problem, errors, render, warnings
 from gatewayd.config.result import Result
@@ -86,7 +87,8 @@ class Daemon:
 
     `environ` is what references in the configuration mean, fixed for the daemon's life (default: the process's).
     `redactor` learns the secrets of a configuration before that goes live; `went_live` hears each snapshot right after.
-    `inherited`: listening sockets that are open already.
+    `inherited`: listening sockets that are open already. `last_good`: where a copy of the configuration that last went
+    live is kept, to start from when the file is refused (`config.lastgood`).
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Daemon:
         redactor: Redactor | None = None,
         went_live: Callable[[Snapshot], None] = lambda snapshot: None,
         inherited: Inherited | None = None,
+        last_good: str | None = None,
     ) -> None:
         self._source = source  # as the user wrote it: problems name it so
         self._path = os.path.abspath(source) if isinstance(source, str) else None
@@ -109,6 +112,9 @@ class Daemon:
         self._redactor = redactor or Redactor()
         self._went_live = went_live
         self._inherited = inherited or Inherited()
+        self._last_good = last_good if self._path is not None else None
+        self.instead = ""
+        """What is served in place of the file, because that was refused at the start."""
         self._read: tuple[str, ...] = ()
         self._wanted: str | None = None
         self._told: ReloadOutcome | None = None
@@ -146,7 +152,8 @@ class Daemon:
         result = self._overrides.apply(self._load())
         self._read = result.files
         if result.snapshot is None:
-            raise ConfigInvalid(result.problems)
+            result = self._last(result)
+        assert result.snapshot is not None
         staged = await self._prepare(result.snapshot)
         try:
             runtime = await build(result.snapshot, self.gateway)
@@ -156,10 +163,15 @@ class Daemon:
         self.gateway.swap(runtime)
         staged.commit()
         _tell(logging.WARNING, render(warnings(result.problems)).splitlines())
-        self.metrics.reloaded("applied", result.snapshot.revision, datetime.now(UTC))
+        if self.instead:
+            _log.error("%s is refused; served instead, as it was live last: %s", self._source, self.instead)
+            self._outcome(self.reloader.last or Rejected(()))
+        else:
+            self.metrics.reloaded("applied", result.snapshot.revision, datetime.now(UTC))
         if unused := self._inherited.unused:
             _log.warning("handed over, but not at an address of the configuration: %s", ", ".join(unused))
-        self._notifier.send(READY=1, STATUS=f"serving revision {result.snapshot.revision}")
+        if not self.instead:
+            self._notifier.send(READY=1, STATUS=f"serving revision {result.snapshot.revision}")
         self._tasks.append(supervise(self._beat, name="signs of life", failed=self.metrics.task_failed))
         if (path := self._path) is not None:
             self._watcher = Watcher(
@@ -212,10 +224,23 @@ class Daemon:
 
     def _load(self) -> Result:
         if isinstance(self._source, str):
-            return load(self._source, environ=self._environ)
+            return load(self._source, environ=self._environ, keep=self._last_good)
         from gatewayd.config.validator import ConfigValidator  # pydantic, needed without a file only
 
         return ConfigValidator(environ=self._environ).check(self._source)
+
+    def _last(self, refused: Result) -> Result:
+        """What was live last, in place of a file that is refused. Raises ConfigInvalid when there is no such thing."""
+        if self._last_good is None:
+            raise ConfigInvalid(refused.problems)
+        kept, self.instead = lastgood.load(self._last_good, self._environ)
+        kept = self._overrides.apply(kept)
+        if kept.snapshot is None:
+            raise ConfigInvalid((*refused.problems, *kept.problems))
+        message = f"not this file is served but what was live last: {self.instead}"
+        told = Problem("last_good_served", message, file=str(self._source), severity="warning")
+        self.reloader.last, self.reloader.last_at = Rejected((told, *refused.problems)), datetime.now(UTC)
+        return kept
 
     async def _load_again(self, settled: Settled) -> Result:
         self._notifier.reloading()
@@ -226,7 +251,7 @@ class Daemon:
                 if self._watcher is not None:
                     await self._watcher.note()
 
-            result = await load_in_child(self._source, environ=self._environ, settled=noted)
+            result = await load_in_child(self._source, environ=self._environ, settled=noted, keep=self._last_good)
         else:
             await settled()
             result = await asyncio.to_thread(self._load)
@@ -253,11 +278,15 @@ class Daemon:
     def _live(self, snapshot: Snapshot) -> None:
         self._exports.apply(snapshot.environment)
         self._went_live(snapshot)
+        if self._last_good is not None:
+            lastgood.confirm(snapshot.revision, self._last_good)
 
     def _outcome(self, outcome: ReloadOutcome) -> None:
         """Tells everybody how a reload ended."""
+        if not isinstance(outcome, Rejected):
+            self.instead = ""
         revision = self.gateway.current.snapshot.revision
-        status = f"serving revision {revision}"
+        status = f"serving {'the last good copy, ' * bool(self.instead)}revision {revision}"
         match outcome:
             case Applied(_, lines, found, seconds):
                 self.metrics.reloaded("applied", revision, datetime.now(UTC))

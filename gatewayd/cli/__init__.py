@@ -25,7 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "run":
                 from gatewayd.cli import run
 
-                return run.run(options.config, host=options.host, port=options.port, early=early or EarlySignals())
+                return run.run(
+                    options.config,
+                    host=options.host,
+                    port=options.port,
+                    early=early or EarlySignals(),
+                    last_good=options.last_good,
+                )
             case "check":
                 from gatewayd.cli import check
 
@@ -76,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[config], help="run the daemon in the foreground")
     run.add_argument("--host", help="listen here instead of where the file says")
     run.add_argument("--port", type=_port, help="listen on this port; 0 takes any free one")
+    run.add_argument(
+        "--last-good",
+        action="store_true",
+        help="keep a copy of what goes live (references, no secrets; in $STATE_DIRECTORY, else "
+        "$XDG_STATE_HOME/gatewayd), and start from it when the file is refused",
+    )
 
     check = commands.add_parser("check", parents=[config], help="print every problem of a configuration file")
     check.add_argument("path", nargs="?", metavar="PATH", help="the file (default: as --config)")

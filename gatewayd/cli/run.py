@@ -19,7 +19,7 @@ from gatewayd._version import __version__
 from gatewayd.cli import exits
 from gatewayd.cli.output import complain, problems_text, tell
 from gatewayd.cli.signals import HANDLED, EarlySignals
-from gatewayd.config import search
+from gatewayd.config import lastgood, search
 from gatewayd.config.snapshot import Address, Deployment, Snapshot
 from gatewayd.daemon import CannotListen, Daemon, Overrides, Source
 from gatewayd.errors import ConfigInvalid
@@ -35,7 +35,7 @@ _MOST_GROUPS = 12
 """Names of model groups that the start-up text shows."""
 
 
-def run(config: str | None, *, host: str | None, port: int | None, early: EarlySignals) -> int:
+def run(config: str | None, *, host: str | None, port: int | None, early: EarlySignals, last_good: bool = False) -> int:
     """Serves until a signal ends it. Returns the exit code."""
     _fill_standard_streams()
     faulthandler.enable(2)  # the watchdog's SIGABRT then shows where the loop was stuck
@@ -51,12 +51,15 @@ def run(config: str | None, *, host: str | None, port: int | None, early: EarlyS
     for name in VARIABLES:  # they are not meant for children
         os.environ.pop(name, None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        code = runner.run(_serve(source, Overrides(host, port), early, inherited))
+        kept = lastgood.place(source, os.environ) if last_good and isinstance(source, str) else None
+        code = runner.run(_serve(source, Overrides(host, port), early, inherited, kept))
     log.finish()
     return code
 
 
-async def _serve(source: Source, overrides: Overrides, early: EarlySignals, inherited: Inherited) -> int:
+async def _serve(
+    source: Source, overrides: Overrides, early: EarlySignals, inherited: Inherited, last_good: str | None
+) -> int:
     gc.disable()  # nearly all of what a start makes stays: collecting again and again would find nothing
     redactor = Redactor()
     log.set_up("text", "info", redactor)
@@ -73,6 +76,7 @@ async def _serve(source: Source, overrides: Overrides, early: EarlySignals, inhe
         redactor=redactor,
         went_live=went_live,
         inherited=inherited,
+        last_good=last_good,
     )
     stopping = asyncio.Event()
 
@@ -140,6 +144,8 @@ def _announce(daemon: Daemon, source: Source) -> None:
     """Where it listens, what it serves, and a first request to copy; one log record if the log is JSON."""
     snapshot = daemon.gateway.current.snapshot
     origin = source if isinstance(source, str) else "the provider keys in the environment (no configuration file)"
+    if daemon.instead:
+        origin = f"the last good copy ({daemon.instead}) in place of {origin}, which is refused"
     urls = [_url(address) for address in daemon.addresses]
     admin = [_url(address) for address in daemon.admin_addresses]
     if snapshot.server.log.format == "json":

@@ -19,7 +19,10 @@ from gatewayd.config.result import Result
 
 
 def main() -> None:
-    """Reads the file named by the first argument, writes the frames and ends the process."""
+    """Reads the file named by the first argument, writes the frames and ends the process.
+
+    A second argument says where a copy of what is valid is kept (`config.lastgood`).
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every secret
     gc.disable()  # the process ends before garbage could matter; collecting doubles the time of large files
     pipe = os.dup(1)
@@ -30,7 +33,13 @@ def main() -> None:
 
         while os.read(0, 1024):  # that import was the slow part of the start; the caller says when the file has settled
             pass
-        frames = list(channel.dump(ConfigValidator(environ=os.environ).check(path).packed()))
+        if sys.argv[2:]:
+            from gatewayd.config.lastgood import check_and_keep
+
+            result = check_and_keep(path, os.environ, sys.argv[2])
+        else:
+            result = ConfigValidator(environ=os.environ).check(path)
+        frames = list(channel.dump(result.packed()))
     except Exception as error:
         frames = list(channel.dump(failed(path, error)))
     with os.fdopen(pipe, "wb") as out:

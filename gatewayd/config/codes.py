@@ -76,6 +76,11 @@ PROBLEM_CODES: dict[str, str] = {
     "address_taken": "The same address is given twice.",
     "file_writable": "Other users may write the configuration.",
     "secret_readable": "Every user may read the configuration, and a secret stands in it.",
+    # the copy of what was live last
+    "last_good_secret": "With `--last-good`: a secret stands in the configuration as text, so no copy is kept.",
+    "last_good_unwritable": "With `--last-good`: the copy of the configuration cannot be written.",
+    "last_good_missing": "With `--last-good`: the configuration is refused, and there is no copy of an earlier one.",
+    "last_good_served": "With `--last-good`: the configuration is refused; what was live last is served.",
     # making it live
     "litellm_unavailable": "A deployment needs litellm, which could not be loaded.",
     "build_failed": "The configuration is valid but could not be made live.",

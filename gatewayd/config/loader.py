@@ -31,8 +31,12 @@ _NICENESS = 10
 """Added to the daemon's own: on a full machine requests go first, and reading still gets a tenth of a core."""
 
 
-def load(path: str | os.PathLike[str], *, environ: Mapping[str, str]) -> Result:
-    """Reads and validates in this process. Never raises for a bad file."""
+def load(path: str | os.PathLike[str], *, environ: Mapping[str, str], keep: str | None = None) -> Result:
+    """Reads and validates in this process. Never raises for a bad file. `keep`: see `config.lastgood`."""
+    if keep is not None:
+        from gatewayd.config.lastgood import check_and_keep
+
+        return check_and_keep(os.fspath(path), environ, keep).packed()
     from gatewayd.config.validator import ConfigValidator  # pydantic: the parent of a child process goes without it
 
     return ConfigValidator(environ=environ).check(path).packed()
@@ -44,6 +48,7 @@ async def load_in_child(
     environ: Mapping[str, str],
     timeout: float = 30.0,
     settled: Callable[[], Awaitable[None]] | None = None,
+    keep: str | None = None,
 ) -> Result:
     """The same in a fresh process, which gets `environ` as its environment and at most `timeout` seconds.
 
@@ -52,7 +57,7 @@ async def load_in_child(
     problem, `config_reader_failed`. The result is put together in steps of about a millisecond.
     """
     # -P: the folder the daemon was started in is no place to import modules from.
-    command = [sys.executable, "-P", "-c", _START, _ROOT, os.fspath(path)]
+    command = [sys.executable, "-P", "-c", _START, _ROOT, os.fspath(path), *([] if keep is None else [keep])]
     return await read_from(command, os.fspath(path), environ=environ, timeout=timeout, settled=settled)
 
 

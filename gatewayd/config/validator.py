@@ -62,6 +62,10 @@ class ConfigValidator:
             document = reading.read(source)
         else:
             document = reading.from_mapping(source if isinstance(source, Mapping) else source.to_dict())
+        return self.check_document(document)
+
+    def check_document(self, document: Document) -> Result:
+        """The same for what has been read already."""
         environ = os.environ if self._environ is None else self._environ
         return _Validation(document, environ).result()
 

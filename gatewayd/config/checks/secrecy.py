@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from gatewayd.config.document import Path
 from gatewayd.config.secrets import is_reference
 from gatewayd.secret import Secret
 
@@ -26,6 +27,7 @@ _NO_SECRETS = re.compile(
     r"(max|min|n|budget|prompt|completion|total|input|output|num)_(.*_)?tokens?|custom_auth|tokenizer"
 )
 """Names that sound like secrets and hold counts or names of functions."""
+_ONE_VARIABLE = re.compile(r"\$\{\w+\}")
 _PARTS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -62,6 +64,22 @@ def redacted(value: Any, secret: bool = False) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     return value
+
+
+def literal_secret(value: Any, path: Path = (), secret: bool = False) -> Path | None:
+    """Where in a tree as written a secret stands as text and not as a reference; the first such place."""
+    if isinstance(value, Mapping):
+        items = [(str(name), inner, secret or is_secret_name(str(name))) for name, inner in value.items()]
+        found = (literal_secret(inner, (*path, name), deep) for name, inner, deep in items)
+        return next((place for place in found if place is not None), None)
+    if isinstance(value, list | tuple):
+        found = (literal_secret(inner, (*path, index), secret) for index, inner in enumerate(value))
+        return next((place for place in found if place is not None), None)
+    if not isinstance(value, str) or not value or is_reference(value):
+        return None
+    if secret:
+        return None if path[0] == "gatewayd" and _ONE_VARIABLE.fullmatch(value) else path
+    return path if without_userinfo(value) != value else None
 
 
 def without_userinfo(text: str) -> str:
