@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -63,6 +63,7 @@ class Events:
         self._begun = False
         self._finished = False
         self._spent: list[Any] = []
+        self._told: frozenset[tuple[str, bool]] = frozenset()
         self._thoughts: list[str] = []
         self._only_text = True
         self._last_reason: str | None = None
@@ -79,7 +80,7 @@ class Events:
                 raise TypeError("a chunk of another kind")
             return b""
         if getattr(chunk, "usage", None) is not None:
-            self._spent.append(chunk)
+            self._spend(chunk)
         body: dict[str, Any] = chunk.model_dump(mode="json", exclude_none=True)
         choices = body.get("choices") or ()
         if not self._common:
@@ -129,6 +130,18 @@ class Events:
                 rest += self._event({"choices": [], "usage": usage})
         return rest + DONE
 
+    def _spend(self, chunk: Any) -> None:
+        """Keeps chunks that speak of usage, for the sum of which the last word on each thing counts.
+
+        Gemini speaks of it in every chunk; what a later chunk says all of need not be kept.
+        """
+        told = frozenset(_told(chunk.usage.model_dump(exclude_none=True)))
+        if len(self._spent) > 1 and self._told <= told:
+            self._spent[-1] = chunk
+        else:
+            self._spent.append(chunk)
+        self._told = told
+
     def _note(self, reason: str | None, chunk: Any) -> None:
         self._last_reason = reason
         if reason is None:
@@ -149,6 +162,16 @@ class Events:
     def _event(self, body: dict[str, Any]) -> bytes:
         body = self._common | body
         return b"data: " + encode(as_text(body) if self._is_text else body) + b"\n\n"
+
+
+def _told(usage: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, bool]]:
+    """What is spoken of, and what is more than nothing."""
+    for name, value in usage.items():
+        if isinstance(value, dict):
+            yield from _told(value, f"{place}{name}.")
+        yield place + name, False
+        if value:
+            yield place + name, True
 
 
 def _extras(body: dict[str, Any]) -> dict[str, Any]:

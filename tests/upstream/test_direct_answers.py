@@ -196,6 +196,20 @@ GEMINI: dict[str, list[dict[str, Any]]] = {
     "code": [gemini_said(*CODE, {"text": "2"})],
     "usage last": [gemini_said({"text": "a"}), {"usageMetadata": SPENT | {"thoughtsTokenCount": 4}}],
     "usage in detail": [gemini_said({"text": "a"}) | {"usageMetadata": SPENT | DETAILS}],
+    "usage in every chunk": [
+        gemini_said({"text": "a"}, reason=None) | {"usageMetadata": usage}
+        for usage in (
+            SPENT | DETAILS,
+            SPENT | {"thoughtsTokenCount": 4},
+            SPENT | {"candidatesTokenCount": 5, "cachedContentTokenCount": 0},
+            {"promptTokenCount": 6},
+            SPENT | {"candidatesTokenCount": 0, "toolUsePromptTokenCount": 3},
+            {"promptTokenCount": 0, "candidatesTokenCount": 9, "totalTokenCount": 9},
+            {"totalTokenCount": 9},
+        )
+    ] + [gemini_said({"text": "b"}) | {"usageMetadata": {"promptTokenCount": 7, "trafficType": "ON_DEMAND"}}],
+    "the same usage again": [gemini_said({"text": "a"}, reason=None)] * 9 + [gemini_said({"text": "b"})],
+    "no count of the answer": [gemini_said({"text": "a b c"}) | {"usageMetadata": {"promptTokenCount": 5}}],
     "no candidate": [{"usageMetadata": {"promptTokenCount": 5}}],
     "an error": [
         gemini_said({"text": "a"}, reason=None),
