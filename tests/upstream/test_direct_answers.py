@@ -9,8 +9,8 @@ import pytest
 
 from tests.fakeup import FakeUpstream, Received, Reply, body_reply, json_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.both_ways import CALLED, JSON_OF_A_SCHEMA, PIXEL, claude_body, of, same
-from tests.upstream.translating import KNOWN_WARNINGS
+from tests.upstream.both_ways import CALLED, JSON_OF_A_SCHEMA, PIXEL, both, claude_body, of, same
+from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES
 
 pytestmark = KNOWN_WARNINGS
 ASKED = {"stream_options": {"include_usage": True}}
@@ -136,6 +136,18 @@ CLAUDES_STREAMS: dict[str, list[bytes]] = {
 async def test_claudes_streams(said: str) -> None:
     async with FakeUpstream(sse_reply(CLAUDES_STREAMS[said])) as up:
         await same(up, of("anthropic", up), ASKED, stream=True)
+
+
+@pytest.mark.parametrize("said", ["an error of status 200", "no JSON", "nothing at all", "thoughts"])
+@pytest.mark.parametrize("family", ["anthropic", "gemini", "bedrock"])
+async def test_a_stream_that_is_none(family: str, said: str) -> None:
+    """A-12, A-38. Of Gemini litellm also reads lines that are no events; then it may say more, or begin a stream."""
+    async with FakeUpstream(CLAUDE[said]) as up:
+        directly, otherwise = await both(up, of(family, up), {"messages": MESSAGES, **ASKED}, stream=True)
+        assert directly["failed"]
+        assert otherwise["failed"]
+        assert "events" not in directly
+        assert directly == otherwise or family == "gemini"
 
 
 def json_of_a_schema(request: Received) -> Reply:

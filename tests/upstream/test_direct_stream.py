@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ class Chunk:
     """What litellm makes of an event, as far as it is looked at."""
 
     def __init__(self, text: str, reason: str | None) -> None:
-        self.usage = None
+        self.usage: Any = None
         self._text, self._reason = text, reason
 
     def model_dump(self, **_: Any) -> dict[str, Any]:
@@ -69,6 +70,40 @@ def test_the_same_events_come_of_any_segments(cuts: list[int]) -> None:
     assert found + (split.end() or b"") == expected
     assert expected.endswith(b"data: [DONE]\n\n")
     assert closed == [True]
+
+
+class Spent(Chunk):
+    """A chunk that speaks of usage, as each of Gemini's does."""
+
+    model = "m"
+
+    def __init__(self, **usage: int | None) -> None:
+        super().__init__("a", None)
+        self.usage = SimpleNamespace(model_dump=lambda **_: {k: v for k, v in usage.items() if v is not None})
+
+
+def test_only_the_last_word_on_usage_is_kept_to_be_added_up() -> None:
+    added: list[list[Any]] = []
+
+    def total(chunks: list[Any], *_: Any, **__: Any) -> Any:
+        added.append(chunks)
+        return SimpleNamespace(model_dump=lambda **_: {"prompt_tokens": 1})
+
+    events = Events("m", total, is_text=False, with_usage=False)
+    told = [
+        {"p": 1},
+        {"p": 1, "c": 0},
+        {"p": 1, "c": 5},
+        *[{"p": 1, "c": 6}] * 500,
+        {"c": 7},
+        {"c": 0},
+        {"p": 2, "c": 8},
+    ]
+    chunks = [Spent(**usage) for usage in told]
+    for chunk in chunks:
+        events.of(chunk)
+    events.end()
+    assert added == [[chunks[0], chunks[-4], chunks[-3], chunks[-1]]]
 
 
 def test_what_came_before_a_failure_is_kept() -> None:
