@@ -148,6 +148,7 @@ class Limits:
     body_mb: float = 32.0
     connections: int | None = None
     """None (`auto`): derived from the file-descriptor limit."""
+    bodies_mb: float = 256.0
 
 
 @dataclass(frozen=True, slots=True)

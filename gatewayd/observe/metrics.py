@@ -42,6 +42,9 @@ class Metrics:
         self.tallies = Tallies()
         registry.register(self.tallies)
         self._in_flight = Gauge("gatewayd_inflight_requests", "Requests to models under way.", registry=registry)
+        self._bodies = Gauge(
+            "gatewayd_request_body_bytes", "What has arrived of the bodies of requests under way.", registry=registry
+        )
         self._clients = Gauge(
             "gatewayd_client_connections", "Connections of clients that are open on the data side.", registry=registry
         )
@@ -81,6 +84,10 @@ class Metrics:
     def count_in_flight(self, count: Callable[[], int]) -> None:
         """Names the function that tells, when asked, how many requests are under way."""
         self._in_flight.set_function(count)
+
+    def count_bodies(self, count: Callable[[], int]) -> None:
+        """Names the function that tells, when asked, how many bytes of request bodies are held."""
+        self._bodies.set_function(count)
 
     def count_open(
         self, *, clients: Callable[[], int], busy: Callable[[], int], idle: Callable[[], int], tasks: Callable[[], int]

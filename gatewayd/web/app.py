@@ -13,6 +13,7 @@ from aiohttp.http_parser import RawRequestMessage
 
 from gatewayd.engine.runtime import Gateway
 from gatewayd.observe.metrics import Metrics
+from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection, Deadlines
 from gatewayd.web.endpoints import chat, completions, embeddings, health, models
 from gatewayd.web.exchange import Exchange, Exchanges
@@ -34,6 +35,7 @@ TABLE = (
 """Every door of the data side. Those of kind "open" (health) are the only ones that need no key."""
 
 _MAX_LOGGED_PATH = 256
+_MEGABYTE = 1024 * 1024
 _LAST_CALLS = 0.25
 """Seconds for the first request on a connection that is open when the doors close."""
 _UNUSUAL = frozenset({"expect", "x-litellm-timeout"})
@@ -46,11 +48,13 @@ class DataApp:
     def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
         self.exchanges = Exchanges(gateway, metrics)
         self.fast = FastPath(self.exchanges)
+        self._bodies = Bodies(lambda: int(gateway.current.snapshot.server.limits.bodies_mb * _MEGABYTE))
+        metrics.count_bodies(lambda: self._bodies.held)
         self._router = Router(TABLE)
 
     async def answer(self, message: RawRequestMessage, payload: StreamReader, connection: Connection) -> bool:
         """Answers one request; whether the connection may be kept."""
-        inbound = ClientRequest(message, payload, connection)
+        inbound = ClientRequest(message, payload, connection, self._bodies)
         path = message.path
         if not path.startswith("/"):  # absolute-form: its authority says nothing about what we serve (B-04)
             path = message.url.raw_path
@@ -72,7 +76,10 @@ class DataApp:
             head_only=message.method == "HEAD",
         )
         exchange = Exchange(self.exchanges, inbound, responder)
-        await exchange.run(route)
+        try:
+            await exchange.run(route)
+        finally:
+            self._bodies.held -= inbound.held
         if (
             exchange.status == 200
             and route.endpoint

@@ -40,6 +40,8 @@ class Deadlines:
     """From the connection, or from the first byte of a later request, to the end of that request's head."""
     body: float = 30.0
     """Longest silence inside a request's body, and the head start of one that comes slowly."""
+    idle: float = KEEPALIVE_SECONDS
+    """How long a connection is kept after an answer without another request."""
     write: float = 60.0
     """A client that takes no byte for so long, with our buffer full, is gone."""
 
@@ -84,7 +86,7 @@ class Connection(web.RequestHandler):
             server,
             loop=loop,
             access_log=None,  # type: ignore[arg-type]  # aiohttp itself passes None to switch it off
-            keepalive_timeout=KEEPALIVE_SECONDS,
+            keepalive_timeout=server.deadlines.idle,
             lingering_time=LINGER_SECONDS,
             auto_decompress=False,
             max_line_size=MAX_HEAD_FIELD,
@@ -204,7 +206,7 @@ class Connection(web.RequestHandler):
 
     def _process_keepalive(self) -> None:
         if self.busy:  # aiohttp does not know of requests that its parser has not seen
-            self._keepalive_handle = self._loop.call_later(KEEPALIVE_SECONDS, self._process_keepalive)
+            self._keepalive_handle = self._loop.call_later(self.server.deadlines.idle, self._process_keepalive)
         else:
             super()._process_keepalive()
 

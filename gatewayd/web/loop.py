@@ -21,7 +21,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gatewayd.errors import InternalError
-from gatewayd.web.connection import KEEPALIVE_SECONDS, LINGER_SECONDS, Connection, Deadlines, HttpServer, not_http
+from gatewayd.web.connection import LINGER_SECONDS, Connection, Deadlines, HttpServer, not_http
 from gatewayd.web.exchange import Exchange, Route
 from gatewayd.web.fastpath import FastCall, FastPath, KnownRequest
 from gatewayd.web.relay import ClientResponder
@@ -210,7 +210,7 @@ class LoopConnection(Connection):
 
     def _expect_more(self, now: float) -> None:
         """An answer is complete: from now on the connection is idle."""
-        self._next_keepalive_close_time = now + KEEPALIVE_SECONDS
+        self._next_keepalive_close_time = now + self.server.deadlines.idle
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 

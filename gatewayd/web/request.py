@@ -13,6 +13,7 @@ from aiohttp.http_parser import RawRequestMessage
 
 from gatewayd.access.keys import is_valid_host
 from gatewayd.errors import BodyTooLarge, GatewayError, InvalidRequest, RequestTimeout, UnsupportedMediaType
+from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection
 from gatewayd.web.exchange import ClientGone, InboundHeaders
 
@@ -23,9 +24,14 @@ BODY_RATE = 1024
 class ClientRequest:
     """See `web.exchange.Inbound`."""
 
-    __slots__ = ("_connection", "_payload", "headers", "method", "model", "path", "peer")
+    __slots__ = ("_bodies", "_connection", "_payload", "headers", "held", "method", "model", "path", "peer")
 
-    def __init__(self, message: RawRequestMessage, payload: StreamReader, connection: Connection) -> None:
+    def __init__(
+        self, message: RawRequestMessage, payload: StreamReader, connection: Connection, bodies: Bodies
+    ) -> None:
+        """Whoever makes it takes `held` from `bodies.held` when the request is over."""
+        self._bodies = bodies
+        self.held = 0
         self._connection = connection
         self._payload = payload
         self.headers: InboundHeaders = message.headers
@@ -38,7 +44,10 @@ class ClientRequest:
         self._check_body_headers(limit)
         payload = self._payload
         if payload.is_eof():  # it came with the head, as small bodies do
-            return _within(self._all_of(payload), limit)
+            body = _within(self._all_of(payload), limit)
+            self.held = len(body)
+            self._bodies.held += self.held
+            return body
         self._connection.body = payload
         self._welcome()
         pieces: list[bytes] = []
@@ -60,6 +69,8 @@ class ClientRequest:
             size += len(piece)
             if size > limit:
                 raise _too_large(limit)
+            self._bodies.admit(len(piece))
+            self.held = size
             pieces.append(piece)
         return b"".join(pieces)
 

@@ -8,7 +8,16 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-_ON_BOTH = ("test_abuse", "test_connection", "test_exchange", "test_hidden", "test_listener", "test_relay")
+_ON_BOTH = (
+    "test_abuse",
+    "test_bodies",
+    "test_connection",
+    "test_exchange",
+    "test_hidden",
+    "test_listener",
+    "test_patience",
+    "test_relay",
+)
 
 
 def pytest_asyncio_loop_factories(

@@ -175,12 +175,15 @@ async def serving(
 
 @contextlib.asynccontextmanager
 async def serving_deployments(
-    *deployments: Deployment, server: ServerSettings = OPEN, routing: RoutingSettings = NO_RETRIES
+    *deployments: Deployment,
+    server: ServerSettings = OPEN,
+    routing: RoutingSettings = NO_RETRIES,
+    deadlines: Deadlines | None = None,
 ) -> AsyncIterator[Site]:
     """The data side in front of the real upstreams that `engine.build` makes of deployments."""
     gateway, metrics = Gateway(), Metrics()
     gateway.swap(await build(Snapshot("r1", deployments, routing, server), gateway))
-    listener = data_listener(gateway, metrics)
+    listener = data_listener(gateway, metrics, deadlines=deadlines)
     with Records() as records:
         await listener.serve([LOCAL])
         try:

@@ -16,6 +16,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from gatewayd.config.snapshot import Deployment, ServerSettings
+from gatewayd.web.connection import Deadlines
 from tests.fakeup import FakeUpstream, Script
 from tests.replies import Reply
 from tests.web.support import OPEN, Answer, Site, serving_deployments
@@ -52,6 +53,16 @@ class Wire:
                 await self._loop.sock_sendall(self._sock, segment)
                 for _ in range(3):  # the loop is the server's too: it looks at its sockets once each time round
                     await asyncio.sleep(0)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server has closed the connection and nothing of it is left to be read."""
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def end(self) -> None:
         """Closes the sending half."""
@@ -95,12 +106,18 @@ class Wire:
 
 @contextlib.asynccontextmanager
 async def warm(
-    *known: bytes, replies: Sequence[Reply | Script] = (), server: ServerSettings = OPEN
+    *known: bytes,
+    replies: Sequence[Reply | Script] = (),
+    server: ServerSettings = OPEN,
+    deadlines: Deadlines | None = None,
 ) -> AsyncIterator[tuple[Site, FakeUpstream]]:
     """A gateway in front of one upstream, both of which have seen each of the `known` requests go well, twice."""
     async with FakeUpstream(*replies) as upstream:
         deployment = Deployment("d1", "d1", "chat", "forward", "openai", "m", api_base=upstream.base_url)
-        async with serving_deployments(deployment, server=server) as site, Wire.to(site.port) as wire:
+        async with (
+            serving_deployments(deployment, server=server, deadlines=deadlines) as site,
+            Wire.to(site.port) as wire,
+        ):
             for request in known * 2:
                 await wire.send(request)
                 assert (await wire.answer()).status == 200

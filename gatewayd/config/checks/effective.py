@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from gatewayd.config.checks.secrecy import MASK, redacted, without_userinfo
-from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings
+from gatewayd.config.snapshot import Deployment, Limits, RoutingSettings, ServerSettings
 
 
 def effective_tree(
@@ -70,6 +70,7 @@ def _server(server: ServerSettings) -> dict[str, Any]:
         "limits": {
             "body_mb": server.limits.body_mb,
             "connections": "auto" if server.limits.connections is None else server.limits.connections,
+            **({} if server.limits.bodies_mb == Limits().bodies_mb else {"bodies_mb": server.limits.bodies_mb}),
         },
         "drain": server.drain,
         "log": {"format": server.log.format, "level": server.log.level},

@@ -53,6 +53,10 @@ def build_server(
     body_mb = own.limits.body_mb
     if general.max_request_size_mb is not None and "body_mb" not in own.limits.model_fields_set:
         body_mb = general.max_request_size_mb
+    bodies_mb = own.limits.bodies_mb
+    if bodies_mb < body_mb and "bodies_mb" in own.limits.model_fields_set:
+        message = f"is less than one body may have ({body_mb:g} MB), so that one could never be sent"
+        report.error("invalid_value", ("gatewayd", "limits", "bodies_mb"), message)
     return ServerSettings(
         listen=listen,
         admin=admin,
@@ -60,7 +64,7 @@ def build_server(
         timeouts=ServerTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total),
         stream=StreamForm(_keep_alive(own, litellm), own.stream.error_done),
         retry_budget=RetryShare(own.retry_budget.percent, own.retry_budget.at_least),
-        limits=Limits(body_mb, own.limits.connections),
+        limits=Limits(body_mb, own.limits.connections, max(bodies_mb, body_mb)),
         drain=own.drain,
         log=_log(own, litellm, router),
     )

@@ -123,6 +123,11 @@ class Limits(Section):
     OWN: ClassVar[bool] = True
 
     body_mb: Megabytes = key(32.0, "Largest request body, in megabytes.", why="room for images and long agent prompts")
+    bodies_mb: Megabytes = key(
+        256.0,
+        "What the bodies of all requests under way may take together, in megabytes; above it, large ones get 503.",
+        why="a few large uploads, or thousands of prompts",
+    )
     connections: CountOrAuto = key(
         None, "Largest number of client connections. Default: `auto`, from the limit of open files."
     )

@@ -11,6 +11,7 @@ import pytest
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Address
 from gatewayd.config.validator import ConfigValidator
+from gatewayd.errors import ConfigInvalid
 
 INLINE = "model_list: [{model_name: a, litellm_params: {model: openai/a, api_key: sk-inline-key}}]\n"
 REFERENCE = "model_list: [{model_name: a, litellm_params: {model: openai/a, api_key: os.environ/KEY}}]\n"
@@ -119,6 +120,15 @@ def test_the_body_limit_of_general_settings() -> None:
     assert server(general_settings={"max_request_size_mb": 3}).limits.body_mb == 3
     both = server(general_settings={"max_request_size_mb": 3}, gatewayd={"limits": {"body_mb": 4}})
     assert both.limits.body_mb == 4
+
+
+def test_all_bodies_together_may_take_no_less_than_one() -> None:
+    """B-13"""
+    assert server().limits.bodies_mb == 256
+    assert server(gatewayd={"limits": {"body_mb": 1000}}).limits.bodies_mb == 1000
+    assert server(gatewayd={"limits": {"body_mb": 8, "bodies_mb": 8}}).limits.bodies_mb == 8
+    with pytest.raises(ConfigInvalid, match="bodies_mb"):
+        server(gatewayd={"limits": {"body_mb": 8, "bodies_mb": 7}})
 
 
 @pytest.mark.parametrize(
