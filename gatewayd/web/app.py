@@ -85,10 +85,11 @@ class DataApp:
             and route.endpoint
             and inbound.model is None
             and responder.keeps
+            and message.version != HttpVersion10
             and isinstance(connection, LoopConnection)
             and not _UNUSUAL.intersection(message.headers)
         ):
-            connection.remember(KnownRequest.of(route, inbound.path, message.headers, exchange.request_id))
+            connection.remember(message, KnownRequest.of(route, inbound.path, message.headers, exchange.request_id))
         return responder.keeps
 
 

@@ -60,7 +60,7 @@ class LoopServer(HttpServer):
 class LoopConnection(Connection):
     """See the module. Implements `fastpath.Client`."""
 
-    __slots__ = ("_answer", "_call", "_fast", "_held", "_held_timer", "_key", "_owed", "_resumed")
+    __slots__ = ("_answer", "_call", "_fast", "_held", "_held_timer", "_keyed", "_owed", "_resumed")
 
     def __init__(self, server: LoopServer, door: object, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(server, door, loop)
@@ -72,8 +72,8 @@ class LoopConnection(Connection):
         """A request that the fast path has given back."""
         self._owed: int | None = 0
         """Bytes to the end of the message that the parser is in; 0 between messages, None when it is not known."""
-        self._key = b""
-        """Of the head of that message (`wire.heads`)."""
+        self._keyed: tuple[RawRequestMessage | None, bytes] = None, b""
+        """A message, and the key of its head (`wire.heads`): together, as others may have come since."""
         self._held = b""
         """The beginning of a message that may be one for the fast path."""
         self._held_timer: asyncio.TimerHandle | None = None
@@ -116,7 +116,8 @@ class LoopConnection(Connection):
         found = split(data)
         if found is None:
             return 0 if data.find(b"\r\n\r\n") + 4 == len(data) and "content-length" not in message.headers else None
-        self._key, at, length = found
+        key, at, length = found
+        self._keyed = message, key
         return at + length - len(data) if len(data) <= at + length else None
 
     def _unhold(self) -> bytes:
@@ -129,10 +130,11 @@ class LoopConnection(Connection):
     def _give_to_parser(self) -> None:
         self._parse(self._unhold())
 
-    def remember(self, known: KnownRequest) -> None:
-        """The request that was answered last went well."""
-        if self._fast is not None and self._key:
-            self._fast.remember(self._key, known)
+    def remember(self, message: RawRequestMessage, known: KnownRequest) -> None:
+        """The request that this message began went well."""
+        of, key = self._keyed
+        if self._fast is not None and of is message:
+            self._fast.remember(key, known)
 
     # --- the fast path
 

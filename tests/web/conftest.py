@@ -14,6 +14,7 @@ _ON_BOTH = (
     "test_connection",
     "test_exchange",
     "test_hidden",
+    "test_known",
     "test_listener",
     "test_patience",
     "test_relay",
