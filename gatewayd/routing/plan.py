@@ -99,6 +99,10 @@ def plan(
         if is_first:
             hops += _fallbacks(chain, kind)
         index += 1
+    if shown is not None and shown.retry_after is not None:
+        # Not when the last one may be asked again, but when the first one may.
+        others = [seconds for c in chain.first.group.candidates if (seconds := cooling_for(c)) > 0]
+        shown.retry_after = min([shown.retry_after, *others])
     if shown is None:
         shown = _all_cooling([c for hop in hops for c in hop.group.candidates], cooling_for)
     raise shown
