@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 
 from gatewayd.errors import ConfigurationError, UpstreamConnection, UpstreamError, UpstreamTimeout, UpstreamTls
 from gatewayd.upstream.dial import Dialler, Origin, tls_context
+from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.transport import Answer, Connection
 from tests.certificates import Authority
 from tests.fakeup import FakeUpstream, json_reply
-from tests.upstream.doubles import Nest, eventually
+from tests.upstream.doubles import LONG, Nest, eventually
 
 
 @pytest.mark.parametrize(
@@ -166,6 +168,47 @@ async def test_a_slow_name_server_is_asked_once_and_waited_for_in_vain() -> None
         third = await names.dial(lambda: Connection(Nest(), loop), 10.0)
         assert names.asked == 2
         third.abort()
+
+
+async def test_a_name_server_that_blocks_does_not_stop_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A-32: names are asked in a thread. (uvloop's are by design: it does not use this function.)"""
+    hold = threading.Event()
+
+    def slow(*_: object, **__: object) -> list[object]:
+        hold.wait(2)
+        raise socket.gaierror(socket.EAI_AGAIN, "no")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    loop = asyncio.get_running_loop()
+    dials = [asyncio.ensure_future(failure(Origin("slow.invalid", 80, False), seconds=0.3)) for _ in range(3)]
+    turns = 0
+    while not all(dial.done() for dial in dials):
+        await asyncio.sleep(0.001)
+        turns += 1
+    hold.set()
+    assert turns > 10 or type(loop).__module__.startswith("uvloop"), "the loop went on all the time"
+    assert all(isinstance(dial.result(), UpstreamTimeout | UpstreamConnection) for dial in dials)
+
+
+async def test_a_name_that_moves_is_followed_at_the_next_dial() -> None:
+    """A-32: nothing is remembered beyond the connections that are open."""
+    async with FakeUpstream(json_reply({"n": 1})) as old:
+        pool = Pool(Origin("name", old.port, False), max_idle=0)
+        names = pool._dialler = Names(Origin("name", old.port, False), ["127.0.0.1"])
+        async with await asyncio.start_server(_answer_two, "127.0.0.2", old.port):
+            for address, expected in (("127.0.0.1", b'{"n":1}'), ("127.0.0.2", b'{"n":2}'), ("127.0.0.1", b'{"n":1}')):
+                names.addresses = [address]
+                answer = Answer(asyncio.get_running_loop().create_future())
+                await pool.exchange(answer, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n", b"", LONG)
+                assert answer.body == expected
+        await pool.aclose()
+
+
+async def _answer_two(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{"n":2}')
+    await writer.drain()
+    writer.close()
 
 
 # --- TLS
