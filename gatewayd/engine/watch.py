@@ -64,6 +64,7 @@ class Watcher:
         self._looking = asyncio.Lock()
         self.up = False
         """Whether the kernel tells about changes; False = only the poll notices them."""
+        self._told: bool | None = None
 
     async def run(self) -> None:
         """Watches until cancelled. Re-arms when directories come and go or the set of files changes."""
@@ -140,9 +141,10 @@ class Watcher:
         return found, directories
 
     def _tell(self, up: bool, why: str = "") -> None:
-        if up == self.up:
-            return
         self.up = up
+        if up == self._told:
+            return
+        self._told = up
         if not up:
             _log.warning("file events are off (%s); changes are found by looking every %g s", why, self._poll)
         self._observe(up)
