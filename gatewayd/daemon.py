@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,16 +28,16 @@ from gatewayd.engine.reload import Applied, Rejected, Reloader, ReloadOutcome, S
 from gatewayd.engine.runtime import Gateway
 from gatewayd.engine.watch import Watcher, digests
 from gatewayd.errors import ConfigInvalid
+from gatewayd.fleet.fleet import Fleet
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
+from gatewayd.process import Exports
 from gatewayd.tasks import Breath, spawn, supervise
-from gatewayd.upstream.pool import busy_connections, idle_connections
-from gatewayd.web.app import data_listener
-from gatewayd.web.app import drain as drain_data
+from gatewayd.web.app import DataSide
 from gatewayd.web.connection import HttpServer
 from gatewayd.web.inherited import Inherited
-from gatewayd.web.listener import Listener, StagedDoors
+from gatewayd.web.listener import Listener
 
 _log = logging.getLogger("gatewayd.daemon")
 
@@ -89,6 +89,7 @@ class Daemon:
     `redactor` learns the secrets of a configuration before that goes live; `went_live` hears each snapshot right after.
     `inherited`: listening sockets that are open already. `last_good`: where a copy of the configuration that last went
     live is kept, to start from when the file is refused (`config.lastgood`).
+    With more than one of `workers`, so many processes answer the requests, and this one does everything else.
     """
 
     def __init__(
@@ -102,12 +103,13 @@ class Daemon:
         went_live: Callable[[Snapshot], None] = lambda snapshot: None,
         inherited: Inherited | None = None,
         last_good: str | None = None,
+        workers: int = 1,
     ) -> None:
         self._source = source  # as the user wrote it: problems name it so
         self._path = os.path.abspath(source) if isinstance(source, str) else None
         self._overrides = overrides or Overrides()
         self._environ = dict(os.environ if environ is None else environ)
-        self._exports = _Exports(self._environ)
+        self._exports = Exports(self._environ)
         self._notifier = notifier or Notifier({})
         self._redactor = redactor or Redactor()
         self._went_live = went_live
@@ -121,17 +123,22 @@ class Daemon:
         self._watcher: Watcher | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._hurry = asyncio.Event()
-        self.gateway = Gateway()
+        self.gateway = Gateway(serves=workers == 1)
         self.metrics = Metrics()
         self.reloader = Reloader(self.gateway, self._load_again, prepare=self._prepare, observe=self._outcome)
-        self._data = data_listener(self.gateway, self.metrics, inherited=inherited)
-        self.metrics.count_open(
-            clients=lambda: self._data.open_connections,
-            busy=busy_connections,
-            idle=idle_connections,
-            tasks=lambda: len(asyncio.all_tasks()),
-        )
-        admin = AdminApp(self.gateway, self.reloader, self.metrics)
+        self._fleet: Fleet | None = None
+        self._data: DataSide | Fleet
+        if workers == 1:
+            self._data = DataSide(self.gateway, self.metrics, inherited=inherited)
+        else:
+            self._data = self._fleet = Fleet(
+                workers,
+                environ=self._environ,
+                inherited=inherited,
+                died=self.metrics.worker_restarted,
+                patience=self._notifier.watchdog,
+            )
+        admin = AdminApp(self.gateway, self.reloader, self.metrics, workers=self._fleet)
         server = HttpServer(admin.answer, max_connections=lambda: _ADMIN_CONNECTIONS)
         self._admin = Listener(server, inherited=inherited)
 
@@ -162,6 +169,8 @@ class Daemon:
             raise
         self.gateway.swap(runtime)
         staged.commit()
+        if self._fleet is not None:
+            await self._fleet.settled()
         _tell(logging.WARNING, render(warnings(result.problems)).splitlines())
         if self.instead:
             _log.error("%s is refused; served instead, as it was live last: %s", self._source, self.instead)
@@ -192,10 +201,10 @@ class Daemon:
         self.gateway.leaving = True
         self._notifier.send(STOPPING=1, STATUS="draining")
         await self.reloader.close()
-        draining: asyncio.Task[int] = spawn(drain_data(self.gateway, self._data, seconds), name="drain")
+        draining: asyncio.Task[int] = spawn(self._data.drain(seconds), name="drain")
         hurried = spawn(self._hurry.wait(), name="hurry")
         await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
-        struck = 0 if draining.done() else await drain_data(self.gateway, self._data, 0)
+        struck = 0 if draining.done() else await self._data.drain(0)
         struck += await draining
         await self._admin.drain(0)
         for task in (hurried, *self._tasks):
@@ -267,9 +276,10 @@ class Daemon:
             self._redactor.know(secrets)
             await breath()
         server = snapshot.server
-        data = await _stage(self._data, server.listen, "gatewayd.listen")
+        data = await _stage(self._data.stage(snapshot), server.listen, "gatewayd.listen")
         try:
-            admin = await _stage(self._admin, () if server.admin is None else (server.admin,), "gatewayd.admin")
+            place = () if server.admin is None else (server.admin,)
+            admin = await _stage(self._admin.stage(place), place, "gatewayd.admin")
         except BaseException:
             await data.rollback()
             raise
@@ -322,7 +332,7 @@ class Daemon:
 class _Going:
     """Listeners and all else that takes effect together with a snapshot."""
 
-    def __init__(self, daemon: Daemon, snapshot: Snapshot, doors: tuple[StagedDoors, ...]) -> None:
+    def __init__(self, daemon: Daemon, snapshot: Snapshot, doors: tuple[Staged, ...]) -> None:
         self._daemon = daemon
         self._snapshot = snapshot
         self._doors = doors
@@ -337,26 +347,9 @@ class _Going:
             await doors.rollback()
 
 
-class _Exports:
-    """The configuration's `environment_variables` in this process's environment, taken back when an edit drops them."""
-
-    def __init__(self, base: Mapping[str, str]) -> None:
-        self._base = base
-        self._exported: frozenset[str] = frozenset()
-
-    def apply(self, wanted: Mapping[str, str]) -> None:
-        for name in self._exported - wanted.keys():
-            if name in self._base:
-                os.environ[name] = self._base[name]
-            else:
-                os.environ.pop(name, None)
-        os.environ.update(wanted)
-        self._exported = frozenset(wanted)
-
-
-async def _stage(listener: Listener, addresses: tuple[Address, ...], path: str) -> StagedDoors:
+async def _stage(staging: Awaitable[Staged], addresses: tuple[Address, ...], path: str) -> Staged:
     try:
-        return await listener.stage(addresses)
+        return await staging
     except OSError as error:
         names = ", ".join(map(str, addresses))
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else type(error).__name__

@@ -10,6 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -34,10 +35,26 @@ _OWN_SITE = ("same-origin", "none")
 """Values of `Sec-Fetch-Site` (W3C Fetch Metadata) for what the user did on this very page or in the address bar."""
 
 
+class Workers(Protocol):
+    """The processes that answer requests, if this one does not."""
+
+    async def statuses(self) -> list[dict[str, Any]]:
+        """What `health_view` tells in each."""
+
+    async def settled(self) -> None:
+        """Waits until what was applied is live in all of them."""
+
+    async def metrics(self, own: bytes) -> bytes:
+        """`own` page of numbers together with theirs."""
+
+
 class AdminApp:
     """Answers every request of the admin side."""
 
-    def __init__(self, gateway: Gateway, reloader: Reloader, metrics: Metrics) -> None:
+    def __init__(
+        self, gateway: Gateway, reloader: Reloader, metrics: Metrics, *, workers: Workers | None = None
+    ) -> None:
+        self._workers = workers
         self._gateway = gateway
         self._reloader = reloader
         self._metrics = metrics
@@ -101,16 +118,23 @@ class AdminApp:
         return web.Response(text="gatewayd, admin listener\n\n" + "\n".join(lines) + "\n")
 
     async def _status(self) -> web.Response:
-        return _json(status_view(self._gateway, self._reloader, time.monotonic() - self._started, time.monotonic()))
+        workers = None if self._workers is None else await self._workers.statuses()
+        now = time.monotonic()
+        return _json(status_view(self._gateway, self._reloader, now - self._started, now, workers))
 
     async def _config(self) -> web.Response:
         return _json(config_view(self._gateway.current.snapshot))
 
     async def _numbers(self) -> web.Response:
-        return web.Response(body=self._metrics.render(), headers={"content-type": CONTENT_TYPE})
+        numbers = self._metrics.render()
+        if self._workers is not None:
+            numbers = await self._workers.metrics(numbers)
+        return web.Response(body=numbers, headers={"content-type": CONTENT_TYPE})
 
     async def _reload(self) -> web.Response:
         outcome = await self._reloader.reload("asked for by the admin listener")
+        if self._workers is not None:
+            await self._workers.settled()
         return _json(outcome_view(outcome), 422 if isinstance(outcome, Rejected) else 200)
 
 

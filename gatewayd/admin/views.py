@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,27 +13,63 @@ from gatewayd.config.snapshot import Packed, Snapshot
 from gatewayd.engine.reload import Applied, Rejected, Reloader, ReloadOutcome, Unchanged
 from gatewayd.engine.runtime import Gateway, Runtime, Target
 
+_STATES = ("ok", "probation", "cooling")
+"""Of a deployment, the worst last."""
 
-def status_view(gateway: Gateway, reloader: Reloader, uptime: float, now: float) -> bytes:
-    """`uptime` in seconds; `now` on the monotonic clock that health is kept on."""
+
+def status_view(
+    gateway: Gateway,
+    reloader: Reloader,
+    uptime: float,
+    now: float,
+    workers: Sequence[Mapping[str, Any]] | None = None,
+) -> bytes:
+    """`uptime` in seconds; `now` on the monotonic clock that health is kept on. `workers`: what `health_view` told in
+    each process that answers requests, if that is not this one."""
     runtime = gateway.current
     server = runtime.snapshot.server
-    return _encode(
-        {
-            "version": __version__,
-            "revision": runtime.snapshot.revision,
-            "ready": gateway.ready,
-            "uptime_seconds": round(uptime, 3),
-            "in_flight": gateway.in_flight,
-            "listen": [str(address) for address in server.listen],
-            "admin": None if server.admin is None else str(server.admin),
-            "files": runtime.snapshot.files,
-            "groups": _groups(runtime, now),
-            "aliases": {name: alias.model for name, alias in runtime.snapshot.routing.aliases.items()},
-            "reloads": {name: reloader.counts[name] for name in ("applied", "unchanged", "rejected")},
-            "last_reload": _last_reload(reloader),
-        }
-    )
+    status = {
+        "version": __version__,
+        "revision": runtime.snapshot.revision,
+        "ready": gateway.ready,
+        "uptime_seconds": round(uptime, 3),
+        "in_flight": gateway.in_flight,
+        "listen": [str(address) for address in server.listen],
+        "admin": None if server.admin is None else str(server.admin),
+        "files": runtime.snapshot.files,
+        "groups": _groups(runtime, now),
+        "aliases": {name: alias.model for name, alias in runtime.snapshot.routing.aliases.items()},
+        "reloads": {name: reloader.counts[name] for name in ("applied", "unchanged", "rejected")},
+        "last_reload": _last_reload(reloader),
+    }
+    if workers is not None:
+        _count_workers(status, workers)
+    return _encode(status)
+
+
+def health_view(gateway: Gateway, uptime: float, now: float) -> bytes:
+    """How one worker is; arguments as of `status_view`."""
+    groups = _groups(gateway.current, now)
+    return _encode({"uptime_seconds": round(uptime, 3), "in_flight": gateway.in_flight, "groups": groups})
+
+
+def _count_workers(status: dict[str, Any], workers: Sequence[Mapping[str, Any]]) -> None:
+    """Puts the workers' numbers in place of those of the process that only decides."""
+    status["in_flight"] = sum(worker.get("in_flight", 0) for worker in workers)
+    status["workers"] = [{name: value for name, value in worker.items() if name != "groups"} for worker in workers]
+    told: dict[str, list[Any]] = defaultdict(list)
+    for worker in workers:
+        for group in worker.get("groups", ()):
+            for deployment in group["deployments"]:
+                told[deployment["id"]].append(deployment)
+    for group in status["groups"]:
+        for deployment in group["deployments"]:
+            if views := told.get(deployment["id"]):
+                worst = max(views, key=lambda view: (_STATES.index(view["state"]), view["cooling_for_seconds"]))
+                errors = [view["last_error"] for view in (worst, *views) if view["last_error"]]
+                deployment |= {name: worst[name] for name in ("state", "cooling_for_seconds")}
+                deployment |= {name: sum(view[name] for view in views) for name in ("in_flight", "failures")}
+                deployment["last_error"] = errors[0] if errors else None
 
 
 def config_view(snapshot: Snapshot) -> bytes:

@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     options.config,
                     host=options.host,
                     port=options.port,
+                    workers=options.workers,
                     early=early or EarlySignals(),
                     last_good=options.last_good,
                 )
@@ -89,6 +90,14 @@ def _parser() -> argparse.ArgumentParser:
         "$XDG_STATE_HOME/gatewayd), and start from it when the file is refused",
     )
 
+    run.add_argument(
+        "--workers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="answer requests in N processes that share the addresses (default: 1, all in one process)",
+    )
+
     check = commands.add_parser("check", parents=[config], help="print every problem of a configuration file")
     check.add_argument("path", nargs="?", metavar="PATH", help="the file (default: as --config)")
     check.add_argument("--format", choices=("text", "json", "github"), default="text")
@@ -110,6 +119,13 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise ValueError(text)
     return port
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= 256:
+        raise ValueError(text)
+    return count
 
 
 def _version() -> int:

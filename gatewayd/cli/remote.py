@@ -84,6 +84,8 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
     yield f"revision  {answer['revision']}"
     yield f"listens   {', '.join(answer['listen'])}; admin {answer['admin'] or 'off'}"
     yield from (f"file      {path}" for path in answer["files"])
+    for worker in answer.get("workers", ()):
+        yield f"worker    {_worker_line(worker)}"
     yield f"reloads   {', '.join(f'{number} {name}' for name, number in answer['reloads'].items())}"
     if (last := answer["last_reload"]) is not None:
         style = "error" if last["result"] == "rejected" else "ok"
@@ -95,6 +97,15 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
         yield paint(group["name"], "bold", sys.stdout)
         for deployment in group["deployments"]:
             yield _deployment_line(deployment)
+
+
+def _worker_line(worker: dict[str, Any]) -> str:
+    told = f"{worker['number']}, pid {worker['pid']}"
+    if worker["serving"] and "uptime_seconds" in worker:
+        told += f", up {_duration(worker['uptime_seconds'])}, {worker['in_flight']} in flight"
+    else:
+        told += ", " + paint("not serving", "warning", sys.stdout)
+    return told + (f", replaced {worker['restarts']} times" if worker["restarts"] else "")
 
 
 def _deployment_line(deployment: dict[str, Any]) -> str:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
-import gc
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 
 from gatewayd._version import __version__
 from gatewayd.cli import exits
@@ -27,6 +25,7 @@ from gatewayd.observe import log
 from gatewayd.observe.loop_errors import LoopErrors
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
+from gatewayd.process import begin_start, end_start, loop_factory
 from gatewayd.web.inherited import VARIABLES, Inherited
 
 _log = logging.getLogger("gatewayd")
@@ -35,7 +34,15 @@ _MOST_GROUPS = 12
 """Names of model groups that the start-up text shows."""
 
 
-def run(config: str | None, *, host: str | None, port: int | None, early: EarlySignals, last_good: bool = False) -> int:
+def run(
+    config: str | None,
+    *,
+    host: str | None,
+    port: int | None,
+    early: EarlySignals,
+    workers: int = 1,
+    last_good: bool = False,
+) -> int:
     """Serves until a signal ends it. Returns the exit code."""
     _fill_standard_streams()
     faulthandler.enable(2)  # the watchdog's SIGABRT then shows where the loop was stuck
@@ -50,17 +57,22 @@ def run(config: str | None, *, host: str | None, port: int | None, early: EarlyS
     inherited = Inherited(os.environ)
     for name in VARIABLES:  # they are not meant for children
         os.environ.pop(name, None)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        kept = lastgood.place(source, os.environ) if last_good and isinstance(source, str) else None
-        code = runner.run(_serve(source, Overrides(host, port), early, inherited, kept))
+    kept = lastgood.place(source, os.environ) if last_good and isinstance(source, str) else None
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        code = runner.run(_serve(source, Overrides(host, port), workers, early, inherited, kept))
     log.finish()
     return code
 
 
 async def _serve(
-    source: Source, overrides: Overrides, early: EarlySignals, inherited: Inherited, last_good: str | None
+    source: Source,
+    overrides: Overrides,
+    workers: int,
+    early: EarlySignals,
+    inherited: Inherited,
+    last_good: str | None,
 ) -> int:
-    gc.disable()  # nearly all of what a start makes stays: collecting again and again would find nothing
+    begin_start()
     redactor = Redactor()
     log.set_up("text", "info", redactor)
     loop = asyncio.get_running_loop()
@@ -77,6 +89,7 @@ async def _serve(
         went_live=went_live,
         inherited=inherited,
         last_good=last_good,
+        workers=workers,
     )
     stopping = asyncio.Event()
 
@@ -104,15 +117,8 @@ async def _serve(
         tell(problems_text(error.problems, "text", sys.stderr))
         return exits.CONFIG
     finally:
-        # What lives from here on lives long: the collector need not look at it again and again, which would stall
-        # streams.
-        gc.collect()
-        gc.freeze()
-        gc.enable()
-    # A request makes some thirty objects that count and leaves next to no cycles: with the default threshold of 700 the
-    # collector would look, and find nothing, after every twenty requests.
-    gc.set_threshold(20_000, 10, 10)
-    _announce(daemon, source)
+        end_start()
+    _announce(daemon, source, workers)
     await stopping.wait()
     struck = await daemon.stop()
     _log.info("stopped; %d requests were cut short", struck)
@@ -130,17 +136,7 @@ def _fill_standard_streams() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # for as long as the process lives
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where there is one: its sockets cost half of asyncio's."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
-
-
-def _announce(daemon: Daemon, source: Source) -> None:
+def _announce(daemon: Daemon, source: Source, workers: int) -> None:
     """Where it listens, what it serves, and a first request to copy; one log record if the log is JSON."""
     snapshot = daemon.gateway.current.snapshot
     origin = source if isinstance(source, str) else "the provider keys in the environment (no configuration file)"
@@ -149,7 +145,8 @@ def _announce(daemon: Daemon, source: Source) -> None:
     urls = [_url(address) for address in daemon.addresses]
     admin = [_url(address) for address in daemon.admin_addresses]
     if snapshot.server.log.format == "json":
-        fields = {"listen": urls, "admin": admin, "config": origin, "revision": snapshot.revision}
+        place = {"listen": urls, "admin": admin}
+        fields = {**place, "config": origin, "revision": snapshot.revision, "workers": workers}
         _log.info("serving", extra={"fields": fields})
         return
     groups = list(dict.fromkeys(deployment.group for deployment in snapshot.deployments))
@@ -158,6 +155,7 @@ def _announce(daemon: Daemon, source: Source) -> None:
         f"gatewayd {__version__} serves {origin}, revision {snapshot.revision}",
         f"  data    {' '.join(f'{url}/v1' for url in urls)}",
         f"  admin   {' '.join(admin) or 'off'}",
+        *([f"  workers {workers}"] if workers > 1 else []),
         f"  models  {', '.join(groups[:_MOST_GROUPS])}{more}",
     ]
     if (model := _example(snapshot.deployments)) is not None:

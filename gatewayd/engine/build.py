@@ -36,7 +36,7 @@ async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
     Lets the loop go on with its requests every millisecond, however many deployments there are.
     """
     translated = {deployment.provider for deployment in snapshot.deployments if deployment.kind == "translate"}
-    if translated:
+    if translated and gateway.serves:
         try:
             await load_litellm(*translated)
         except Exception as error:

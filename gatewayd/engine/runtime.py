@@ -121,7 +121,9 @@ class Runtime:
 class Gateway:
     """The one mutable pointer to the live runtime, and what outlives each of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, serves: bool = True) -> None:
+        self.serves = serves
+        """Whether requests are answered in this process; else its runtimes are only looked at."""
         self.health = HealthBook(jitter=lambda: random.uniform(0.8, 1.2))  # A-41: no herd when cooldowns end
         self.upstreams = UpstreamPool()
         self.leaving = False

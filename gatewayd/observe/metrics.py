@@ -74,6 +74,9 @@ class Metrics:
             ["task"],
             registry=registry,
         )
+        self._worker_restarts = Counter(
+            "gatewayd_worker_restarts", "Worker processes that ended and were replaced.", registry=registry
+        )
         self._revision = ""
         build = Gauge("gatewayd_build_info", "Versions.", ["version", "python"], registry=registry)
         build.labels(__version__, platform.python_version()).set(1)
@@ -132,6 +135,9 @@ class Metrics:
     def task_failed(self, name: str) -> None:
         """`name` is one of the program's own."""
         self._task_failures.labels(name).inc()
+
+    def worker_restarted(self) -> None:
+        self._worker_restarts.inc()
 
     def render(self) -> bytes:
         """All series in Prometheus' text format (`CONTENT_TYPE`)."""

@@ -6,20 +6,25 @@ connection are below (`web.loop`); nothing in `web.exchange` knows of aiohttp.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Iterable, Mapping
 
 from aiohttp import HttpVersion10, StreamReader
 from aiohttp.http_parser import RawRequestMessage
 
+from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.engine.runtime import Gateway
 from gatewayd.observe.metrics import Metrics
+from gatewayd.upstream.pool import busy_connections, idle_connections
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection, Deadlines
+from gatewayd.web.doors import Door
 from gatewayd.web.endpoints import chat, completions, embeddings, health, models
 from gatewayd.web.exchange import Exchange, Exchanges
 from gatewayd.web.fastpath import FastPath, KnownRequest
 from gatewayd.web.inherited import Inherited
-from gatewayd.web.listener import Listener, connection_limit
+from gatewayd.web.listener import Listener, StagedDoors, connection_limit
 from gatewayd.web.loop import LoopConnection, LoopServer
 from gatewayd.web.relay import ClientResponder
 from gatewayd.web.request import ClientRequest, complaint
@@ -107,12 +112,39 @@ def data_listener(
     return Listener(server, interrupt=app.exchanges.interrupt, inherited=inherited)
 
 
-async def drain(gateway: Gateway, listener: Listener, seconds: float) -> int:
-    """The end of the data side: readiness goes off, the doors close, what is under way gets `seconds` to end. Called
-    again with 0, it ends at once. Returns how many requests that struck."""
-    began = time.monotonic()
-    gateway.leaving = True
-    if seconds:
-        await listener.last_calls(min(seconds, _LAST_CALLS))
-    gateway.draining = True
-    return await listener.drain(max(0.0, seconds - (time.monotonic() - began)))
+class DataSide:
+    """The data side of this process: doors that follow the configuration, and its end."""
+
+    def __init__(self, gateway: Gateway, metrics: Metrics, *, inherited: Inherited | None = None) -> None:
+        self._gateway = gateway
+        self._listener = data_listener(gateway, metrics, inherited=inherited)
+        metrics.count_open(
+            clients=lambda: self._listener.open_connections,
+            busy=busy_connections,
+            idle=idle_connections,
+            tasks=lambda: len(asyncio.all_tasks()),
+        )
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens, ports as the system chose them."""
+        return self._listener.addresses
+
+    async def stage(
+        self,
+        snapshot: Snapshot,
+        listen: Iterable[Address] | None = None,
+        opened: Mapping[Address, Door] | None = None,
+    ) -> StagedDoors:
+        """The doors of a snapshot, not accepting yet. `opened`: those somebody has opened already. Raises OSError."""
+        return await self._listener.stage(snapshot.server.listen if listen is None else listen, opened=opened)
+
+    async def drain(self, seconds: float) -> int:
+        """The end: readiness goes off, the doors close, what is under way gets `seconds` to end. Called again with 0,
+        it ends at once. Returns how many requests that struck."""
+        began = time.monotonic()
+        self._gateway.leaving = True
+        if seconds:
+            await self._listener.last_calls(min(seconds, _LAST_CALLS))
+        self._gateway.draining = True
+        return await self._listener.drain(max(0.0, seconds - (time.monotonic() - began)))

@@ -10,7 +10,7 @@ import os
 import socket
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from typing import Self
+from typing import Any, Self
 
 from gatewayd.config.snapshot import Address
 from gatewayd.web.inherited import Inherited
@@ -24,16 +24,23 @@ class Door:
     """One address that is listened on. Connections queue in the backlog until somebody accepts them."""
 
     def __init__(
-        self, address: Address, *, beside: Iterable[socket.socket] = (), inherited: Inherited | None = None
+        self,
+        address: Address,
+        *,
+        beside: Iterable[socket.socket] = (),
+        inherited: Inherited | None = None,
+        copies: int = 1,
     ) -> None:
         """Binds and listens. Raises OSError, then nothing is left open.
 
         A name may stand for several addresses (`localhost`: IPv4 and IPv6). The socket file of a dead process is
         replaced, that of a living one is not. `beside`: sockets of ours on the same port, which the new one may overlap
         (0.0.0.0 takes in 127.0.0.1) because it is to take their place. `inherited`: where a socket may be open already.
+        `copies`: so many processes are to accept at a port, each from a queue of its own.
         """
         self.address = address
-        self.sockets: list[socket.socket] = []
+        self.rows: list[list[socket.socket]] = []
+        """For each place the address stands for: one socket, or one for each process."""
         self.lent = False
         """Whether somebody else goes on listening when this door closes: who waits is left to them."""
         self._inode: int | None = None
@@ -42,7 +49,7 @@ class Door:
             if address.path:
                 self._open_file(address.path)
             else:
-                self._open_ports(address, tuple(beside))
+                self._open_ports(address, tuple(beside), copies)
         except BaseException:
             self.close()
             raise
@@ -51,8 +58,16 @@ class Door:
     def of(cls, address: Address, sockets: Iterable[socket.socket], *, lent: bool) -> Self:
         """A door whose sockets another process has opened, and whose socket file is that process's."""
         door = cls.__new__(cls)
-        door.address, door.sockets, door.lent, door._inode = address, list(sockets), lent, None
+        door.address, door.rows, door.lent, door._inode = address, [[sock] for sock in sockets], lent, None
         return door
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        return [sock for row in self.rows for sock in row]
+
+    def share(self, number: int) -> list[socket.socket]:
+        """The sockets at which one of several processes accepts; they are counted from 0."""
+        return [row[number % len(row)] for row in self.rows]
 
     @property
     def port(self) -> int:
@@ -80,30 +95,33 @@ class Door:
                     waiting.append(sock.accept()[0])
         return waiting
 
-    def _open_ports(self, address: Address, beside: tuple[socket.socket, ...]) -> None:
+    def _open_ports(self, address: Address, beside: tuple[socket.socket, ...], copies: int) -> None:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, place in dict.fromkeys(found):
-            if (sock := self._inherited.at(place)) is not None:
-                self.sockets.append(sock)
+        for family, _, _, _, place in dict.fromkeys(found):
+            row: list[socket.socket] = []
+            self.rows.append(row)
+            if (lent := self._inherited.at(place)) is not None:
+                row.append(lent)
                 self.lent = True
                 continue
-            sock = socket.socket(family, kind, protocol)
-            self.sockets.append(sock)
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait for TIME_WAIT
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            with _overlapping(sock, *beside) if beside else contextlib.nullcontext():
-                sock.bind(place)
-                sock.listen(BACKLOG)
+            with _overlapping(beside):
+                # The first one alone, so that a port that somebody else has is refused.
+                row.append(_bound(family, place, shares=bool(beside)))
+                while len(row) < copies:
+                    row[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                    row.append(_bound(family, row[0].getsockname(), shares=True))
+                for sock in row:
+                    sock.listen(BACKLOG)
+            if copies == 1:
+                row[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
     def _open_file(self, path: str) -> None:
         if (lent := self._inherited.at(path)) is not None:
-            self.sockets.append(lent)
+            self.rows.append([lent])
             self.lent = True
             return
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sockets.append(sock)
+        self.rows.append([sock])
         sock.setblocking(False)
         _remove_dead(path)
         sock.bind(path)
@@ -112,8 +130,23 @@ class Door:
         sock.listen(BACKLOG)
 
 
+def _bound(family: int, place: Any, *, shares: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait for TIME_WAIT
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shares))
+        sock.bind(place)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 def open_doors(
-    wanted: Iterable[Address], standing: Collection[Door], inherited: Inherited | None = None
+    wanted: Iterable[Address], standing: Collection[Door], inherited: Inherited | None = None, *, copies: int = 1
 ) -> dict[Address, Door]:
     """Opens those of the wanted doors that do not stand yet. Raises OSError, then nothing is left open."""
     known = {door.address for door in standing}
@@ -123,7 +156,7 @@ def open_doors(
             if address not in known:
                 ours = [door for door in standing if address.port and door.port == address.port]
                 beside = [sock for door in ours for sock in door.sockets]
-                opened[address] = Door(address, beside=beside, inherited=inherited)
+                opened[address] = Door(address, beside=beside, inherited=inherited, copies=copies)
     except BaseException:
         for door in opened.values():
             door.close()
@@ -132,14 +165,15 @@ def open_doors(
 
 
 @contextlib.contextmanager
-def _overlapping(*sockets: socket.socket) -> Iterator[None]:
-    """Lets these sockets share a port, for as long as it takes to bind: afterwards nobody else can join them."""
-    for sock in sockets:
+def _overlapping(sockets: Iterable[socket.socket]) -> Iterator[None]:
+    """Lets these sockets share their port, for as long as it takes to bind: afterwards nobody else can join them."""
+    alone = [sock for sock in sockets if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)]
+    for sock in alone:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         yield
     finally:
-        for sock in sockets:
+        for sock in alone:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
 

@@ -6,11 +6,13 @@ import json
 from datetime import date
 from types import MappingProxyType
 
-from gatewayd.admin.views import config_view, outcome_view
+from gatewayd.admin.views import config_view, health_view, outcome_view, status_view
 from gatewayd.config.problems import Problem
 from gatewayd.config.result import Result
-from gatewayd.config.snapshot import Packed, Snapshot
-from gatewayd.engine.reload import Applied, Rejected, Unchanged
+from gatewayd.config.snapshot import Deployment, Packed, Snapshot
+from gatewayd.engine.build import build
+from gatewayd.engine.reload import Applied, Rejected, Reloader, Settled, Staged, Unchanged
+from gatewayd.engine.runtime import Gateway
 from gatewayd.secret import Secret
 
 
@@ -52,3 +54,41 @@ def test_every_outcome_has_its_result() -> None:
         "seconds": 0.123,
     }
     assert shown[2]["problems"] == [problem.as_dict()]
+
+
+async def test_the_numbers_of_workers_are_counted_together() -> None:
+    """Sums, and of a deployment's states the worst."""
+    gateway = Gateway(serves=False)
+    deployment = Deployment("d1", "identity", "chat", "scripted", "openai", "m")
+    gateway.swap(await build(Snapshot("r", (deployment,)), gateway))
+
+    async def never(settled: Settled) -> Result:
+        raise AssertionError
+
+    async def prepare(snapshot: Snapshot) -> Staged:
+        raise AssertionError
+
+    reloader = Reloader(gateway, never, prepare=prepare, observe=lambda outcome: None)
+    alone = json.loads(status_view(gateway, reloader, 1.0, 100.0))
+    assert "workers" not in alone
+    shown = [json.loads(health_view(gateway, 1.0, 100.0)) for _ in range(3)]
+    (sick,) = shown[1]["groups"][0]["deployments"]
+    sick |= {
+        "state": "cooling",
+        "cooling_for_seconds": 3.0,
+        "failures": 2,
+        "in_flight": 4,
+        "last_error": "rate_limited",
+    }
+    shown[0]["in_flight"], shown[1]["in_flight"] = 1, 4
+    shown[0]["groups"][0]["deployments"][0]["in_flight"] = 1
+    workers = [{"number": number, "pid": number, **view} for number, view in enumerate(shown)]
+    status = json.loads(status_view(gateway, reloader, 1.0, 100.0, [*workers, {"number": 3, "pid": 3}]))
+    assert status["in_flight"] == 5
+    assert [worker["number"] for worker in status["workers"]] == [0, 1, 2, 3]
+    assert not any("groups" in worker for worker in status["workers"])
+    (found,) = status["groups"][0]["deployments"]
+    assert (found["state"], found["cooling_for_seconds"], found["last_error"]) == ("cooling", 3.0, "rate_limited")
+    assert (found["in_flight"], found["failures"]) == (5, 2)
+    assert {**alone["groups"][0]["deployments"][0], "state": 0} | found == found
+    await gateway.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gatewayd.config.snapshot import Address
-from gatewayd.web.doors import Door
+from gatewayd.web.doors import Door, open_doors
 from tests.web.support import CHAT, LOCAL, RawClient, free_port, serving
 
 
@@ -77,3 +77,35 @@ def test_closing_twice_is_fine(tmp_path: Path) -> None:
     assert door.port == 0
     door.close()
     door.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_each_of_several_processes_has_a_queue_of_its_own(host: str) -> None:
+    """Connections are spread, and the port is still refused to everybody else."""
+    door = Door(Address(host, free_port()), copies=2)
+    clients = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(200)]
+    accepted = [Door.of(door.address, door.share(number), lent=False).accept_waiting() for number in range(2)]
+    assert sum(map(len, accepted)) == 200
+    assert min(map(len, accepted)) > 20
+    with pytest.raises(OSError, match="in use"):
+        Door(Address("127.0.0.1", door.port), copies=2)
+    with pytest.raises(OSError, match="in use"):
+        Door(Address("0.0.0.0", door.port))
+    wider = open_doors([Address("0.0.0.0", door.port)], [door], copies=2)
+    for sock in (*clients, *accepted[0], *accepted[1]):
+        sock.close()
+    for one in (door, *wider.values()):
+        one.close()
+
+
+def test_a_unix_socket_is_shared(tmp_path: Path) -> None:
+    door = Door(Address(path=str(tmp_path / "api.sock")), copies=2)
+    assert door.share(0) == door.share(1) == door.sockets
+    door.close()
+
+
+def test_of_several_doors_all_open_or_none(tmp_path: Path) -> None:
+    port = free_port()
+    with pytest.raises(FileNotFoundError):
+        open_doors([Address("127.0.0.1", port), Address(path=str(tmp_path / "missing" / "api.sock"))], [])
+    Door(Address("127.0.0.1", port)).close()

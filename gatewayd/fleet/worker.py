@@ -1,0 +1,191 @@
+"""A process that serves: it gets its configuration and its sockets from the deciding process, and obeys that one alone.
+
+Signals that a terminal or a service manager sends to all processes are not for it. When the deciding process is gone it
+lets go of the sockets at once, so that the next daemon can have them, and ends when its requests have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import ExitStack, suppress
+
+import msgspec
+
+from gatewayd.access.secrets import secrets_by_part
+from gatewayd.admin.views import health_view
+from gatewayd.collector import uncollected
+from gatewayd.config.channel import Assembler
+from gatewayd.config.problems import Problem
+from gatewayd.config.snapshot import Snapshot
+from gatewayd.engine.build import build
+from gatewayd.engine.runtime import Gateway, Runtime
+from gatewayd.errors import ConfigInvalid
+from gatewayd.fleet.doors import unpacked
+from gatewayd.fleet.link import Kind, Link, Message
+from gatewayd.observe import log
+from gatewayd.observe.loop_errors import LoopErrors
+from gatewayd.observe.metrics import Metrics
+from gatewayd.observe.redact import Redactor
+from gatewayd.process import Exports, begin_start, end_start, loop_factory
+from gatewayd.tasks import Breath, spawn, supervise
+from gatewayd.web.app import DataSide
+from gatewayd.web.listener import StagedDoors
+
+_log = logging.getLogger("gatewayd.worker")
+
+ALIVE_EVERY = 0.5
+"""Seconds between two signs of life, from the loop that serves."""
+_MANY_PARTS = 8
+"""About five hundred deployments; see `collector`."""
+_TURNS = 3
+"""Of the loop, in which it lets go of the sockets of doors that have closed."""
+SETTLE = 1.5
+"""Seconds that connections to upstreams get to close at the end."""
+
+
+def main() -> None:
+    """The process. Arguments: the descriptor of its link."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    faulthandler.enable(2)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    log.finish()
+
+
+async def _serve(sock: socket.socket) -> None:
+    begin_start()
+    redactor = Redactor()
+    log.set_up("text", "info", redactor)
+    asyncio.get_running_loop().set_exception_handler(LoopErrors())
+    await Worker(sock, redactor).run()
+
+
+class Worker:
+    """Obeys the messages of its link."""
+
+    def __init__(self, sock: socket.socket, redactor: Redactor) -> None:
+        self._gateway = Gateway()
+        self._metrics = Metrics()
+        self._data = DataSide(self._gateway, self._metrics)
+        self._redactor = redactor
+        self._exports = Exports(dict(os.environ))
+        self._started = time.monotonic()
+        self._assembler = Assembler()
+        self._parts = 0
+        self._uncollected = ExitStack()
+        self._snapshot: Snapshot | None = None
+        """The last one that has come, whole."""
+        self._next: tuple[Snapshot, Runtime, StagedDoors] | None = None
+        self._serving = False
+        self._alone = asyncio.Event()
+        self._link = Link(sock, received=self._received, ended=self._alone.set)
+
+    async def run(self) -> None:
+        """Returns when the deciding process is gone and all requests have ended."""
+        alive = supervise(self._say_alive, name="signs of life", failed=self._metrics.task_failed)
+        await self._alone.wait()
+        if self._gateway.ready:
+            _log.warning("the deciding process is gone: stopping")
+            await self._data.drain(self._gateway.current.snapshot.server.drain)
+        alive.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE):
+                await self._gateway.close()
+
+    def _received(self, message: Message) -> None:
+        match message.kind:
+            case Kind.PART:
+                self._parts += 1
+                if self._parts == _MANY_PARTS:
+                    self._uncollected.enter_context(uncollected())
+                if (result := self._assembler.feed(message.body)) is not None:
+                    self._snapshot, self._assembler = result.snapshot, Assembler()
+            case Kind.PREPARE:
+                _ = spawn(self._prepare(message, self._snapshot), name="prepare")
+            case Kind.COMMIT:
+                self._commit()
+                _ = spawn(self._committed(message.number), name="commit")
+            case Kind.ABANDON:
+                _ = spawn(self._abandon(), name="abandon")
+            case Kind.ASK:
+                self._link.send(Kind.ANSWER, message.number, self._told(message.body))
+            case Kind.STOP:
+                _ = spawn(self._stop(message), name="drain")
+            case Kind.ANSWER | Kind.ALIVE:
+                pass
+
+    async def _prepare(self, message: Message, snapshot: Snapshot | None) -> None:
+        problems: tuple[Problem, ...] = ()
+        listen, opened = unpacked(message.body, message.descriptors)
+        await self._abandon()
+        try:
+            assert snapshot is not None
+            breath = Breath()
+            for secrets in secrets_by_part(snapshot):
+                self._redactor.know(secrets)
+                await breath()
+            runtime = await build(snapshot, self._gateway)
+            try:
+                doors = await self._data.stage(snapshot, listen, opened)
+            except BaseException:
+                await runtime.retire()
+                raise
+            self._next = snapshot, runtime, doors
+        except ConfigInvalid as error:
+            problems = error.problems
+        except Exception as error:
+            _log.error("a configuration could not be made live", exc_info=error)
+            problems = (Problem("build_failed", f"a worker could not make it live: {type(error).__name__}"),)
+        if problems:
+            for door in opened.values():
+                door.close()
+        self._parts = 0
+        self._uncollected.close()
+        self._link.send(Kind.ANSWER, message.number, msgspec.json.encode([problem.as_dict() for problem in problems]))
+
+    def _commit(self) -> None:
+        assert self._next is not None
+        (snapshot, runtime, doors), self._next = self._next, None
+        first, self._serving = not self._serving, True
+        self._gateway.swap(runtime)
+        doors.commit()
+        self._exports.apply(snapshot.environment)
+        log.set_up(snapshot.server.log.format, snapshot.server.log.level, self._redactor)
+        if first:
+            end_start()
+
+    async def _committed(self, number: int) -> None:
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        self._link.send(Kind.ANSWER, number)
+
+    async def _abandon(self) -> None:
+        if self._next is not None:
+            (_, runtime, doors), self._next = self._next, None
+            await doors.rollback()
+            await runtime.retire()
+
+    def _told(self, what: bytes) -> bytes:
+        if what == b"metrics":
+            return self._metrics.render()
+        if not self._serving:
+            return b"{}"
+        now = time.monotonic()
+        return health_view(self._gateway, now - self._started, now)
+
+    async def _stop(self, message: Message) -> None:
+        struck = await self._data.drain(float(message.body))
+        self._link.send(Kind.ANSWER, message.number, str(struck).encode())
+
+    async def _say_alive(self) -> None:
+        while True:
+            self._link.send(Kind.ALIVE)
+            await asyncio.sleep(ALIVE_EVERY)
