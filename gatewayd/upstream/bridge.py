@@ -21,18 +21,20 @@ from typing import Any
 import httpx
 
 from gatewayd.errors import UpstreamBadResponse, UpstreamError, UpstreamRedirect
-from gatewayd.upstream.answer import Answer, Fields
+from gatewayd.upstream.answer import MAX_BODY, Answer, Fields
 from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.dial import Origin
 from gatewayd.upstream.pool import Pool
+from gatewayd.upstream.stream import MAX_INFLATED
 from gatewayd.upstream.transport import Connection
+from gatewayd.wire.coding import CodingError, Inflater, is_identity
 
 _HIGH = 256 * 1024
 _LOW = 64 * 1024
 _ERROR_BODY = 64 * 1024
 _OURS = frozenset({b"accept-encoding", b"connection", b"cookie", b"transfer-encoding", b"content-length", b"host"})
-_NOT_BACK = frozenset({b"set-cookie"})
-_NOT_WITH_ERRORS = _NOT_BACK | {b"content-length", b"content-encoding", b"transfer-encoding"}  # the body may be cut
+_NOT_BACK = frozenset({b"set-cookie", b"content-encoding"})  # the body is decoded here, within bounds
+_NOT_WITH_ERRORS = _NOT_BACK | {b"content-length", b"transfer-encoding"}  # the body may be cut
 
 
 class Pools:
@@ -186,16 +188,30 @@ class _Incoming(Answer):
         return data
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        exchange, tail = self._exchange, b""
+        """The body, decoded. Raises httpx.ReadError; what happened is in the exchange."""
+        exchange, tail, size = self._exchange, b"", 0
+        endless = b"json" not in self.fields.get(b"content-type", b"")
+        coding = self.fields.get(b"content-encoding")
         try:
+            inflater = None if coding is None or is_identity(coding) else Inflater(coding, MAX_INFLATED)
             while (data := await self.read()) is not None:
+                if inflater is not None:
+                    data = inflater.feed(data)
+                size += len(data)
+                if size > MAX_BODY and not endless:
+                    raise UpstreamBadResponse("The upstream's answer is too large.")
                 if exchange.end_mark is not None and not exchange.marked:
                     seen = tail + data
                     exchange.marked = exchange.end_mark.search(seen) is not None
                     tail = seen[-64:]
                 yield data
+            if inflater is not None and not inflater.complete:
+                raise CodingError("truncated content coding")
+        except CodingError as error:
+            exchange.failure = UpstreamBadResponse(f"The upstream's answer cannot be read: {error}.")
+            raise httpx.ReadError(exchange.failure.message) from None
         except UpstreamError as error:
-            self._exchange.failure = error
+            exchange.failure = error
             raise httpx.ReadError(error.message) from None
 
     async def text(self, limit: int) -> bytes:

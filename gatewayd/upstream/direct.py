@@ -16,13 +16,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamError, UpstreamRedirect
-from gatewayd.upstream.answer import Answer, Fields
+from gatewayd.upstream.answer import MAX_BODY, Answer, Fields
 from gatewayd.upstream.base import Call, Reply
 from gatewayd.upstream.direct_feed import Feed
 from gatewayd.upstream.direct_request import Request, request_of
 from gatewayd.upstream.direct_stream import DirectStream, Events, Translator
 from gatewayd.upstream.translate_answer import whole
 from gatewayd.upstream.translate_errors import translated
+from gatewayd.wire.coding import CodingError, decoded, is_identity
 
 if TYPE_CHECKING:
     from gatewayd.upstream.bridge import Pools
@@ -151,10 +152,10 @@ class _Errand:
             await self.send(answer)
         except UpstreamError:
             raise _NoAnswer from None
-        self.keep(answer)
+        body = self.keep(answer)
         if self.failure is not None or self.status >= 400:
             raise _NoAnswer
-        return self.parts.response(self.status, self.fields, answer.body or b"")
+        return self.parts.response(self.status, self.fields, body)
 
     async def send(self, answer: Answer) -> None:
         """Returns when the answer is there, or a stream's first event. Raises UpstreamError."""
@@ -167,9 +168,20 @@ class _Errand:
             self.failure = error
             raise
 
-    def keep(self, answer: Answer) -> None:
-        self.status, self.fields = answer.status, answer.fields
+    def keep(self, answer: Answer) -> bytes:
+        """Notes what came, and returns the body, decoded within bounds."""
+        self.status, body = answer.status, answer.body or b""
+        self.fields = dict(answer.fields)
+        coding = self.fields.pop(b"content-encoding", None)
         if 300 <= answer.status < 400:
             self.failure = UpstreamRedirect("The upstream answered with a redirect.")
-        elif answer.status >= 400:
-            self.error_body = (answer.body or b"")[:_ERROR_BODY]
+        elif coding is not None and not is_identity(coding):
+            try:
+                body = decoded(body, coding, MAX_BODY)
+            except CodingError as error:
+                body = b""
+                if answer.status < 300:  # else the status says enough
+                    self.failure = UpstreamBadResponse(f"The upstream's answer cannot be read: {error}.")
+        if answer.status >= 400:
+            self.error_body = body[:_ERROR_BODY]
+        return body

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gatewayd.errors import GatewayError, UpstreamAuth, UpstreamConnection
+from gatewayd.errors import GatewayError, UpstreamAuth, UpstreamConnection, UpstreamStatus
 from gatewayd.secret import Secret
 from gatewayd.upstream.translate import TranslateUpstream
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, Reply, Step, body_reply, json_reply, raw_reply
@@ -300,9 +300,35 @@ async def test_usage_is_told_to_those_who_asked(usage: dict[str, Any]) -> None:
         assert any("usage" in event for event in found["events"][:-1]) is bool(usage.get("stream_options"))
 
 
+PACKED = gzip.compress(claude_body({"type": "text", "text": "Good day."}))
+
+
 async def test_compressed_answers() -> None:
     """A-07: nobody asked for it."""
-    packed = gzip.compress(claude_body({"type": "text", "text": "Good day."}))
-    async with FakeUpstream(body_reply(packed, headers=[("content-encoding", "gzip")])) as up:
+    async with FakeUpstream(body_reply(PACKED, headers=[("content-encoding", "gzip")])) as up:
         found = await same(up, of("anthropic", up), {})
         assert found["body"]["choices"][0]["message"]["content"] == "Good day."
+
+
+@pytest.mark.parametrize(
+    ("packed", "coding"), [(PACKED[:-9], "gzip"), (PACKED, "br"), (gzip.compress(b"[" * (65 << 20)), "gzip")]
+)
+async def test_compressed_answers_that_cannot_be_read(packed: bytes, coding: str) -> None:
+    """A-07: a part of one, an unknown coding, and one of 64 KB that would fill 65 MB."""
+    reply = body_reply(packed, headers=[("content-encoding", coding)], content_type="application/json")
+    async with FakeUpstream(reply) as up:
+        directly, otherwise = await both(up, of("anthropic", up), {"messages": MESSAGES})
+        for found in (directly, otherwise):
+            assert found["failed"]["message"].startswith("The upstream's answer cannot be read: ")
+            assert found["failed"]["class"] == "UpstreamBadResponse"
+
+
+async def test_compressed_errors() -> None:
+    said = gzip.compress(b'{"type": "error", "error": {"type": "invalid_request_error", "message": "no such field"}}')
+    packed = [body_reply(body, status=400, headers=[("content-encoding", "gzip")]) for body in (said, said[:-9])]
+    async with FakeUpstream(*packed) as up:
+        upstream = TranslateUpstream(of("anthropic", up))
+        for expected in ("no such field", "400"):
+            with pytest.raises(UpstreamStatus, match=expected) as caught:
+                await upstream.open(call(messages=MESSAGES))
+            assert caught.value.status == 400

@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from gatewayd.upstream.translate import load
 from gatewayd.upstream.translate_parts import remember_models
+from tests.upstream.translating import KNOWN_WARNINGS
+
+pytestmark = KNOWN_WARNINGS
 
 
 class Table:
@@ -62,6 +66,31 @@ def test_other_questions_are_passed_on() -> None:
         table.get_model_info_helper(model="claude", custom_llm_provider="ollama", api_base="http://here")
     assert table.asked == [("claude", None, None), ("claude", "ollama", "http://here")] * 2
 
+
+async def test_what_is_remembered_is_what_litellm_says() -> None:
+    """And this litellm is one whose tables can be remembered."""
+    await load()
+    from litellm import utils
+
+    first, now = utils._get_model_info_helper, utils.get_model_info_helper  # the one as it was imported, the other ours
+    assert first is not now
+    generation = utils.get_model_cost_mutation_generation()
+    for provider, model in MODELS:
+        asked = {"model": model, "custom_llm_provider": provider}
+        assert now(**asked) == now(**asked) == first(**asked)
+    with pytest.raises(utils.ModelNotMappedError, match="nobody-knows"):
+        now(model="nobody-knows", custom_llm_provider="anthropic")
+    utils._invalidate_model_cost_lowercase_map()
+    assert utils.get_model_cost_mutation_generation() > generation
+
+
+MODELS = [
+    ("anthropic", "claude-sonnet-4-5"),
+    ("gemini", "gemini-2.5-flash"),
+    ("vertex_ai", "gemini-2.5-flash"),
+    ("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0"),
+    ("cohere_chat", "command-r"),
+]
 
 FIRST_LOADED = """
 import asyncio, socket, sys, warnings
