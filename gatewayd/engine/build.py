@@ -13,7 +13,7 @@ from functools import cache
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerTimeouts, Snapshot
 from gatewayd.engine.runtime import Gateway, Runtime, Target
-from gatewayd.errors import ConfigInvalid, GatewaydError
+from gatewayd.errors import ConfigInvalid, ConfigurationError, GatewaydError
 from gatewayd.routing.budget import RetryBudget
 from gatewayd.routing.table import Candidate, Group, Table
 from gatewayd.tasks import Breath
@@ -45,7 +45,10 @@ async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
     breath, timeouts = Breath(), _timeouts_of(snapshot)
     try:
         for deployment in snapshot.deployments:
-            targets[deployment.id] = _target(deployment, timeouts, gateway)
+            try:
+                targets[deployment.id] = _target(deployment, timeouts, gateway)
+            except ConfigurationError as error:
+                raise ConfigInvalid([_unusable(deployment, error)]) from error
             await breath()
         table = await _table(snapshot, targets, breath)
         return Runtime(snapshot, table, targets, gateway.health, gateway.upstreams)
@@ -145,6 +148,13 @@ def _group(name: str, targets: list[Target], snapshot: Snapshot) -> Group:
     share = snapshot.server.retry_budget
     budget = RetryBudget(share.percent / 100, share.at_least)
     return Group.of(name, [t.candidate for t in targets], num_retries, budget)
+
+
+def _unusable(deployment: Deployment, error: ConfigurationError) -> Problem:
+    file, _, line = deployment.place.rpartition(":")
+    if not line.isdecimal():
+        file, line = deployment.place, "0"
+    return Problem("build_failed", f"deployment {deployment.id}: {error}", error.config_key or "", file, int(line))
 
 
 def _failed(code: str, message: str) -> ConfigInvalid:
