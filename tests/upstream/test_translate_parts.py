@@ -89,7 +89,7 @@ MODELS = [
     ("gemini", "gemini-2.5-flash"),
     ("vertex_ai", "gemini-2.5-flash"),
     ("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0"),
-    ("cohere_chat", "command-r"),
+    ("cohere_chat", "command-r-08-2024"),
 ]
 
 FIRST_LOADED = """
