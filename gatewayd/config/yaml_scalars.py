@@ -24,6 +24,9 @@ TYPED_TAGS = frozenset(_CONSTRUCTORS)
 _MAX_IMPLICIT = 128
 """A longer plain scalar is text: no number or date needs more, and turning a million digits into an int takes long."""
 
+_MAX_BITS = 512
+"""Of an integer; one without a tag cannot be longer."""
+
 
 def tag_of(event: Any) -> str:
     """The tag the scalar carries, or the one its spelling stands for."""
@@ -41,10 +44,14 @@ def tag_of(event: Any) -> str:
 def construct(tag: str, text: str) -> Any:
     """The number, boolean, date or None that `text` is under one of `TYPED_TAGS`.
 
-    Raises ValueError, without quoting `text`, for what only looks like one: 2026-13-45, `0x_`, `!!int x`.
+    Raises ValueError, without quoting `text`, for what only looks like one: 2026-13-45, `0x_`, `!!int x`; and for an
+    integer with more digits than a float can have.
     """
     try:
-        return _CONSTRUCTORS[tag](SafeConstructor(), yaml.ScalarNode(tag, text))
+        value = _CONSTRUCTORS[tag](SafeConstructor(), yaml.ScalarNode(tag, text))
     except (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError):
         # PyYAML checks nothing: each of these comes from int(), a table of words, or a match that is None.
         raise ValueError(f"the value looks like {_NAMES[tag.removeprefix(PREFIX)]} but is none") from None
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        raise ValueError("the number has more digits than any setting needs")
+    return value

@@ -54,3 +54,10 @@ def test_explicit_tags_on_any_text(tag: str, text: str) -> None:
 def test_very_long_scalars_are_text() -> None:
     """E-09: no quadratic work on a number of a million digits."""
     assert tag_of(yaml.ScalarEvent(None, None, (True, False), "1" * 1_000_000)) == STR
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "0x" + "f" * 400, "-" + "1" * 4000])
+def test_an_integer_that_no_float_can_hold_is_refused(text: str) -> None:
+    """With an explicit tag it may have any length: `rpm: !!int 999...`."""
+    with pytest.raises(ValueError, match="more digits"):
+        construct("tag:yaml.org,2002:int", text)
