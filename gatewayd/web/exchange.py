@@ -246,6 +246,7 @@ class Exchange:
         assert self._held is not None
         with self._held as self.runtime:
             self.kind, self.status, self.outcome = "model", CLIENT_LEFT, "client_left"
+            self.trail.attempts = 1
             self._account()
 
     def send_json(self, body: bytes) -> None:

@@ -291,10 +291,7 @@ class FastCall(Answer):
 
     def client_left(self) -> None:
         self._upstream.drop(self)
-        exchange = self._exchange(None)
-        exchange.principal = self._desk.principal
-        exchange.trail = Trail(self._lane.group.name, attempts=1)
-        exchange.left()
+        self._exchange(None).left()
 
     # --- inside
 
@@ -324,12 +321,15 @@ class FastCall(Answer):
         runtime.health.left(target.candidate, probe=False)
         known, client = self._known, self._client
         begun = None if error is None else Begun(target, error, self._started)
-        return Exchange(
+        exchange = Exchange(
             self._exchanges,
             Inbound(known.path, known.headers, client.peer, self._call.intent.body),
             client.responder(),
             Held(runtime, self._started, begun, interruption),
         )
+        exchange.principal = self._desk.principal
+        exchange.trail.group = self._lane.group.name
+        return exchange
 
     def _leave(self) -> None:
         self._exchanges.live.discard(self)

@@ -174,6 +174,10 @@ class LoopConnection(Connection):
         if self._call is not None:
             self._call.client_left()
             self._call = None
+        if self._resumed is not None:  # given back in this very moment: nobody will go on with it
+            exchange, _ = self._resumed
+            self._resumed = None
+            exchange.left()
         super().connection_lost(exc)
 
     async def start(self) -> None:
