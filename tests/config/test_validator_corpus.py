@@ -30,7 +30,10 @@ ELSEWHERE = {
     "config_reader_failed", "yaml_encoding", "include_elsewhere", "too_many_problems", "file_writable",
     "secret_readable",
 }  # fmt: skip
-OF_THE_ENGINE = {"litellm_unavailable", "build_failed", "listen_failed", "reload_failed", "shutting_down"}
+OF_THE_ENGINE = {
+    "litellm_unavailable", "build_failed", "listen_failed", "reload_failed", "shutting_down",
+    "last_good_secret", "last_good_unwritable", "last_good_missing", "last_good_served",
+}  # fmt: skip
 
 
 def found(problems: tuple[Problem, ...]) -> list[Expected]:
