@@ -12,6 +12,7 @@ _ON_BOTH = (
     "test_abuse",
     "test_bodies",
     "test_connection",
+    "test_crowds",
     "test_exchange",
     "test_hidden",
     "test_known",

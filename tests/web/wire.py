@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import re
+import select
 import socket
 from collections.abc import AsyncIterator, Iterable, Sequence
 
@@ -53,6 +54,11 @@ class Wire:
                 await self._loop.sock_sendall(self._sock, segment)
                 for _ in range(3):  # the loop is the server's too: it looks at its sockets once each time round
                     await asyncio.sleep(0)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to be read, or the server has closed the connection."""
+        return bool(self.got) or bool(select.select([self._sock], [], [], 0)[0])
 
     @property
     def ended(self) -> bool:
