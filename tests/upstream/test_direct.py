@@ -46,6 +46,25 @@ CONVERSATION = [
     {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
     {"role": "user", "content": [{"type": "text", "text": "And "}, {"type": "text", "text": "tomorrow?"}]},
 ]
+THOUGHTFUL = {
+    "role": "assistant",
+    "content": "Rain.",
+    "reasoning_content": "Hm.",
+    "thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}],
+    "provider_specific_fields": {"citations": None},
+}
+DUMPED: dict[str, Any] = {
+    "role": "assistant", "content": "Rain.", "refusal": None, "annotations": [], "audio": None, "function_call": None,
+    "tool_calls": None,
+}  # fmt: skip
+TEXT = {"type": "text", "text": "Be kind."}
+FUNCTION: Any = TOOL["function"]
+NESTED = {
+    "type": "object",
+    "$defs": {"Day": {"type": "string", "enum": ["Monday", "Tuesday"]}},
+    "properties": {"days": {"type": "array", "items": {"$ref": "#/$defs/Day"}}, "no": {"type": ["integer", "null"]}},
+    "additionalProperties": False,
+}
 
 ASKED: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -65,6 +84,20 @@ ASKED: dict[str, dict[str, Any]] = {
     "this tool": {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "weather"}}},
     "one tool at a time": {"tools": [TOOL], "parallel_tool_calls": False},
     "a tool's result": {"messages": CONVERSATION, "tools": [TOOL]},
+    "thoughts of before": {"messages": [MESSAGES[1], THOUGHTFUL, {"role": "user", "content": "Why?"}]},
+    "what a client makes of an answer": {"messages": [MESSAGES[1], DUMPED, {"role": "user", "content": "Why?"}]},
+    "a tool's result in parts": {
+        "messages": [*CONVERSATION[:3], CONVERSATION[3] | {"content": [{"type": "text", "text": "rain"}]}],
+        "tools": [TOOL],
+    },
+    "an odd name of a tool": {"tools": [{**TOOL, "function": FUNCTION | {"name": "weather.of/city"}}]},
+    "a strict tool": {"tools": [{**TOOL, "function": FUNCTION | {"strict": True, "parameters": NESTED}}]},
+    "a tool without parameters": {"tools": [{"type": "function", "function": {"name": "now"}}]},
+    "an e-mail for a user": {"user": "ada@example.org"},
+    "fields that are nothing": {"temperature": None, "tools": None, "stop": None, "n": 1, "logprobs": False},
+    "fields of others": {"seed": 1, "frequency_penalty": 0.1, "top_k": 5, "service_tier": "auto", "verbosity": "low"},
+    "system in parts": {"messages": [{"role": "system", "content": [TEXT, TEXT]}, MESSAGES[1]]},
+    "names": {"messages": [{"role": "user", "name": "Ada", "content": "Hello"}]},
     "an image": {
         "messages": [{"role": "user", "content": [
             {"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}},
