@@ -114,6 +114,7 @@ class StreamAnswer(Answer):
         self.status = status
         self.fields = fields
         self.headers = self._headers(fields)
+        connection.narrow()
         self.live = True  # the first-byte timeout goes on until the first event
         coding = fields.get(b"content-encoding")
         if coding is not None and not is_identity(coding):

@@ -26,6 +26,7 @@ from gatewayd.errors import (
     UpstreamTls,
 )
 from gatewayd.upstream.answer import MAX_BODY, Answer, Fields, KnownHead
+from gatewayd.upstream.narrow import Narrow
 from gatewayd.wire.heads import Heads, split
 
 __all__ = ["MAX_BODY", "Answer", "Connection", "Fields", "Home", "StaleConnection"]
@@ -86,8 +87,9 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answer", "_armed_for", "_begun", "_closed", "_deadline", "_delimited", "_ended", "_fields", "_first_byte",
-        "_head_size", "_home", "_idle", "_keep", "_loop", "_named", "_parser", "_paused", "_pieces", "_status",
-        "_surplus", "_timer", "_touched", "_transport", "_unsent", "_waiting", "on_body", "on_header", "reused",
+        "_head_size", "_home", "_idle", "_keep", "_loop", "_named", "_narrow", "_parser", "_paused", "_pieces",
+        "_status", "_surplus", "_timer", "_touched", "_transport", "_unsent", "_waiting", "on_body", "on_header",
+        "reused",
     )  # fmt: skip
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
@@ -101,6 +103,7 @@ class Connection(asyncio.Protocol):
         self._armed_for = self._deadline = 0.0
         self._first_byte = self._idle = 0.0
         self._closed = False
+        self._narrow = False
         self._unsent = 0  # request bytes still to go when the socket refused more, 0 = all handed over
         # The parser calls list.append and dict.setdefault themselves: no Python frame for a header or a piece of body.
         self._fields: dict[bytes, bytes] = {}
@@ -147,6 +150,13 @@ class Connection(asyncio.Protocol):
     def answering(self) -> None:
         """What came counts as an answer: from now on silence is measured from the last byte."""
         self._waiting = False
+
+    def narrow(self) -> None:
+        """From now on reads no more than 32 KiB at a time. What has been read is held until a slow client takes it, and
+        event loops read eight times as much when it is there (A-25)."""
+        if not self._narrow and not self._closed:
+            self._narrow = True
+            self._transport.set_protocol(Narrow(self, self._loop))
 
     def rest(self) -> None:
         """The answer has seen its logical end; what follows of the message is thrown away, the connection kept if it

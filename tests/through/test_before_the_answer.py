@@ -11,7 +11,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from gatewayd.config.snapshot import Deployment, RoutingSettings
+from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings, ServerTimeouts
 from tests.certificates import Authority
 from tests.fakeup import (
     FIN,
@@ -27,9 +27,10 @@ from tests.fakeup import (
     raw_reply,
     sse_reply,
 )
-from tests.through.ways import ASK, ASK_STREAM, IMPATIENT, KEY, MESSAGES, asked, before, forward
-from tests.web.support import Answer, RawClient, free_port, serving_deployments
+from tests.through.ways import ASK, ASK_STREAM, KEY, MESSAGES, NO_BEGIN, NO_MORE, asked, before, forward
+from tests.web.support import OPEN, Answer, RawClient, free_port, serving_deployments
 
+NO_HOST = ServerSettings(timeouts=ServerTimeouts(connect=3.0))
 JSON_TYPE = ("content-type", "application/json")
 SSE_HEAD = head(200, [("content-type", "text/event-stream")])
 OVERLOADED = event({"error": {"message": "overloaded", "type": "server_error", "param": None, "code": None}})
@@ -77,6 +78,10 @@ STREAMS: dict[str, tuple[Reply, int, str]] = {
 }  # fmt: skip
 
 
+def patience(code: str) -> ServerSettings:
+    return {"upstream_timeout": NO_BEGIN, "upstream_idle_timeout": NO_MORE}.get(code, OPEN)
+
+
 def check(answer: Answer, status: int, code: str) -> None:
     assert (answer.status, answer.error["code"]) == (status, code)
     assert answer.error["message"].endswith(f"(tried d1: {code})")
@@ -93,7 +98,7 @@ def check(answer: Answer, status: int, code: str) -> None:
 @pytest.mark.parametrize("fault", OURS)
 async def test_faults_of_the_upstream(fault: str, stream: bool) -> None:
     reply, status, code = OURS[fault]
-    async with before(reply) as (up, site):
+    async with before(reply, server=patience(code)) as (up, site):
         check(await asked(site, ASK_STREAM if stream else ASK), status, code)
         record = await site.record()
         assert (record["status"], record["outcome"], record["code"]) == (status, "error", code)
@@ -106,7 +111,7 @@ async def test_faults_of_the_upstream(fault: str, stream: bool) -> None:
 async def test_streams_that_do_not_begin(fault: str) -> None:
     """No 200 is ever seen for them."""
     reply, status, code = STREAMS[fault]
-    async with before(reply) as (_, site):
+    async with before(reply, server=patience(code)) as (_, site):
         answer = await asked(site, ASK_STREAM)
         if fault == "error first":
             assert (answer.status, answer.error["message"]) == (502, "overloaded"), "the upstream's own words"
@@ -140,7 +145,7 @@ async def test_no_connection(tmp_path: Path) -> None:
             (forward(stranger.base_url), "upstream_tls_error"),
         ]
         for deployment, code in faults:
-            async with serving_deployments(deployment, server=IMPATIENT) as site:
+            async with serving_deployments(deployment, server=NO_HOST) as site:
                 answer = await asked(site)
                 assert answer.error["code"] in (code, "upstream_timeout" if "invalid" in str(deployment) else code)
                 assert answer.status in (502, 504)
@@ -161,7 +166,7 @@ async def test_the_sdk_raises_and_asks_once() -> None:
     ]
     for reply, kind in faults:
         async with (
-            before(reply) as (up, site),
+            before(reply, server=NO_BEGIN if HANG in reply.steps else OPEN) as (up, site),
             openai.AsyncOpenAI(base_url=site.base_url, api_key="x", timeout=20) as client,
         ):
             with pytest.raises(kind):
@@ -234,7 +239,7 @@ async def test_interim_responses_are_swallowed() -> None:
 
 async def test_all_of_it_is_bounded_by_the_total() -> None:
     """A-18: three tries of 0.4 seconds would be more than the client granted."""
-    async with before(raw_reply(HANG), routing=RoutingSettings(num_retries=9)) as (up, site):
+    async with before(raw_reply(HANG), server=NO_BEGIN, routing=RoutingSettings(num_retries=9)) as (up, site):
         began = time.monotonic()
         async with RawClient.to(site.port) as client:
             client.post("/v1/chat/completions", ASK, "x-litellm-timeout: 0.6")

@@ -13,8 +13,8 @@ import pytest
 
 from gatewayd.wire.openai import DONE
 from tests.fakeup import FIN, HANG, LAST_CHUNK, RST, Reply, Step, chat_chunk, chunk, event, head, raw_reply, sse_reply
-from tests.through.ways import ASK_STREAM, COUNTS, EVENTS, MESSAGES, before, errors_in
-from tests.web.support import RawClient, Site
+from tests.through.ways import ASK_STREAM, COUNTS, EVENTS, MESSAGES, NO_MORE, before, errors_in
+from tests.web.support import OPEN, RawClient, Site
 
 SSE = ("content-type", "text/event-stream")
 HALF = b'data: {"choices":'
@@ -88,7 +88,7 @@ async def test_one_error_event_and_no_done(fault: str) -> None:
     """And it is counted: against the deployment, in the record with the tokens that were told, and in the metrics."""
     code = FAULTS[fault]
     came = asyncio.Event()
-    async with before(reply(fault, came)) as (up, site):
+    async with before(reply(fault, came), server=NO_MORE if "silence" in fault else OPEN) as (up, site):
         body, headers = await told(site, came)
         record = await site.record()
         state = site.gateway.health.state("d1")
@@ -117,7 +117,7 @@ async def test_the_sdk_gives_what_came_and_raises(fault: str) -> None:
     came = asyncio.Event()
     texts = []
     async with (
-        before(reply(fault, came)) as (_, site),
+        before(reply(fault, came), server=NO_MORE if "silence" in fault else OPEN) as (_, site),
         openai.AsyncOpenAI(base_url=site.base_url, api_key="x", max_retries=0) as client,
     ):
         stream = await client.chat.completions.create(model="chat", messages=MESSAGES, stream=True)

@@ -15,11 +15,10 @@ from gatewayd.errors import FallbackKind
 from gatewayd.web.connection import Deadlines
 from tests.fakeup import HANG, FakeUpstream, chat_chunk, error_reply, event, json_reply, raw_reply, sse_reply
 from tests.through.ways import ASK, ASK_STREAM, EVENTS, MESSAGES, before, forward
-from tests.web.support import OPEN, RawClient, Site, serving_deployments, until
+from tests.web.support import RawClient, Site, serving_deployments, until
 
 TURNS = 15
 """Leavers whose median time is looked at: one of them may meet a busy machine."""
-PATIENT = OPEN
 
 
 def close(client: RawClient) -> None:
@@ -77,28 +76,28 @@ async def first_event(client: RawClient) -> None:
 @pytest.mark.parametrize("leave", [close, reset, half_close])
 async def test_in_the_middle_of_a_stream(leave: Callable[[RawClient], None]) -> None:
     """A-20, A-23 (half-closed): within 100 ms, although the upstream is silent and no write can notice."""
-    async with before(sse_reply([EVENTS[0], HANG], finish=False), server=PATIENT) as (up, site):
+    async with before(sse_reply([EVENTS[0], HANG], finish=False)) as (up, site):
         assert median(await seconds_until_gone(up, site, ASK_STREAM, leave, first_event)) < 0.1
 
 
 @pytest.mark.parametrize("leave", [close, reset, half_close])
 async def test_before_the_first_event_of_a_stream(leave: Callable[[RawClient], None]) -> None:
     """A-21, A-23"""
-    async with before(raw_reply(HANG), server=PATIENT) as (up, site):
+    async with before(raw_reply(HANG)) as (up, site):
         assert median(await seconds_until_gone(up, site, ASK_STREAM, leave, no_answer_yet)) < 0.1
 
 
 @pytest.mark.parametrize("leave", [close, reset, half_close])
 async def test_a_call_without_streaming(leave: Callable[[RawClient], None]) -> None:
     """A-22, A-23"""
-    async with before(raw_reply(HANG), server=PATIENT) as (up, site):
+    async with before(raw_reply(HANG)) as (up, site):
         assert median(await seconds_until_gone(up, site, ASK, leave, no_answer_yet)) < 1.0
 
 
 async def test_the_sdks_stream_closed_and_its_call_cancelled() -> None:
     """A-20, A-22"""
     async with (
-        before(sse_reply([EVENTS[0], HANG], finish=False), raw_reply(HANG), server=PATIENT) as (up, site),
+        before(sse_reply([EVENTS[0], HANG], finish=False), raw_reply(HANG)) as (up, site),
         openai.AsyncOpenAI(base_url=site.base_url, api_key="x", max_retries=0) as client,
     ):
         stream = await client.chat.completions.create(model="chat", messages=MESSAGES, stream=True)

@@ -13,7 +13,7 @@ from gatewayd.config.snapshot import RoutingSettings
 from gatewayd.errors import FallbackKind
 from gatewayd.routing.health import MAX_RETRY_AFTER
 from tests.fakeup import FIN, RST, FakeUpstream, Reply, error_reply, json_reply, raw_reply
-from tests.through.ways import IMPATIENT, asked, before, forward
+from tests.through.ways import asked, before, forward
 from tests.web.support import RawClient, serving_deployments
 
 GOOD = json_reply({"object": "chat.completion", "choices": []})
@@ -50,7 +50,7 @@ async def test_how_long_a_429_is_believed(kind: str | None, least: float, most: 
     told = {"date": date(30), "far date": date(1e7), "past date": date(-100)}.get(kind or "", kind)
     async with FakeUpstream(limited(told)) as busy, FakeUpstream(GOOD) as good:
         deployments = forward(busy, "busy", order=1), forward(good, "good", order=2)
-        async with serving_deployments(*deployments, server=IMPATIENT, routing=ONE_RETRY) as site:
+        async with serving_deployments(*deployments, routing=ONE_RETRY) as site:
             began = time.monotonic()
             answer = await asked(site)
             assert (answer.status, answer.headers["x-gatewayd-deployment"]) == (200, "good")
@@ -66,7 +66,7 @@ async def test_the_client_is_told_when_the_first_of_them_is_back(times: tuple[st
     """A-26: whichever was asked last, and also (A-42) when nobody is asked any more."""
     async with FakeUpstream(limited(times[0])) as one, FakeUpstream(limited(times[1])) as other:
         deployments = forward(one, "one", order=1), forward(other, "other", order=2)
-        async with serving_deployments(*deployments, server=IMPATIENT, routing=ONE_RETRY) as site:
+        async with serving_deployments(*deployments, routing=ONE_RETRY) as site:
             first, second = await asked(site), await asked(site)
             assert (first.status, first.error["message"]) == (429, "slow down")
             assert (second.status, second.error["code"]) == (429, "all_deployments_cooling_down")
@@ -105,7 +105,7 @@ async def test_what_may_pass_is_tried_with_another_one_first(status: int) -> Non
     """A-28: and the answer says how often."""
     async with FakeUpstream(error_reply(status)) as bad, FakeUpstream(GOOD) as good:
         deployments = forward(bad, "bad", order=1), forward(good, "good", order=2)
-        async with serving_deployments(*deployments, server=IMPATIENT, routing=ONE_RETRY) as site:
+        async with serving_deployments(*deployments, routing=ONE_RETRY) as site:
             answer = await asked(site)
             assert (answer.status, answer.headers["x-gatewayd-deployment"]) == (200, "good")
             assert answer.headers["x-gatewayd-attempts"] == "2"

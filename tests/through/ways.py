@@ -12,7 +12,7 @@ from gatewayd.secret import Secret
 from gatewayd.wire.openai import DONE
 from tests.engine.fakes import NO_RETRIES
 from tests.fakeup import FakeUpstream, Reply, chat_events
-from tests.web.support import Answer, RawClient, Site, serving_deployments
+from tests.web.support import OPEN, Answer, RawClient, Site, serving_deployments
 
 KEY = "sk-upstream-canary"
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
@@ -20,8 +20,9 @@ ASK = b'{"model":"chat","messages":[]}'
 ASK_STREAM = b'{"model":"chat","stream":true,"messages":[]}'
 COUNTS = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 EVENTS = chat_events("one", "two", "three")
-IMPATIENT = ServerSettings(timeouts=ServerTimeouts(connect=0.4, first_byte=0.4, idle=0.4, total=5.0))
-"""For faults that are silence; the others come long before."""
+NO_BEGIN = ServerSettings(timeouts=ServerTimeouts(first_byte=0.3))
+NO_MORE = ServerSettings(timeouts=ServerTimeouts(idle=0.3))
+"""For faults that are silence, before the answer or inside it; whatever does come has all the time it needs."""
 
 
 def forward(up: FakeUpstream | str, id: str = "d1", group: str = "chat", **changes: Any) -> Deployment:
@@ -31,7 +32,7 @@ def forward(up: FakeUpstream | str, id: str = "d1", group: str = "chat", **chang
 
 @contextlib.asynccontextmanager
 async def before(
-    *replies: Reply, server: ServerSettings = IMPATIENT, routing: RoutingSettings = NO_RETRIES
+    *replies: Reply, server: ServerSettings = OPEN, routing: RoutingSettings = NO_RETRIES
 ) -> AsyncIterator[tuple[FakeUpstream, Site]]:
     """A gateway with one deployment, and its upstream."""
     async with FakeUpstream(*replies) as up, serving_deployments(forward(up), server=server, routing=routing) as site:

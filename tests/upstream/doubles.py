@@ -100,6 +100,9 @@ class FakeTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         self.reading = True
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        return None
+
     def is_closing(self) -> bool:
         return self.aborted
 

@@ -157,6 +157,40 @@ async def test_a_client_that_does_not_read_stops_the_upstream() -> None:
         assert bytes(sink.data) == CHAT[0] + big * count + DONE
 
 
+async def test_a_stream_is_read_in_small_pieces() -> None:
+    """A-25: what one read brings is held for a client that is full already. On a connection used before, too, and
+    whoever has it next gets all of his answer."""
+    big = event(chat_chunk("x" * 60_000))
+    count = 100
+    pieces: list[int] = []
+
+    class Measuring(SlowSink):
+        def write(self, data: bytes) -> None:
+            pieces.append(len(data))
+            super().write(data)
+
+    async with forwarding(
+        sse_reply(CHAT), sse_reply([CHAT[0], *[big] * count, DONE]), json_reply({"text": "y" * 500_000})
+    ) as (up, forward):
+        await streamed(forward)
+        sink = Measuring(room=1)
+        reply = await forward.open(call(stream=True))
+        pieces.clear()
+        pipe = asyncio.ensure_future(reply.pipe(sink))
+        while not pipe.done():
+            before = -1
+            while before != up.peers[-1].sent:  # as much as the kernel takes is there to be read
+                before = up.peers[-1].sent
+                await asyncio.sleep(0.01)
+            sink.drain()
+            await asyncio.sleep(0)
+        await pipe
+        reply.close()
+        assert bytes(sink.data) == CHAT[0] + big * count + DONE
+        assert max(pieces) <= 32 * 1024
+        assert len((await forward.open(call())).body or b"") > 500_000
+
+
 async def test_a_thousand_calls_at_once_get_their_own_answers() -> None:
     def echo(request: Any) -> Reply:
         n = request.json()["n"]
