@@ -10,12 +10,20 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import signal
 import sys
+import time
 import traceback
+from datetime import UTC, datetime
 
 from gatewayd.config import channel
 from gatewayd.config.problems import Problem
+from gatewayd.config.rawfile import is_being_written
 from gatewayd.config.result import Result
+
+PATIENCE = 3.0
+"""Seconds that are waited for whoever has the file open for writing and wrote not longer ago: half of it may be a valid
+file too."""
 
 
 def main() -> None:
@@ -33,18 +41,40 @@ def main() -> None:
 
         while os.read(0, 1024):  # that import was the slow part of the start; the caller says when the file has settled
             pass
-        if sys.argv[2:]:
-            from gatewayd.config.lastgood import check_and_keep
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            while _is_busy(path) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            before = _stamp(path)
+            if sys.argv[2:]:
+                from gatewayd.config.lastgood import check_and_keep
 
-            result = check_and_keep(path, os.environ, sys.argv[2])
-        else:
-            result = ConfigValidator(environ=os.environ).check(path)
+                result = check_and_keep(path, os.environ, sys.argv[2])
+            else:
+                result = ConfigValidator(environ=os.environ).check(path)
+            if time.monotonic() >= deadline or (_stamp(path) == before and not _is_busy(path)):
+                break
         frames = list(channel.dump(result.packed()))
     except Exception as error:
         frames = list(channel.dump(failed(path, error)))
     with os.fdopen(pipe, "wb") as out:
         out.writelines(frames)
     os._exit(0)  # without taking hundreds of thousands of nodes apart first
+
+
+def _is_busy(path: str) -> bool:
+    stamp = _stamp(path)
+    # The time first: some network file systems cannot tell whether there is a writer and say yes.
+    return stamp is not None and datetime.now(UTC).timestamp() - stamp[2] / 1e9 < PATIENCE and is_being_written(path)
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def failed(path: str, error: Exception) -> Result:

@@ -71,7 +71,7 @@ def edits(daemon: Daemon) -> Iterator[Result | Exception]:
 
 
 async def test_old_configurations_go(caplog: pytest.LogCaptureFixture) -> None:
-    """H-02, E-18: two at most are left when nothing is under way, and each distinct error was told once."""
+    """H-02, E-18: two at most are left when nothing is under way."""
     caplog.set_level("CRITICAL")
     served = itertools.cycle(REPLIES)
 
