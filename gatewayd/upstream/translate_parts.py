@@ -16,8 +16,11 @@ import contextlib
 import functools
 import inspect
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
+
+_log = logging.getLogger("gatewayd.upstream")
 
 PROVIDERS: Final[Mapping[str, str]] = {
     "anthropic": "_complete_anthropic",
@@ -54,7 +57,8 @@ def gather() -> Parts | None:
     """None if this litellm is built differently. Imports litellm, which has been loaded and tamed before."""
     try:
         return Parts()
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError) as error:
+        _log.warning("this litellm is not known (%s): translated calls take its own way, which costs more", error)
         return None
 
 
@@ -69,8 +73,6 @@ class Parts:
         from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
         from litellm.types.completion import CompletionDispatchContext
         from litellm.types.utils import LlmProviders
-
-        remember_models(utils)
 
         class Carrier(AsyncHTTPHandler):  # type: ignore[misc]  # handlers ask for this class
             """An HTTP client that is one function."""
@@ -106,6 +108,7 @@ class Parts:
         self._answer = litellm.ModelResponse
         self._map = litellm.exception_type
         self._adder, self._count = ChunkProcessor, litellm.token_counter
+        remember_models(utils)
 
     def config(self, provider: str, model: str) -> Any:
         return self._config(model=model, provider=self._provider(provider))

@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 
 from gatewayd.upstream.translate import load
-from gatewayd.upstream.translate_parts import remember_models
-from tests.upstream.translating import KNOWN_WARNINGS
+from gatewayd.upstream.translate_parts import gather, remember_models
+from tests.fakeup import FakeUpstream
+from tests.stand_ins import anthropic
+from tests.upstream.both_ways import went_directly
+from tests.upstream.doubles import call
+from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, translating
 
 pytestmark = KNOWN_WARNINGS
 
@@ -109,3 +113,22 @@ async def test_what_a_first_call_would_import_is_imported_before() -> None:
         subprocess.run, [sys.executable, "-c", FIRST_LOADED], capture_output=True, text=True, timeout=100, check=True
     )
     assert run.stdout == "['boto3', 'httpx', 'litellm']\n"
+
+
+async def test_a_litellm_that_is_built_otherwise_is_used_its_own_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    litellm = await load()
+    monkeypatch.delattr(litellm.utils, "validate_and_fix_thinking_param")
+    gather.cache_clear()
+    try:
+        async with FakeUpstream(anthropic.answer) as up:
+            await translating(up).open(call(messages=MESSAGES))
+            assert not went_directly(up.requests[0])
+    finally:
+        monkeypatch.undo()
+        gather.cache_clear()
+    assert (
+        "this litellm is not known (module 'litellm.utils' has no attribute 'validate_and_fix_thinking_param')"
+        in caplog.text
+    )
