@@ -7,11 +7,13 @@ lease has ended. `Gateway` owns the pointer and what outlives every configuratio
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import Any
 
 from gatewayd.config.snapshot import Deployment, Snapshot
 from gatewayd.engine.deadline import Deadlines
@@ -21,6 +23,7 @@ from gatewayd.tasks import Breath, spawn
 from gatewayd.upstream.base import Timeouts, Upstream
 
 _log = logging.getLogger("gatewayd.engine")
+_serials = itertools.count(1)
 
 
 class UpstreamPool:
@@ -79,6 +82,10 @@ class Runtime:
         self.policy = Policy(routing.allowed_fails, routing.cooldown_time, routing.disable_cooldowns)
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self.leases = 0
+        self.serial = next(_serials)
+        """Tells one configuration from another to those who must not keep it alive."""
+        self.notes: dict[Any, Any] = {}
+        """What others have worked out about this configuration; it goes with it."""
         self._pool = pool
         self._idle: asyncio.Event | None = None
 

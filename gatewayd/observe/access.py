@@ -111,8 +111,8 @@ class SuccessLine:
         self._formatter: LineFormatter | None = None
         self._template: str | None = None
 
-    def log(self, request_id: str, duration: float, usage: Tokens | None, peer: str) -> None:
-        """`request_id` is one of the gateway's own making, or the sample's; `duration` in seconds."""
+    def log(self, request_id: str, duration: float, usage: Tokens | None, peer: str, *, told: bool = False) -> None:
+        """`told`: the id is the client's. `duration` in seconds."""
         if not _logger.isEnabledFor(logging.INFO):
             return
         for handler in _handlers():
@@ -120,7 +120,7 @@ class SuccessLine:
                 formatter = handler.formatter
                 if formatter is not self._formatter:
                     self._formatter, self._template = formatter, self._made_for(handler)
-                if self._template is not None:
+                if self._template is not None and not (told and _is_special(request_id, formatter)):
                     if usage is None:
                         tokens = ""
                     elif formatter.form == "json":
@@ -161,6 +161,11 @@ class SuccessLine:
 
 
 _TEXT = "%s INFO    gatewayd.access: request"
+
+
+def _is_special(told: str, formatter: LineFormatter) -> bool:
+    """Whether a client's text needs more than to be put into a line."""
+    return _TO_QUOTE.search(told) is not None or formatter.redactor.clean(told) != told
 
 
 def _handlers() -> Iterator[logging.Handler]:

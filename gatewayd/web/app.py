@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 
-from aiohttp import HttpVersion10, StreamReader
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader
 from aiohttp.http_parser import RawRequestMessage
 
 from gatewayd.config.snapshot import Address, Snapshot
@@ -25,9 +25,9 @@ from gatewayd.web.exchange import Exchange, Exchanges
 from gatewayd.web.fastpath import FastPath, KnownRequest
 from gatewayd.web.inherited import Inherited
 from gatewayd.web.listener import Listener, StagedDoors, connection_limit
-from gatewayd.web.loop import LoopConnection, LoopServer
+from gatewayd.web.loop import LoopServer
 from gatewayd.web.relay import ClientResponder
-from gatewayd.web.request import ClientRequest, complaint
+from gatewayd.web.request import ClientRequest, complaint, content_problem
 from gatewayd.web.router import Router, refusal
 
 TABLE = (
@@ -53,6 +53,7 @@ class DataApp:
     def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
         self.exchanges = Exchanges(gateway, metrics)
         self.fast = FastPath(self.exchanges)
+        """For `known` requests."""
         self._bodies = Bodies(lambda: int(gateway.current.snapshot.server.limits.bodies_mb * _MEGABYTE))
         metrics.count_bodies(lambda: self._bodies.held)
         self._router = Router(TABLE)
@@ -60,10 +61,7 @@ class DataApp:
     async def answer(self, message: RawRequestMessage, payload: StreamReader, connection: Connection) -> bool:
         """Answers one request; whether the connection may be kept."""
         inbound = ClientRequest(message, payload, connection, self._bodies)
-        path = message.path
-        if not path.startswith("/"):  # absolute-form: its authority says nothing about what we serve (B-04)
-            path = message.url.raw_path
-        path = path.partition("?")[0]
+        path = _path(message)
         inbound.path = path[:_MAX_LOGGED_PATH]
         # aiohttp's parser takes the last trailer of a chunked body for a header of the next request, and forgets what
         # stands behind an offer to upgrade: nothing may follow either.
@@ -80,22 +78,29 @@ class DataApp:
             keep_alive=keep_alive,
             head_only=message.method == "HEAD",
         )
-        exchange = Exchange(self.exchanges, inbound, responder)
         try:
-            await exchange.run(route)
+            await Exchange(self.exchanges, inbound, responder).run(route)
         finally:
             self._bodies.held -= inbound.held
-        if (
-            exchange.status == 200
-            and route.endpoint
-            and inbound.model is None
-            and responder.keeps
-            and message.version != HttpVersion10
-            and isinstance(connection, LoopConnection)
-            and not _UNUSUAL.intersection(message.headers)
-        ):
-            connection.remember(message, KnownRequest.of(route, inbound.path, message.headers, exchange.request_id))
         return responder.keeps
+
+    def known(self, message: RawRequestMessage) -> KnownRequest | None:
+        """What a head says, if the request is one for the fast path."""
+        if message.method != "POST" or message.version != HttpVersion11 or message.should_close or message.chunked:
+            return None
+        headers = message.headers
+        if message.upgrade or not _UNUSUAL.isdisjoint(headers) or complaint(message) or content_problem(headers):
+            return None
+        path = _path(message)
+        route, model = self._router.find("POST", path)
+        return KnownRequest(route, path[:_MAX_LOGGED_PATH], headers) if route.endpoint and model is None else None
+
+
+def _path(message: RawRequestMessage) -> str:
+    path = message.path
+    if not path.startswith("/"):  # absolute-form: its authority says nothing about what we serve (B-04)
+        path = message.url.raw_path
+    return path.partition("?")[0]
 
 
 def data_listener(
@@ -106,6 +111,7 @@ def data_listener(
     server = LoopServer(
         app.answer,
         fast=app.fast,
+        known=app.known,
         max_connections=lambda: connection_limit(gateway.current.snapshot.server.limits),
         deadlines=deadlines,
     )

@@ -16,7 +16,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from gatewayd.access.keys import Principal, authenticate
 from gatewayd.engine.deadline import EXACT_BELOW, Struck
@@ -32,7 +32,7 @@ from gatewayd.upstream.base import Call, Header
 from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.transport import Connection, StaleConnection
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, InboundHeaders, Responder, Route
-from gatewayd.web.render import SuccessHead, new_request_id
+from gatewayd.web.render import SuccessHead, is_sane_id, new_request_id
 from gatewayd.wire.headers import client_headers, upstream_headers
 from gatewayd.wire.heads import Heads, split
 from gatewayd.wire.openai import peek
@@ -42,7 +42,10 @@ _log = logging.getLogger("gatewayd.web")
 _rng = random.Random()
 
 MOST: Final = 64 * 1024
-"""Bytes of a request that the fast path waits for."""
+"""Bytes of a request that the fast path takes."""
+Taking = Literal["taken", "partial", "declined", "unknown"]
+"""partial: the rest of the body should be waited for. unknown: the head was never seen."""
+_MOST_DESKS: Final = 256
 
 
 class Client(Protocol):
@@ -63,24 +66,24 @@ class Client(Protocol):
     def responder(self) -> Responder: ...
 
 
-@dataclass(slots=True)
 class KnownRequest:
-    """What a client's head says; made when a request with it went well."""
+    """What the head of a request says that may take the fast path."""
 
-    route: Route
-    path: str
-    headers: InboundHeaders
-    request_id: str | None
-    """The client's own, if it sent a sane one."""
-    relayed: list[Header]
-    """What of the headers goes upstream."""
-    desk: Desk | None = None
-    """What it means under the configuration that it was last used with."""
+    __slots__ = ("admitted", "caller", "headers", "path", "relayed", "request_id", "route")
 
-    @classmethod
-    def of(cls, route: Route, path: str, headers: InboundHeaders, request_id: str) -> KnownRequest:
+    def __init__(self, route: Route, path: str, headers: InboundHeaders) -> None:
+        self.route = route
+        self.path = path
+        self.headers = headers
         told = headers.get("x-request-id")
-        return cls(route, path, headers, told if told == request_id else None, upstream_headers(headers.items()))
+        self.request_id = told if told is not None and is_sane_id(told) else None
+        """The client's own."""
+        self.relayed: list[Header] = upstream_headers(headers.items())
+        """What of the headers goes upstream."""
+        self.admitted = 0
+        """Serial of the configuration under which its sender was let in last,"""
+        self.caller = ""
+        """and under which name."""
 
 
 @dataclass(slots=True)
@@ -99,34 +102,47 @@ class Inbound:
 
 
 class Desk:
-    """Known requests of one head under one configuration: who sends them, and what their answers have in common."""
+    """The requests of one caller to one path under one configuration: what their answers have in common. It is kept in
+    the runtime's notes and knows nothing of the runtime, which can go when its requests are done."""
 
-    __slots__ = ("_known", "_lanes", "default_model", "limit", "principal", "runtime")
+    __slots__ = ("_caller", "_lanes", "_path", "_revision", "default_model", "limit")
 
     def __init__(self, known: KnownRequest, runtime: Runtime) -> None:
-        """Raises GatewayError if its sender is not let in."""
         server = runtime.snapshot.server
-        self.runtime = runtime
-        self.principal: Principal = authenticate(known.headers, server)
         self.default_model = server.default_models.get(known.route.endpoint)
         self.limit = int(server.limits.body_mb * MEGABYTE)
-        self._known = known
+        self._caller = known.caller
+        self._path = known.path
+        self._revision = runtime.snapshot.revision
         self._lanes: dict[tuple[str, str], Lane] = {}
+
+    @classmethod
+    def of(cls, known: KnownRequest, runtime: Runtime) -> Desk:
+        """Raises GatewayError if the sender is not let in."""
+        if known.admitted != runtime.serial:
+            known.caller = authenticate(known.headers, runtime.snapshot.server).name
+            known.admitted = runtime.serial
+        key = known.caller, known.path
+        desk: Desk | None = runtime.notes.get(key)
+        if desk is None:
+            if len(runtime.notes) >= _MOST_DESKS:  # there are many ways to write a path
+                runtime.notes.clear()
+            desk = runtime.notes[key] = cls(known, runtime)
+        return desk
 
     def lane(self, group: Group, target: Target, exchanges: Exchanges) -> Lane | None:
         """None if this deployment is not for the fast path."""
         key = group.name, target.candidate.id
         lane = self._lanes.get(key)
         if lane is None and isinstance(target.upstream, ForwardUpstream) and target.timeouts.total >= EXACT_BELOW:
-            revision = self.runtime.snapshot.revision
-            known, deployment = self._known, target.deployment
+            deployment = target.deployment
             record = AccessRecord(
-                request_id=known.request_id or "req",
-                revision=revision,
-                key=self.principal.name,
+                request_id="",
+                revision=self._revision,
+                key=self._caller,
                 peer="",
                 method="POST",
-                path=known.path,
+                path=self._path,
                 status=200,
                 outcome="ok",
                 code="",
@@ -140,7 +156,7 @@ class Desk:
                 prompt_tokens=None,
                 completion_tokens=None,
             )
-            head = SuccessHead(Trail(group.name, group.name, deployment, attempts=1), revision)
+            head = SuccessHead(Trail(group.name, group.name, deployment, attempts=1), self._revision)
             tally = exchanges.metrics.tallies.of(group.name)
             lane = self._lanes[key] = Lane(group, target, target.upstream, tally, head, SuccessLine(record))
         return lane
@@ -165,34 +181,45 @@ class FastPath:
         self._exchanges = exchanges
         self._known: Heads[KnownRequest] = Heads()
 
+    def knows(self, key: bytes) -> bool:
+        return key in self._known
+
     def remember(self, key: bytes, known: KnownRequest) -> None:
-        """A request whose head has this key (`wire.heads.split`) went well."""
+        """A head with this key (`wire.heads.split`) says this. Heads of those who are not let in are not kept."""
+        try:
+            Desk.of(known, self._exchanges.gateway.current)
+        except GatewayError:
+            return
         self._known.remember(key, known)
 
-    def take(self, client: Client, data: bytes) -> bool | None:
-        """Whether the request is taken; None if the rest of its body should be waited for. `data` begins a message."""
+    def take(self, client: Client, data: bytes) -> Taking:
+        """Takes the request that `data` begins, if it can."""
         found = split(data)
         if found is None:
-            return False
+            return "unknown"
         key, at, length = found
         known = self._known.get(key)
         if known is None:
-            return False
+            return "unknown"
         if len(data) - at != length:
-            return None if len(data) - at < length and at + length <= MOST else False
+            return "partial" if len(data) - at < length and at + length <= MOST else "declined"
+        return "taken" if self.begin(client, known, data[at:]) else "declined"
+
+    def begin(self, client: Client, known: KnownRequest, body: bytes) -> bool:
+        """Whether a request with this body is taken."""
+        if len(body) > MOST:
+            return False
         try:
-            fast = self._begin(client, known, data[at:])
+            fast = self._prepared(client, known, body)
         except Exception:  # whatever it is, the ordinary path comes upon it too, and says so
             return False
         return fast is not None and fast.send()
 
-    def _begin(self, client: Client, known: KnownRequest, body: bytes) -> FastCall | None:
+    def _prepared(self, client: Client, known: KnownRequest, body: bytes) -> FastCall | None:
         started = time.monotonic()
         gateway = self._exchanges.gateway
         runtime = gateway.current
-        desk = known.desk
-        if desk is None or desk.runtime is not runtime:
-            desk = known.desk = Desk(known, runtime)
+        desk = Desk.of(known, runtime)
         if gateway.draining or len(body) > desk.limit:
             return None
         intent = peek(body, default_model=desk.default_model)
@@ -208,22 +235,33 @@ class FastPath:
         if lane is None:
             return None
         call = Call(known.route.endpoint, intent, "", known.relayed, target.timeouts, chain.first.capture)
-        return FastCall(self._exchanges, client, known, desk, lane, call, started)
+        return FastCall(self._exchanges, runtime, client, known, lane, call, started)
 
 
 class FastCall(Answer):
     """One call under way: what its upstream answers, and what becomes of it (`web.exchange.UnderWay`)."""
 
-    __slots__ = ("_call", "_client", "_desk", "_due", "_exchanges", "_known", "_lane", "_sent", "_started", "_upstream")
+    __slots__ = (
+        "_call",
+        "_client",
+        "_due",
+        "_exchanges",
+        "_known",
+        "_lane",
+        "_runtime",
+        "_sent",
+        "_started",
+        "_upstream",
+    )
 
     kind = "model"
 
     def __init__(
         self,
         exchanges: Exchanges,
+        runtime: Runtime,
         client: Client,
         known: KnownRequest,
-        desk: Desk,
         lane: Lane,
         call: Call,
         started: float,
@@ -232,7 +270,7 @@ class FastCall(Answer):
         self._exchanges = exchanges
         self._client = client
         self._known = known
-        self._desk = desk
+        self._runtime = runtime
         self._lane = lane
         self._call = call
         self._started = self._sent = started
@@ -245,7 +283,7 @@ class FastCall(Answer):
         if upstream is None:
             return False
         self._upstream = upstream
-        runtime, target = self._desk.runtime, self._lane.target
+        runtime, target = self._runtime, self._lane.target
         runtime.__enter__()
         self._lane.group.budget.requests += 1
         runtime.health.started(target.candidate, self._started)
@@ -297,18 +335,18 @@ class FastCall(Answer):
 
     def _answer(self, body: bytes) -> None:
         self._leave()
-        lane, desk, client = self._lane, self._desk, self._client
-        runtime = desk.runtime
+        lane, runtime, client = self._lane, self._runtime, self._client
         runtime.health.completed(lane.target.candidate)
         now = time.monotonic()
         duration = now - self._started
-        request_id = self._known.request_id or new_request_id()
+        told = self._known.request_id
+        request_id = told or new_request_id()
         relayed = lines(client_headers(self.fields)) if self.known is None else self.known.relayed
         head = lane.head.render(self.status, relayed, request_id, self._sent - self._started, duration, len(body))
         client.answer(head + body, now)
         usage = usage_of(body)
         lane.tally.ended("ok", duration)
-        lane.line.log(request_id, duration, usage, client.peer)
+        lane.line.log(request_id, duration, usage, client.peer, told=told is not None)
         runtime.__exit__(None, None, None)
 
     def _go_on(self, error: GatewayError | None, interruption: GatewayError | None = None) -> None:
@@ -317,7 +355,7 @@ class FastCall(Answer):
     def _exchange(self, error: GatewayError | None, interruption: GatewayError | None = None) -> Exchange:
         """The request as an exchange, on which the runtime's lease goes over."""
         self._leave()
-        runtime, target = self._desk.runtime, self._lane.target
+        runtime, target = self._runtime, self._lane.target
         runtime.health.left(target.candidate, probe=False)
         known, client = self._known, self._client
         begun = None if error is None else Begun(target, error, self._started)
@@ -327,7 +365,7 @@ class FastCall(Answer):
             client.responder(),
             Held(runtime, self._started, begun, interruption),
         )
-        exchange.principal = self._desk.principal
+        exchange.principal = Principal(self._known.caller)
         exchange.trail.group = self._lane.group.name
         return exchange
 

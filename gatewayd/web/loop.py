@@ -26,6 +26,7 @@ from gatewayd.web.exchange import Exchange, Route
 from gatewayd.web.fastpath import FastCall, FastPath, KnownRequest
 from gatewayd.web.relay import ClientResponder
 from gatewayd.web.render import last_words
+from gatewayd.web.request import whole_body
 from gatewayd.wire.heads import split
 
 _log = logging.getLogger("gatewayd.web")
@@ -48,10 +49,13 @@ class LoopServer(HttpServer):
         max_connections: Callable[[], int],
         deadlines: Deadlines | None = None,
         fast: FastPath | None = None,
+        known: Callable[[RawRequestMessage], KnownRequest | None] = lambda message: None,
     ) -> None:
+        """`known` says what a head means that `fast` has not seen before."""
         super().__init__(_never, max_connections=max_connections, deadlines=deadlines)
         self.answer = answer
         self.fast = fast
+        self.known = known
 
     def make_connection(self, door: object) -> Connection:
         return LoopConnection(self, door, self._loop)
@@ -60,20 +64,34 @@ class LoopServer(HttpServer):
 class LoopConnection(Connection):
     """See the module. Implements `fastpath.Client`."""
 
-    __slots__ = ("_answer", "_call", "_fast", "_held", "_held_timer", "_keyed", "_owed", "_resumed")
+    __slots__ = (
+        "_answer",
+        "_call",
+        "_declined",
+        "_fast",
+        "_held",
+        "_held_timer",
+        "_keyed",
+        "_known",
+        "_owed",
+        "_resumed",
+    )
 
     def __init__(self, server: LoopServer, door: object, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(server, door, loop)
         self._answer = server.answer
         self._fast = server.fast
+        self._known = server.known
         self._call: FastCall | None = None
         """The call that the fast path has under way."""
         self._resumed: tuple[Exchange, Route] | None = None
         """A request that the fast path has given back."""
         self._owed: int | None = 0
         """Bytes to the end of the message that the parser is in; 0 between messages, None when it is not known."""
-        self._keyed: tuple[RawRequestMessage | None, bytes] = None, b""
-        """A message, and the key of its head (`wire.heads`): together, as others may have come since."""
+        self._keyed: tuple[RawRequestMessage, bytes] | None = None
+        """The message that began last where a message was certain to begin, and the key of its head (`wire.heads`)."""
+        self._declined = False
+        """Whether the fast path has had a look at that message."""
         self._held = b""
         """The beginning of a message that may be one for the fast path."""
         self._held_timer: asyncio.TimerHandle | None = None
@@ -81,6 +99,9 @@ class LoopConnection(Connection):
     # --- reading
 
     def data_received(self, data: bytes) -> None:
+        if not data:  # aiohttp's way to ask its parser for what it has kept back
+            super().data_received(data)
+            return
         if self._held:
             data = self._unhold() + data
         fast = self._fast
@@ -89,14 +110,15 @@ class LoopConnection(Connection):
             and self._owed == 0
             and not (self.busy or self.retiring or self._force_close or self._close or self.writing_paused)
         ):
-            taken = fast.take(self, data)
-            if taken:
+            taking = fast.take(self, data)
+            if taking == "taken":
                 self._head_is_here()
                 return
-            if taken is None:
+            if taking == "partial":
                 self._held = data
                 self._held_timer = self._loop.call_later(HOLD_SECONDS, self._give_to_parser)
                 return
+            self._declined = taking == "declined"
         self._parse(data)
 
     def _parse(self, data: bytes) -> None:
@@ -130,13 +152,38 @@ class LoopConnection(Connection):
     def _give_to_parser(self) -> None:
         self._parse(self._unhold())
 
-    def remember(self, message: RawRequestMessage, known: KnownRequest) -> None:
-        """The request that this message began went well."""
-        of, key = self._keyed
-        if self._fast is not None and of is message:
-            self._fast.remember(key, known)
-
     # --- the fast path
+
+    def _take(self, message: RawRequestMessage, payload: StreamReader) -> bool:
+        """Whether the fast path takes a request that came through the parser, because its head was a new one."""
+        fast = self._fast
+        if (
+            fast is None
+            or self._declined
+            or type(payload) is not StreamReader  # aiohttp's stand-in for no body
+            or not payload.is_eof()
+            or self.retiring
+            or self._close
+            or self.writing_paused
+            or self.reading_paused
+            or payload.exception() is not None
+        ):
+            return False
+        known = self._known(message)
+        if known is None or not fast.begin(self, known, whole_body(payload)):
+            return False
+        self._request_count -= 1  # it was counted when it was parsed
+        self._remember(message, known)
+        return True
+
+    def _remember(self, message: RawRequestMessage, known: KnownRequest | None = None) -> None:
+        """The next request with this head need not be parsed."""
+        fast, keyed = self._fast, self._keyed
+        if fast is None or keyed is None or keyed[0] is not message or fast.knows(keyed[1]):
+            return
+        known = known or self._known(message)
+        if known is not None:
+            fast.remember(keyed[1], known)
 
     def taken(self, call: FastCall) -> None:
         self._call = call
@@ -206,8 +253,11 @@ class LoopConnection(Connection):
             if not isinstance(message, RawRequestMessage):  # the parser's complaint
                 self._say(not_http(message.exc))
                 break
+            if self._take(message, payload):
+                continue
             if not await self._one(self._answer(message, payload, self), payload):
                 break
+            self._remember(message)
             self._expect_more(loop.time())
         if not self._force_close:
             self._task_handler = None

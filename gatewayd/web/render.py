@@ -37,9 +37,14 @@ def new_request_id() -> str:
     return f"req_{random.getrandbits(128):032x}"
 
 
+def is_sane_id(told: str) -> bool:
+    """Whether a client's id can be used as it is: visible ASCII, at most 128."""
+    return _SANE_ID.fullmatch(told) is not None
+
+
 def request_id(told: str | None) -> str:
-    """The client's own id if it is a sane one (visible ASCII, at most 128), else a new one."""
-    return told if told is not None and _SANE_ID.fullmatch(told) else new_request_id()
+    """The client's own id if it is a sane one, else a new one."""
+    return told if told is not None and is_sane_id(told) else new_request_id()
 
 
 def failure(error: GatewayError, request_id: str, trail: Trail | None = None) -> tuple[int, list[Header], bytes]:

@@ -78,21 +78,15 @@ class ClientRequest:
         # `read_nowait` tells the protocol to go on reading, though it has not stopped: a twentieth of a whole request.
         if self._connection.reading_paused or type(payload) is not StreamReader:
             return payload.read_nowait()
-        pieces = payload._buffer
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        body = whole_body(payload)
+        payload._buffer.clear()
         payload._size = 0
         return body
 
     def _check_body_headers(self, limit: int) -> None:
         headers = self.headers
-        coding = headers.get("content-encoding")
-        if coding is not None and coding.strip().lower() not in ("", "identity"):
-            # Never unpacked: half a megabyte of gzip can be half a gigabyte of zeros.
-            raise UnsupportedMediaType("Compressed request bodies are not accepted; send the body as it is.")
-        kind = headers.get("content-type")
-        if kind is not None and not _is_json(kind):
-            raise UnsupportedMediaType("The request body must be JSON: send 'Content-Type: application/json'.")
+        if (problem := content_problem(headers)) is not None:
+            raise problem
         length = headers.get("content-length")
         if length is not None and int(length) > limit:  # digits only: the parser saw to it
             raise _too_large(limit)
@@ -102,6 +96,12 @@ class ClientRequest:
         if self.headers.get("expect") is not None and not self._connection.gone:
             assert self._connection.transport is not None
             self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def whole_body(payload: StreamReader) -> bytes:
+    """The body whose last byte has arrived, still there for whoever reads it."""
+    pieces = payload._buffer
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def complaint(message: RawRequestMessage) -> GatewayError | None:
@@ -124,6 +124,18 @@ def complaint(message: RawRequestMessage) -> GatewayError | None:
         error = InvalidRequest("The only expectation that can be met is 100-continue.")
         error.status = 417  # RFC 9110, 15.5.18
         return error
+    return None
+
+
+def content_problem(headers: InboundHeaders) -> GatewayError | None:
+    """Why a request's body cannot be read, by its head; or None."""
+    coding = headers.get("content-encoding")
+    if coding is not None and coding.strip().lower() not in ("", "identity"):
+        # Never unpacked: half a megabyte of gzip can be half a gigabyte of zeros.
+        return UnsupportedMediaType("Compressed request bodies are not accepted; send the body as it is.")
+    kind = headers.get("content-type")
+    if kind is not None and not _is_json(kind):
+        return UnsupportedMediaType("The request body must be JSON: send 'Content-Type: application/json'.")
     return None
 
 

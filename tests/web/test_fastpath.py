@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import socket
+import weakref
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import Any
@@ -132,22 +133,20 @@ def shared(answer: Answer) -> tuple[int, dict[str, str], bytes]:
 
 async def test_both_ways_answer_alike() -> None:
     async with placed() as place, RawClient.to(place.port) as client:
-        client.post(PATH)
-        long = await client.answer()
-        assert place.ordinary == 1
         await place.warm(client)
-        place.site.records.fields.clear()
-        client.post(PATH, CHAT, "x-new: 1")
-        await client.answer()
         client.post(PATH)
         short = await client.answer()
+        assert place.ordinary == 0
+        place.ordinary = 0
+        client.post(PATH, CHAT, "x-litellm-timeout: 100")
+        long = await client.answer()
         assert place.ordinary == 1
         assert shared(short) == shared(long)
         assert short.headers.keys() == long.headers.keys()
         assert list(short.headers)[:1] == ["content-type"]
         assert short.headers["x-request-id"] == short.headers["x-litellm-call-id"] != long.headers["x-request-id"]
         await until(lambda: len(place.site.records.fields) == 2)
-        first, second = place.site.records.fields
+        second, first = place.site.records.fields
         assert list(first) == list(second)
         differing = {name for name in first if first[name] != second[name]}
         assert differing <= {"request_id", "duration_ms", "deployment"}
@@ -169,6 +168,57 @@ async def test_the_clients_request_id_is_kept() -> None:
         assert (await client.answer()).headers["x-request-id"] == "mine-1"
         assert place.ordinary == 0
         await until(lambda: place.site.records.fields[-1]["request_id"] == "mine-1")
+
+
+async def test_a_head_that_first_came_without_its_body_is_known_afterwards() -> None:
+    async with placed() as place, RawClient.to(place.port) as client:
+        await place.warm(client)
+        wire = request(1, "x-client: sdk\r\n")
+        at = wire.index(b"{")
+        for ordinary in (1, 1, 1):
+            client.send(wire[:at])
+            await asyncio.sleep(0.02)
+            client.send(wire[at:])
+            assert (await client.answer()).status == 200
+            assert place.ordinary == ordinary
+
+
+async def test_heads_that_are_always_new_take_it_too() -> None:
+    """As with an id or a trace in each request: they come through the parser, and no further."""
+    async with placed() as place, RawClient.to(place.port) as client:
+        await place.warm(client)
+        for number in range(5):
+            client.post(PATH, CHAT, f"x-request-id: id-{number}", f"traceparent: 00-{number:032x}-{number:016x}-01")
+            assert (await client.answer()).headers["x-request-id"] == f"id-{number}"
+            assert place.up.requests[-1].headers["traceparent"].startswith(f"00-{number:032x}")
+        assert place.ordinary == 0
+        await until(
+            lambda: [record["request_id"] for record in place.site.records.fields] == [f"id-{n}" for n in range(5)]
+        )
+
+
+async def test_a_head_is_remembered_as_what_it_was() -> None:
+    """C-07, D-18: not as one that came behind it in the same bytes."""
+    async with placed() as place, RawClient.to(place.port) as client:
+        await place.warm(client)
+        first, second, third = (request(n, f"x-request-id: {name}\r\n") for n, name in enumerate(("a", "b", "c")))
+        for wire in (first, second + third, first, second, third):
+            client.send(wire)
+            for name in {first: "a", second: "b", third: "c"}.get(wire, "bc"):
+                assert (await client.answer()).headers["x-request-id"] == name
+        assert place.ordinary == 0
+
+
+async def test_no_known_head_keeps_a_configuration_alive() -> None:
+    """H-02."""
+    async with placed() as place, RawClient.to(place.port) as client:
+        await place.warm(client)
+        old = weakref.ref(place.gateway.current)
+        place.gateway.swap(await build(Snapshot("r2", deployments(place.up), RETRIES, OPEN), place.gateway))
+        await until(lambda: old() is None)
+        client.post(PATH)
+        assert (await client.answer()).headers["x-gatewayd-revision"] == "r2"
+        assert place.ordinary == 0
 
 
 async def test_bodies_of_any_length_come_under_the_same_head() -> None:
@@ -444,9 +494,9 @@ def test_however_the_bytes_are_cut_the_answers_are_the_same(kinds: list[int], cu
 async def test_a_connection_that_closes_while_a_body_is_awaited() -> None:
     async with placed() as place:
         async with RawClient.to(place.port) as client:
+            await place.warm(client)
             client.send(request(0))
             await client.answer()
-            place.ordinary = 0
             client.send(request(1)[:-3])
             await asyncio.sleep(0.02)
             client.reset()
