@@ -6,7 +6,10 @@ inside values and escapes reach the upstream as they came. Parsing rules are tho
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,10 +31,12 @@ FORBIDDEN_FIELDS = frozenset(
     {
         "api_base", "base_url", "api_key", "api_version", "api_type", "organization", "custom_llm_provider",
         "user_config", "model_list", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks",
-        "num_retries", "timeout", "extra_headers", "headers", "litellm_credential_name", "litellm_params",
-        "tenant_id", "client_id", "client_secret", "mock_response", "mock_timeout", "mock_delay",
-        "mock_testing_fallbacks", "custom_prompt_dict", "hf_model_name", "client", "http_client", "proxy",
-        "ssl_verify", "callbacks", "success_callback", "failure_callback",
+        "context_window_fallback_dict", "num_retries", "max_retries", "timeout", "request_timeout", "stream_timeout",
+        "extra_headers", "headers", "provider_specific_header", "litellm_credential_name", "litellm_params",
+        "litellm_logging_obj", "proxy_server_request", "secret_fields", "model_info", "specific_deployment",
+        "tenant_id", "client_id", "client_secret", "region_name", "custom_prompt_dict", "hf_model_name", "client",
+        "http_client", "proxy", "ssl_verify", "use_litellm_proxy", "callbacks", "success_callback", "failure_callback",
+        "logger_fn", "mock_response", "mock_timeout", "mock_delay", "mock_testing_fallbacks",
     }
 )  # fmt: skip
 USUAL_FIELDS = frozenset(
@@ -42,7 +47,10 @@ USUAL_FIELDS = frozenset(
     }
 )  # fmt: skip
 """Fields of which nothing has to be looked at but their values: what most bodies consist of."""
-FORBIDDEN_PREFIXES = ("aws_", "vertex_", "azure_", "watsonx_")
+MOST_FIELDS = 1000
+"""On the top level of a body."""
+_LARGE = 64 * 1024
+FORBIDDEN_PREFIXES = ("aws_", "vertex_", "azure_", "watsonx_", "mock_", "langfuse_", "langsmith_", "s3_", "gcs_")
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -88,6 +96,8 @@ def peek(body: bytes, *, default_model: str | None = None) -> Intent:
     Raises InvalidJson (not one JSON object in UTF-8) or InvalidRequest (`model` or `stream` missing or of a wrong
     type, a forbidden field, a duplicate of a field that decides routing).
     """
+    if len(body) > _LARGE and body.count(b":") > MOST_FIELDS and len(_names(body)) > MOST_FIELDS:
+        raise _too_many()  # before a million names become objects: that would take a second, and half a gigabyte
     try:
         fields = _top_level.decode(body)
         if not body.isascii():
@@ -129,15 +139,14 @@ def _check_names(fields: Iterable[str]) -> None:
 
 def _refuse_duplicates(body: bytes, fields: dict[str, msgspec.Raw]) -> None:
     # A parser keeps the last of two equal keys and an upstream may keep the first: then we would have routed one model
-    # and billed another. A scan in Python is slow, so bytes are counted first: an occurrence that lies in none of the
-    # surviving values is a key of the top level, or lies in a value that another key has shadowed.
+    # and billed another. Listing all names takes as long as parsing, so bytes are counted first: an occurrence that
+    # lies in none of the surviving values is a key of the top level, or lies in a value that another key has shadowed.
     for name, quoted in _DECISIVE:
-        if body.count(quoted) > 1 and _outside(body, quoted, fields) > 1 and _count_key(body, name) > 1:
-            raise _duplicate(name)
+        if body.count(quoted) > 1 and _outside(body, quoted, fields) > 1:
+            _refuse_twice(name, body)
     if b"\\u" in body and _outside(body, b"\\u", fields):  # a key of the top level is written with escapes
-        for name in ("model", "stream"):
-            if _count_key(body, name) > 1:
-                raise _duplicate(name)
+        for name, _ in _DECISIVE:
+            _refuse_twice(name, body)
 
 
 _DECISIVE = (("model", b'"model"'), ("stream", b'"stream"'))
@@ -147,34 +156,47 @@ def _outside(body: bytes, needle: bytes, fields: dict[str, msgspec.Raw]) -> int:
     return body.count(needle) - sum(bytes(raw).count(needle) for raw in fields.values())
 
 
-def _duplicate(name: str) -> InvalidRequest:
-    return InvalidRequest(f"The field '{name}' stands twice in the body.", param=name, code="duplicate_key")
+def _refuse_twice(name: str, body: bytes) -> None:
+    names = _names(body)
+    if len(names) > MOST_FIELDS:
+        raise _too_many()
+    if names.count(name) > 1:
+        raise InvalidRequest(f"The field '{name}' stands twice in the body.", param=name, code="duplicate_key")
 
 
-def _count_key(body: bytes, name: str) -> int:
-    """How often a key stands on the top level of a body that is known to be a valid JSON object."""
-    count = depth = index = 0
-    expect_key = False
-    size = len(body)
-    while index < size:
-        char = body[index]
-        if char == 0x22:  # a string: a key if one is expected here
-            end = index + 1
-            while body[end] != 0x22:
-                end += 2 if body[end] == 0x5C else 1
-            if depth == 1 and expect_key:
-                count += _string.decode(body[index : end + 1]) == name
-                expect_key = False
-            index = end
-        elif char in b"{[":
-            depth += 1
-            expect_key = depth == 1
-        elif char in b"}]":
-            depth -= 1
-        elif char == 0x2C and depth == 1:
-            expect_key = True
-        index += 1
-    return count
+def _too_many() -> InvalidRequest:
+    return InvalidRequest(f"The request body has more than {MOST_FIELDS} fields.")
+
+
+class _Name(enum.Enum):
+    """Stands for any name of a field, and notes it: so a parser in C lists names without making anything of them."""
+
+    ANY = "\0"
+
+    @classmethod
+    def _missing_(cls, value: object) -> _Name:
+        _noted.names.append(value)
+        if len(_noted.names) > MOST_FIELDS:
+            raise ValueError
+        return cls.ANY
+
+
+class _Noted(threading.local):
+    names: list[object]
+
+
+_noted = _Noted()
+_lister = msgspec.json.Decoder(dict[_Name, msgspec.Raw])
+
+
+def _names(body: bytes) -> list[object]:
+    """The names on the top level of a body, equal ones too; to the first error in it, and one more than MOST_FIELDS at
+    most."""
+    names: list[object] = []
+    _noted.names = names
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        _lister.decode(body)
+    return names
 
 
 def _describe(body: bytes, error: Exception) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -183,3 +185,80 @@ def test_an_error_has_openais_four_members_and_an_event_is_one_line() -> None:
     event = error_event(error)
     assert event.startswith(b"data: {")
     assert event.count(b"\n") == 2
+
+
+MANY = 500_000
+HUGE = {
+    "elements": b'{"model":"m","x":[%b]}' % b",".join([b"0"] * 10 * MANY),
+    "objects": b'{"model":"m","x":[%b]}' % b",".join([b"{}"] * 10 * MANY),
+    "names below": b'{"model":"m","x":{%b}}' % b",".join(b'"k%d":0' % number for number in range(MANY)),
+    "a word below": b'{"model":"m","x":[%b]}' % b",".join([b'"model"'] * MANY),
+    "a word that is shadowed": b'{"model":"m","x":[%b],"x":0}' % b",".join([b'"model"'] * MANY),
+    "escapes": b'{"model":"m","x":"%b"}' % (b"\\u0041" * MANY),
+    "a name with escapes": b'{"model":"m","\\u0078":"%b"}' % (b"a" * 10 * MANY),
+    "names": b'{"model":"m",%b}' % b",".join(b'"k%d":0' % number for number in range(MANY)),
+    "names with blanks": b'{"model":"m",%b}' % b",".join(b'"k%d" :0' % number for number in range(MANY)),
+    "names with escapes": b'{"model":"m",%b}' % b",".join(b'"\\u006b%d":0' % number for number in range(MANY)),
+    "one name": b"{%b}" % b",".join([b'"model":"m"'] * MANY),
+    "lines": b'{"model":"m","x":[%b' % (b"\n" * 10 * MANY),
+    "levels": b'{"model":"m","x":%b' % (b"[" * 10 * MANY),
+}
+
+
+@pytest.mark.parametrize("body", HUGE.values(), ids=HUGE.keys())
+def test_no_body_takes_long_to_look_through(body: bytes) -> None:
+    """C-02, C-11: a few milliseconds for each megabyte. It runs on the loop, so what it takes everybody waits."""
+    began = time.thread_time()
+    with contextlib.suppress(InvalidJson, InvalidRequest):
+        peek(body)
+    assert time.thread_time() - began < 0.5  # seconds; ten times as long as it takes, a tenth of what a scan would
+
+
+@pytest.mark.parametrize("name", ["names", "names with blanks", "names with escapes", "one name"])
+def test_a_body_with_a_million_fields_is_refused_before_they_become_objects(name: str) -> None:
+    """C-11"""
+    with pytest.raises(InvalidRequest, match="more than 1000 fields"):
+        peek(HUGE[name])
+
+
+def test_a_thousand_fields_are_read() -> None:
+    """C-11"""
+    rest = b",".join(b'"k%d":"%b"' % (number, b"x" * 100) for number in range(999))
+    assert len(peek(b'{"model":"m",%b}' % rest).fields) == 1000
+    with pytest.raises(InvalidRequest):
+        peek(b'{"model":"m","more":1,%b}' % rest)
+
+
+@given(st.lists(st.sampled_from(["model", "stream", "x", "\\u006dodel", "strea\\u006d"]), max_size=6), st.booleans())
+def test_doubles_are_found_however_they_are_written(names: list[str], large: bool) -> None:
+    """C-03"""
+    values = {"model": '"m"', "\\u006dodel": '"m"', "stream": "true", "strea\\u006d": "true"}
+    parts = [f'"{name}":{values.get(name, """{"model":1,"stream":[]}""")}' for name in names]
+    body = "{" + ",".join(['"model":"m"', *parts, *(['"y":"' + ":" * 100_000 + '"'] if large else [])]) + "}"
+    read = [json.loads(f'"{name}"') for name in names]
+    twice = read.count("model") > 0 or read.count("stream") > 1
+    code = ""
+    try:
+        peek(body.encode())
+    except InvalidRequest as error:
+        code = error.code
+    assert code == ("duplicate_key" if twice else "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'"\\ud800"', b'"\\udc00"', b'"\\ud800\\u0041"', b'"\\udc00\\ud800"', b'["\\udfff x"]', b'"\xed\xa0\x80"',
+     b'{"\\ud800":1}'],
+)  # fmt: skip
+def test_half_a_character_is_no_json_wherever_it_stands(text: bytes) -> None:
+    """C-05: later it could not be written any more."""
+    for body in (b'{"model":"m","x":%b}' % text, b'{"model":%b}' % text, b'{"model":"m",%b:1}' % text):
+        with pytest.raises(InvalidJson):
+            peek(body)
+
+
+def test_a_whole_character_in_two_escapes_passes() -> None:
+    """C-05"""
+    intent = peek(b'{"model":"m","x":"\\ud83d\\ude00"}')
+    assert intent.value("x") == "\U0001f600"
+    assert intent.rewritten({"model": "n"}) == b'{"model":"n","x":"\\ud83d\\ude00"}'
