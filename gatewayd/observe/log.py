@@ -12,6 +12,7 @@ import asyncio
 import functools
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Literal, TextIO
@@ -19,7 +20,7 @@ from typing import Literal, TextIO
 import msgspec
 
 from gatewayd.observe.escape import escape, escape_json
-from gatewayd.observe.redact import Redactor
+from gatewayd.observe.redact import MASK, Redactor
 from gatewayd.observe.stderr import Unblocked
 
 Format = Literal["text", "json"]
@@ -28,6 +29,9 @@ Level = Literal["debug", "info", "warning", "error"]
 SOON = 0.05
 """Seconds that a line about a request may wait for others, so that they share a system call."""
 _MOST_AT_ONCE = 256
+
+_HALF_ESCAPE = re.compile(rf"(?<!\\)\\(?:\\\\)*(?={re.escape(MASK)})")
+"""An odd number of backslashes before what took a secret's place."""
 
 _encode = msgspec.json.encode
 
@@ -45,8 +49,12 @@ class LineFormatter(logging.Formatter):
         self.redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        text = self._as_json(record) if self.form == "json" else self._as_text(record)
-        return self.redactor.clean(text)
+        if self.form == "text":
+            return self.redactor.clean(self._as_text(record))
+        text = self._as_json(record)
+        clean = self.redactor.clean(text)
+        # A secret that begins with an `n` is found behind the backslash of a line end too.
+        return clean if clean is text else _HALF_ESCAPE.sub(r"\\\g<0>", clean)
 
     def _as_json(self, record: logging.LogRecord) -> str:
         line = {

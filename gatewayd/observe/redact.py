@@ -13,7 +13,7 @@ _SHORTEST_SECRET = 8
 """Anything shorter would be found inside ordinary words."""
 _FEW = 32
 """Up to so many secrets are searched for one by one; beyond, by the beginnings they share with the text."""
-_MASK = "***"
+MASK = "***"
 
 
 class Redactor:
@@ -43,12 +43,12 @@ class Redactor:
         if self._few is not None:
             for secret in self._few:
                 if secret in text:
-                    text = text.replace(secret, _MASK)
+                    text = text.replace(secret, MASK)
             return text
         found = {text[at : at + _SHORTEST_SECRET] for at in range(len(text) - _SHORTEST_SECRET + 1)}
         candidates = [secret for beginning in found for secret in self._by_beginning.get(beginning, ())]
         for secret in sorted(candidates, key=len, reverse=True):
-            text = text.replace(secret, _MASK)
+            text = text.replace(secret, MASK)
         return text
 
 

@@ -40,8 +40,10 @@ def _make(rng: Random) -> Case:
 
 
 def _secret(rng: Random) -> str:
+    """With a letter at both ends: where two secrets meet at backslashes, nobody can tell which belong to whom."""
     alphabet = rng.choice(_ALPHABETS)
-    return "".join(rng.choice(alphabet) for _ in range(rng.choice((8, 9, 16, 40, 100))))
+    inner = "".join(rng.choice(alphabet) for _ in range(rng.choice((6, 7, 14, 38, 98))))
+    return f"{rng.choice('abnt')}{inner}{rng.choice('abnt')}"
 
 
 def _check(case: Case) -> None:

@@ -40,6 +40,16 @@ def test_short_words_and_other_text_stay() -> None:
     assert redactor.clean("secret-number-0042!") == "***!"
 
 
+def test_a_json_line_stays_json_whatever_is_replaced_in_it() -> None:
+    """A secret that begins with an n is found behind the backslash of a line end."""
+    redactor = Redactor()
+    redactor.know(["nightshift"])
+    record = logging.LogRecord("x", logging.INFO, "x.py", 1, "a\nightshift \\\nightshift \\nightshift", (), None)
+    line = LineFormatter("json", redactor).format(record)
+    assert "ightshift" not in line
+    json.loads(line)
+
+
 QUOTED = 'pass"word\\with\täll\u2028sorts'
 PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhki\nG9w0BAQEFAASCBKcw\n-----END KEY-----\n"
 
