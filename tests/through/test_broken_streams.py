@@ -11,10 +11,25 @@ from collections.abc import Sequence
 import openai
 import pytest
 
+from gatewayd.config.snapshot import Deployment
 from gatewayd.wire.openai import DONE
-from tests.fakeup import FIN, HANG, LAST_CHUNK, RST, Reply, Step, chat_chunk, chunk, event, head, raw_reply, sse_reply
+from tests.fakeup import (
+    FIN,
+    HANG,
+    LAST_CHUNK,
+    RST,
+    FakeUpstream,
+    Reply,
+    Step,
+    chat_chunk,
+    chunk,
+    event,
+    head,
+    raw_reply,
+    sse_reply,
+)
 from tests.through.ways import ASK_STREAM, COUNTS, EVENTS, MESSAGES, NO_MORE, before, errors_in
-from tests.web.support import OPEN, RawClient, Site
+from tests.web.support import OPEN, RawClient, Site, serving_deployments
 
 SSE = ("content-type", "text/event-stream")
 HALF = b'data: {"choices":'
@@ -132,6 +147,34 @@ async def test_the_sdk_gives_what_came_and_raises(fault: str) -> None:
             await read()
     assert texts == ["one", "two", "three"]
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("provider", "events", "good"),
+    [
+        ("custom_openai", EVENTS[:-1], True),
+        ("openai_like", EVENTS[:-1], True),
+        ("custom_openai", EVENTS[:-2], False),
+        ("openai", EVENTS[:-1], False),
+        ("hosted_vllm", EVENTS[:-1], False),
+    ],
+)
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+async def test_a_stream_that_is_finished_but_has_no_end_mark(
+    provider: str, events: list[bytes], good: bool, framing: str
+) -> None:
+    """A-11: it is added for servers that are known to leave it out, if every choice has its finish reason."""
+    async with FakeUpstream(sse_reply(events, framing=framing)) as up:
+        deployment = Deployment("d1", "d1", "chat", "forward", provider, "m", api_base=up.base_url)
+        async with serving_deployments(deployment) as site, RawClient.to(site.port) as client:
+            client.post("/v1/chat/completions", ASK_STREAM)
+            body = (await client.answer()).body
+            assert (await site.record())["outcome"] == ("ok" if good else "broken_stream")
+    rest = body.removeprefix(b"".join(events))
+    if good:
+        assert rest == DONE
+    else:
+        assert [error["code"] for error in errors_in(rest)] == ["upstream_incomplete"]
 
 
 async def test_an_error_in_the_middle_passes_once_and_is_the_last_thing() -> None:

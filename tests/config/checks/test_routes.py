@@ -33,6 +33,7 @@ def test_circles(graph: dict[str, list[str]], expected: list[list[str]]) -> None
 
 @given(graphs)
 def test_a_circle_is_one_and_is_found_when_there_is_one(graph: dict[str, list[str]]) -> None:
+    """A-43"""
     found = list(circles(graph))
     for circle in found:
         assert circle[0] == circle[-1]
