@@ -34,10 +34,10 @@ from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
 from gatewayd.process import Exports
 from gatewayd.tasks import Breath, spawn, supervise
-from gatewayd.web.app import DataSide
 from gatewayd.web.connection import HttpServer
 from gatewayd.web.inherited import Inherited
 from gatewayd.web.listener import Listener
+from gatewayd.web.side import DataSide
 
 _log = logging.getLogger("gatewayd.daemon")
 
@@ -182,6 +182,9 @@ class Daemon:
         if not self.instead:
             self._notifier.send(READY=1, STATUS=f"serving revision {result.snapshot.revision}")
         self._tasks.append(supervise(self._beat, name="signs of life", failed=self.metrics.task_failed))
+        if isinstance(self._data, DataSide):
+            memory = self._data.watch_memory
+            self._tasks.append(supervise(memory, name="watch the memory", failed=self.metrics.task_failed))
         if (path := self._path) is not None:
             self._watcher = Watcher(
                 lambda: (path, *self._read),

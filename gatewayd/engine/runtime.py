@@ -137,6 +137,8 @@ class Gateway:
         """Set when the process is about to stop: readiness goes off."""
         self.draining = False
         """Set a moment later: new requests are refused."""
+        self.crowded = False
+        """Set while memory is nearly used up: new connections and large bodies are refused."""
         self._current: Runtime | None = None
         self._retiring: dict[Runtime, asyncio.Task[None]] = {}
 

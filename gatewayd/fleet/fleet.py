@@ -1,6 +1,6 @@
 """The workers: started, given each configuration all together, replaced when they crash or hang, drained at the end.
 
-It takes the place of `web.app.DataSide` in the daemon, which therefore does not know where requests are answered. An
+It takes the place of `web.side.DataSide` in the daemon, which therefore does not know where requests are answered. An
 edit is prepared by every worker and goes live when all are ready, so that all apply it or none does; a worker that dies
 meanwhile gets what is live when it comes back. The listening sockets are opened here and stay open, so that connections
 wait in their queues while a worker is replaced.
@@ -165,7 +165,7 @@ class Fleet:
         """The workers; starts them if they have not been. Raises OSError."""
         if not self._tasks:
             for number in self._restarts:
-                self._members[number] = await Member.start(number, self._environ)
+                self._members[number] = await Member.start(number, self.size, self._environ)
             self._tasks = [spawn(self._keep(number), name=f"keep worker {number}") for number in self._restarts]
             self._tasks.append(supervise(self._watch, name="watch the workers"))
         return list(self._members.values())
@@ -187,7 +187,7 @@ class Fleet:
                 await asyncio.sleep(rest)
                 rest = min(max(2 * rest, _SHORTEST_REST), _LONGEST_REST)
                 try:
-                    self._members[number] = await Member.start(number, self._environ)
+                    self._members[number] = await Member.start(number, self.size, self._environ)
                     break
                 except OSError as error:
                     _log.error("worker %d could not be started: %s", number, error.strerror)

@@ -35,8 +35,8 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.redact import Redactor
 from gatewayd.process import Exports, begin_start, end_start, loop_factory
 from gatewayd.tasks import Breath, spawn, supervise
-from gatewayd.web.app import DataSide
 from gatewayd.web.listener import StagedDoors
+from gatewayd.web.side import DataSide
 
 _log = logging.getLogger("gatewayd.worker")
 
@@ -51,30 +51,30 @@ SETTLE = 1.5
 
 
 def main() -> None:
-    """The process. Arguments: the descriptor of its link."""
+    """The process. Arguments: the descriptor of its link, and how many workers there are."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     faulthandler.enable(2)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+        runner.run(_serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])))
     log.finish()
 
 
-async def _serve(sock: socket.socket) -> None:
+async def _serve(sock: socket.socket, processes: int) -> None:
     begin_start()
     redactor = Redactor()
     log.set_up("text", "info", redactor)
     asyncio.get_running_loop().set_exception_handler(LoopErrors())
-    await Worker(sock, redactor).run()
+    await Worker(sock, redactor, processes).run()
 
 
 class Worker:
     """Obeys the messages of its link."""
 
-    def __init__(self, sock: socket.socket, redactor: Redactor) -> None:
+    def __init__(self, sock: socket.socket, redactor: Redactor, processes: int) -> None:
         self._gateway = Gateway()
         self._metrics = Metrics()
-        self._data = DataSide(self._gateway, self._metrics)
+        self._data = DataSide(self._gateway, self._metrics, processes=processes)
         self._redactor = redactor
         self._exports = Exports(dict(os.environ))
         self._started = time.monotonic()
@@ -90,12 +90,15 @@ class Worker:
 
     async def run(self) -> None:
         """Returns when the deciding process is gone and all requests have ended."""
-        alive = supervise(self._say_alive, name="signs of life", failed=self._metrics.task_failed)
+        failed = self._metrics.task_failed
+        alive = supervise(self._say_alive, name="signs of life", failed=failed)
+        crowd = supervise(self._data.watch_memory, name="watch the memory", failed=failed)
         await self._alone.wait()
         if self._gateway.ready:
             _log.warning("the deciding process is gone: stopping")
             await self._data.drain(self._gateway.current.snapshot.server.drain)
         alive.cancel()
+        crowd.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE):
                 await self._gateway.close()

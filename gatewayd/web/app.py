@@ -6,25 +6,18 @@ connection are below (`web.loop`); nothing in `web.exchange` knows of aiohttp.
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Iterable, Mapping
-
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader
 from aiohttp.http_parser import RawRequestMessage
 
-from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.engine.runtime import Gateway
 from gatewayd.observe.metrics import Metrics
-from gatewayd.upstream.pool import busy_connections, idle_connections
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection, Deadlines
-from gatewayd.web.doors import Door
 from gatewayd.web.endpoints import chat, completions, embeddings, health, models
 from gatewayd.web.exchange import Exchange, Exchanges
 from gatewayd.web.fastpath import FastPath, KnownRequest
 from gatewayd.web.inherited import Inherited
-from gatewayd.web.listener import Listener, StagedDoors, connection_limit
+from gatewayd.web.listener import Listener, connection_limit
 from gatewayd.web.loop import LoopServer
 from gatewayd.web.relay import ClientResponder
 from gatewayd.web.request import ClientRequest, complaint, content_problem
@@ -41,8 +34,6 @@ TABLE = (
 
 _MAX_LOGGED_PATH = 256
 _MEGABYTE = 1024 * 1024
-_LAST_CALLS = 0.25
-"""Seconds for the first request on a connection that is open when the doors close."""
 _UNUSUAL = frozenset({"expect", "x-litellm-timeout"})
 """Requests with these stay on the ordinary path."""
 
@@ -50,11 +41,12 @@ _UNUSUAL = frozenset({"expect", "x-litellm-timeout"})
 class DataApp:
     """Answers every request of the data side."""
 
-    def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
+    def __init__(self, gateway: Gateway, metrics: Metrics, *, room: int = 1 << 60) -> None:
+        """`room`: bytes that bodies may take at most, whatever the configuration says."""
         self.exchanges = Exchanges(gateway, metrics)
         self.fast = FastPath(self.exchanges)
         """For `known` requests."""
-        self._bodies = Bodies(lambda: int(gateway.current.snapshot.server.limits.bodies_mb * _MEGABYTE))
+        self._bodies = Bodies(lambda: bodies_limit(gateway, room))
         metrics.count_bodies(lambda: self._bodies.held)
         self._router = Router(TABLE)
 
@@ -103,54 +95,29 @@ def _path(message: RawRequestMessage) -> str:
     return path.partition("?")[0]
 
 
+def bodies_limit(gateway: Gateway, room: int) -> int:
+    """Bytes that the bodies of all requests may have together."""
+    return 0 if gateway.crowded else min(room, int(gateway.current.snapshot.server.limits.bodies_mb * _MEGABYTE))
+
+
 def data_listener(
-    gateway: Gateway, metrics: Metrics, *, deadlines: Deadlines | None = None, inherited: Inherited | None = None
+    gateway: Gateway,
+    metrics: Metrics,
+    *,
+    deadlines: Deadlines | None = None,
+    inherited: Inherited | None = None,
+    room: int = 1 << 60,
 ) -> Listener:
-    """The data side's listener, without a door yet; its drain ends what is left with `server_shutting_down`."""
-    app = DataApp(gateway, metrics)
+    """The data side's listener, without a door yet; its drain ends what is left with `server_shutting_down`.
+
+    `room` as of `DataApp`.
+    """
+    app = DataApp(gateway, metrics, room=room)
     server = LoopServer(
         app.answer,
         fast=app.fast,
         known=app.known,
-        max_connections=lambda: connection_limit(gateway.current.snapshot.server.limits),
+        max_connections=lambda: 0 if gateway.crowded else connection_limit(gateway.current.snapshot.server.limits),
         deadlines=deadlines,
     )
     return Listener(server, interrupt=app.exchanges.interrupt, inherited=inherited)
-
-
-class DataSide:
-    """The data side of this process: doors that follow the configuration, and its end."""
-
-    def __init__(self, gateway: Gateway, metrics: Metrics, *, inherited: Inherited | None = None) -> None:
-        self._gateway = gateway
-        self._listener = data_listener(gateway, metrics, inherited=inherited)
-        metrics.count_open(
-            clients=lambda: self._listener.open_connections,
-            busy=busy_connections,
-            idle=idle_connections,
-            tasks=lambda: len(asyncio.all_tasks()),
-        )
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        """Where it listens, ports as the system chose them."""
-        return self._listener.addresses
-
-    async def stage(
-        self,
-        snapshot: Snapshot,
-        listen: Iterable[Address] | None = None,
-        opened: Mapping[Address, Door] | None = None,
-    ) -> StagedDoors:
-        """The doors of a snapshot, not accepting yet. `opened`: those somebody has opened already. Raises OSError."""
-        return await self._listener.stage(snapshot.server.listen if listen is None else listen, opened=opened)
-
-    async def drain(self, seconds: float) -> int:
-        """The end: readiness goes off, the doors close, what is under way gets `seconds` to end. Called again with 0,
-        it ends at once. Returns how many requests that struck."""
-        began = time.monotonic()
-        self._gateway.leaving = True
-        if seconds:
-            await self._listener.last_calls(min(seconds, _LAST_CALLS))
-        self._gateway.draining = True
-        return await self._listener.drain(max(0.0, seconds - (time.monotonic() - began)))

@@ -33,6 +33,13 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """What a service manager does between fork and exec (sd_listen_fds(3)); the first argument lists the descriptors."""
 _LEFT_OUT = ("GATEWAYD_", "NOTIFY_SOCKET", "WATCHDOG_", "PYTHONDONTWRITEBYTECODE", "XDG_CONFIG_HOME", "LISTEN_")
 
+_LIMIT = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]), int(sys.argv[1])))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+"""Memory of its own that a process may have (private and written to), as in a small container."""
+
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would steer a daemon, and without providers' keys."""
@@ -80,13 +87,15 @@ class Daemon:
         cwd: Path | None = None,
         wait: bool = True,
         sockets: Sequence[socket.socket] = (),
+        memory_mb: int | None = None,
     ) -> None:
-        """`sockets`: listening ones that it is handed over, as systemd does."""
+        """`sockets`: listening ones that it is handed over, as systemd does. `memory_mb`: what it may take at most."""
         self._arguments = [*(() if config is None else ("--config", str(config))), *arguments]
         self._environ = environment(environ)
         self._cwd = cwd
         self._wait = wait
         self._sockets = sockets
+        self._memory_mb = memory_mb
         self._news = asyncio.Event()
         self._process: asyncio.subprocess.Process
         self._reading: asyncio.Task[None]
@@ -99,6 +108,8 @@ class Daemon:
     async def __aenter__(self) -> Self:
         numbers = [sock.fileno() for sock in self._sockets]
         launch = ("-c", _HAND_OVER, ",".join(map(str, numbers))) if numbers else ()
+        if self._memory_mb is not None:
+            launch = ("-c", _LIMIT, str(self._memory_mb << 20))
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, *launch, "-m", "gatewayd", "run", *self._arguments),
             stdin=asyncio.subprocess.DEVNULL,

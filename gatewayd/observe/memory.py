@@ -1,0 +1,92 @@
+"""How near this process is to the memory it may have: its cgroup's limits (a container, `MemoryMax=`) and its own.
+
+What counts of a cgroup is what the kernel cannot take back, not the page cache, which fills any limit in time.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+_UNLIMITED = 1 << 60
+"""Bytes; cgroups of version 1 write 2^63 less a page for "no limit"."""
+_PAGE = resource.getpagesize()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A version of cgroups: where they are, the files with limits, and what counts of `memory.stat`."""
+
+    base: str
+    limits: tuple[str, ...]
+    counted: tuple[str, ...]
+
+
+_V2 = _Kind("sys/fs/cgroup", ("memory.high", "memory.max"), ("anon", "kernel", "sock", "shmem"))
+_V1 = _Kind("sys/fs/cgroup/memory", ("memory.limit_in_bytes",), ("total_rss",))
+_VIRTUAL, _DATA = 0, 5
+"""Fields of /proc/PID/statm, in pages."""
+
+Source = tuple[Callable[[], int], int]
+"""What is used, and the limit, in bytes."""
+
+
+class Memory:
+    """`root` stands for `/`; tests have another."""
+
+    def __init__(self, root: str = "/") -> None:
+        self._root = root
+        self._sources = [*self._cgroup(), *self._own()]
+
+    @property
+    def limited(self) -> bool:
+        return bool(self._sources)
+
+    def fullness(self) -> float:
+        """Of all limits, the part that is used of the one that is nearest; 0 without limits."""
+        return max((used() / limit for used, limit in self._sources), default=0.0)
+
+    def free(self) -> int:
+        """Bytes up to the nearest limit; a very large number without limits."""
+        return min((max(0, limit - used()) for used, limit in self._sources), default=_UNLIMITED)
+
+    def _cgroup(self) -> Iterator[Source]:
+        """Of this process's cgroup and of those above it, as far as they can be seen."""
+        for line in self._read("proc/self/cgroup").splitlines():
+            _, controllers, path = line.split(":", 2)
+            kind = _V2 if controllers == "" else _V1 if "memory" in controllers.split(",") else None
+            if kind is None:
+                continue
+            # In a container the path may be the host's, and the container's own cgroup is mounted at the base.
+            parts = [part for part in path.split("/") if part not in ("", "..")]
+            for depth in range(len(parts), -1, -1):
+                folder = "/".join((kind.base, *parts[:depth]))
+                limits = [
+                    int(text) for name in kind.limits if (text := self._read(f"{folder}/{name}").strip()).isdecimal()
+                ]
+                if limits and (limit := min(limits)) < _UNLIMITED:
+                    yield partial(self._held, folder, kind.counted), limit
+
+    def _own(self) -> Iterator[Source]:
+        for which, number in ((resource.RLIMIT_AS, _VIRTUAL), (resource.RLIMIT_DATA, _DATA)):
+            limit, _ = resource.getrlimit(which)
+            if 0 < limit < _UNLIMITED:
+                yield partial(self._pages, number), limit
+
+    def _held(self, folder: str, counted: tuple[str, ...]) -> int:
+        facts = dict(line.split(" ", 1) for line in self._read(f"{folder}/memory.stat").splitlines())
+        return sum(int(facts.get(name, 0)) for name in counted)
+
+    def _pages(self, number: int) -> int:
+        fields = self._read("proc/self/statm").split()
+        return int(fields[number]) * _PAGE if fields else 0
+
+    def _read(self, path: str) -> str:
+        try:
+            with open(os.path.join(self._root, path), encoding="ascii", errors="replace") as file:
+                return file.read()
+        except OSError:
+            return ""

@@ -1,0 +1,97 @@
+"""The data side of one process, as whoever owns the process sees it: doors that follow the configuration, load that is
+shed when memory runs short, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import Iterable, Mapping
+
+from gatewayd.config.snapshot import Address, Snapshot
+from gatewayd.engine.runtime import Gateway
+from gatewayd.observe.memory import Memory
+from gatewayd.observe.metrics import Metrics
+from gatewayd.upstream.pool import busy_connections, idle_connections
+from gatewayd.web.app import data_listener
+from gatewayd.web.doors import Door
+from gatewayd.web.inherited import Inherited
+from gatewayd.web.listener import StagedDoors
+
+_log = logging.getLogger("gatewayd.web")
+
+_LAST_CALLS = 0.25
+"""Seconds for the first request on a connection that is open when the doors close."""
+_LOOK = 0.25
+"""Seconds between two looks at the memory."""
+_CROWDED = 0.85
+_RELIEVED = 0.75
+"""Parts of the memory limit at which load is shed, and no longer."""
+_FOR_BODIES = 0.4
+"""Part of the memory that is free at the start: a body is held twice for a moment."""
+
+
+class DataSide:
+    """The data side of this process: doors that follow the configuration, and its end.
+
+    `processes`: how many share the memory.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        metrics: Metrics,
+        *,
+        inherited: Inherited | None = None,
+        processes: int = 1,
+        memory: Memory | None = None,
+    ) -> None:
+        self._gateway = gateway
+        self._memory = memory or Memory()
+        room = int(self._memory.free() * _FOR_BODIES / processes)
+        self._listener = data_listener(gateway, metrics, inherited=inherited, room=room)
+        metrics.count_open(
+            clients=lambda: self._listener.open_connections,
+            busy=busy_connections,
+            idle=idle_connections,
+            tasks=lambda: len(asyncio.all_tasks()),
+        )
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens, ports as the system chose them."""
+        return self._listener.addresses
+
+    async def stage(
+        self,
+        snapshot: Snapshot,
+        listen: Iterable[Address] | None = None,
+        opened: Mapping[Address, Door] | None = None,
+    ) -> StagedDoors:
+        """The doors of a snapshot, not accepting yet. `opened`: those somebody has opened already. Raises OSError."""
+        return await self._listener.stage(snapshot.server.listen if listen is None else listen, opened=opened)
+
+    async def drain(self, seconds: float) -> int:
+        """The end: readiness goes off, the doors close, what is under way gets `seconds` to end. Called again with 0,
+        it ends at once. Returns how many requests that struck."""
+        began = time.monotonic()
+        self._gateway.leaving = True
+        if seconds:
+            await self._listener.last_calls(min(seconds, _LAST_CALLS))
+        self._gateway.draining = True
+        return await self._listener.drain(max(0.0, seconds - (time.monotonic() - began)))
+
+    async def watch_memory(self) -> None:
+        """Sheds load while memory is nearly used up (F-08): dying of it would end every request. Never returns, unless
+        there is no limit."""
+        while self._memory.limited:
+            fullness = self._memory.fullness()
+            if not self._gateway.crowded and fullness > _CROWDED:
+                self._gateway.crowded = True
+                gc.collect()
+                _log.warning("memory is %d %% used: refusing new connections and large bodies", round(fullness * 100))
+            elif self._gateway.crowded and fullness < _RELIEVED:
+                self._gateway.crowded = False
+                _log.warning("memory is %d %% used: no longer refusing", round(fullness * 100))
+            await asyncio.sleep(_LOOK)
