@@ -182,7 +182,7 @@ class Daemon:
         if not self.instead:
             self._notifier.send(READY=1, STATUS=f"serving revision {result.snapshot.revision}")
         self._tasks.append(supervise(self._beat, name="signs of life", failed=self.metrics.task_failed))
-        if isinstance(self._data, DataSide):
+        if isinstance(self._data, DataSide) and self._data.memory_limited:
             memory = self._data.watch_memory
             self._tasks.append(supervise(memory, name="watch the memory", failed=self.metrics.task_failed))
         if (path := self._path) is not None:

@@ -82,6 +82,11 @@ class DataSide:
         self._gateway.draining = True
         return await self._listener.drain(max(0.0, seconds - (time.monotonic() - began)))
 
+    @property
+    def memory_limited(self) -> bool:
+        """Whether there is anything for `watch_memory` to watch."""
+        return self._memory.limited
+
     async def watch_memory(self) -> None:
         """Sheds load while memory is nearly used up (F-08): dying of it would end every request. Never returns, unless
         there is no limit."""
