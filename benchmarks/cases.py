@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import client, payloads, wrk
@@ -53,6 +53,12 @@ class Running:
     """None: there is no gateway."""
 
 
+def _traced(running: Running) -> Running:
+    """The same, asked with a header that differs from request to request (see post.lua)."""
+    headers = {**running.target.headers, "traceparent": "*"}
+    return replace(running, target=replace(running.target, headers=headers))
+
+
 @dataclass(slots=True)
 class Bench:
     plan: Plan
@@ -65,12 +71,15 @@ class Bench:
     say: Callable[[str], None]
 
     def small(self) -> None:
-        """216 bytes there, 500 bytes back, over 1 and 64 connections; also start-up times and memory."""
+        """216 bytes there, 500 bytes back, over 1 and 64 connections, and with heads of which no two are alike; also
+        start-up times and memory."""
         body = payloads.chat_body()
         with self._fleet(Upstream(self.mocks.unary), starts=self.plan.starts) as fleet:
             for running in self._rounds(fleet, "small requests"):
                 self._unary("unary-1", running, body, connections=1)
                 self._unary("unary-64", running, body, connections=64)
+                if not running.slow:
+                    self._unary("unary-64-new", _traced(running), body, connections=64)
             for running in fleet:
                 if running.pid is not None:
                     self.results.add("process", running.name, rss_loaded_mb=usage(running.pid).rss / 1e6)

@@ -60,6 +60,9 @@ def _worst(case: str, *figures: str) -> Callable[[Results], float | None]:
 
 GOALS = (
     Goal("CPU per request, times nginx's", 5, _ratio("unary-64", "cpu_us", Nginx.name)),
+    Goal(
+        "CPU per request with a head never seen before, times nginx's", 5, _ratio("unary-64-new", "cpu_us", Nginx.name)
+    ),
     Goal("CPU per request, part of vllm-router's", 1 / 2, _ratio("unary-64", "cpu_us", VllmRouter.name)),
     Goal("CPU per request, part of smg's", 1 / 2, _ratio("unary-64", "cpu_us", Smg.name)),
     Goal("CPU per request, part of Portkey's", 1 / 15, _ratio("unary-64", "cpu_us", Portkey.name)),

@@ -1,5 +1,6 @@
 -- wrk script: POST one body over and over, print the outcome as one line of JSON.
--- Arguments: the file with the body, then headers as "name: value". (https://github.com/wg/wrk/blob/master/SCRIPTING)
+-- Arguments: the file with the body, then headers as "name: value". A value of `*` stands for a trace of each request's
+-- own, as clients under OpenTelemetry send them. (https://github.com/wg/wrk/blob/master/SCRIPTING)
 
 function init(args)
   local file = assert(io.open(args[1], "rb"))
@@ -10,6 +11,18 @@ function init(args)
   for i = 2, #args do
     local name, value = args[i]:match("^([^:]+):%s*(.*)$")
     wrk.headers[name] = value
+    if value == "*" then
+      request = traced(name)
+    end
+  end
+end
+
+function traced(name)
+  local count = 0
+  return function()
+    count = count + 1
+    wrk.headers[name] = string.format("00-%032x-%016x-01", count, count)
+    return wrk.format()
   end
 end
 

@@ -87,6 +87,7 @@ def tables(results: Results) -> Iterator[Table]:
     """What was measured, one table a case, then the goals."""
     compared = (
         ("unary-64", "Small requests (216 bytes, answers of 500), 64 connections", "requests/s"),
+        ("unary-64-new", "The same, with a trace id of its own in each request's head", "requests/s"),
         ("unary-1", "Small requests, 1 connection", "requests/s"),
         ("large", "Requests of 1 MB, 8 connections", "requests/s"),
         ("stream", "Streams of 100 chunks, one every 5 ms, 64 at a time: per relayed chunk", "chunks/s"),
