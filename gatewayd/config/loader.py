@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from subprocess import DEVNULL, PIPE, Popen
-from typing import IO
 
 from gatewayd.collector import uncollected
 from gatewayd.config.channel import HEADER, Assembler, ChannelError, body_length
@@ -27,8 +27,8 @@ _START = "import sys; sys.path.append(sys.argv.pop(1)); from gatewayd.config.chi
 
 _MANY_FRAMES = 8
 """About five hundred deployments."""
-_NICENESS = 10
-"""Added to the daemon's own: on a full machine requests go first, and reading still gets a tenth of a core."""
+_NICENESS = 5
+"""Added to the daemon's own: on a full machine requests go first, and reading still gets a quarter of a core."""
 
 
 def load(path: str | os.PathLike[str], *, environ: Mapping[str, str], keep: str | None = None) -> Result:
@@ -81,51 +81,65 @@ async def read_from(
         return Result(None, (Problem("config_reader_failed", message, file=path, hint=hint),))
 
     try:
-        # Not the loop's own way to start processes: uvloop's copies the page tables of this one, which has grown, while
-        # subprocess borrows them (vfork).
-        child = Popen(  # noqa: ASYNC220  # blocks for a millisecond, whatever the size
-            command,
-            stdin=PIPE if settled else DEVNULL,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            env=dict(environ),
-            start_new_session=True,
-        )
+        ours, theirs = socket.socketpair()  # uvloop closes the descriptor of a pipe twice, the second time anybody's
+        with theirs:
+            try:
+                # Not the loop's own way to start processes: uvloop's copies the page tables of this one, which has
+                # grown, while subprocess borrows them (vfork).
+                child = Popen(  # noqa: ASYNC220  # blocks for a millisecond, whatever the size
+                    command,
+                    stdin=PIPE if settled else DEVNULL,
+                    stdout=theirs.fileno(),
+                    stderr=DEVNULL,
+                    env=dict(environ),
+                    start_new_session=True,
+                )
+            except BaseException:
+                ours.close()
+                raise
     except (OSError, ValueError) as error:
         return failure(f"could not be started: {type(error).__name__}")
-    assert child.stdout is not None
     try:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, child.pid, os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS)
-        if settled is not None and child.stdin is not None:
-            await settled()
-            child.stdin.close()
-        async with asyncio.timeout(timeout):
-            try:
-                result = await _receive(child.stdout)
-            except asyncio.IncompleteReadError:
-                return failure(_ended(await asyncio.to_thread(child.wait)))
-            await asyncio.to_thread(child.wait)
-            return result
+        async with _reading(ours) as reader:
+            if settled is not None and child.stdin is not None:
+                await settled()
+                child.stdin.close()
+            async with asyncio.timeout(timeout):
+                try:
+                    result = await _receive(reader)
+                except (asyncio.IncompleteReadError, ConnectionError):
+                    return failure(_ended(await asyncio.to_thread(child.wait)))
+                await asyncio.to_thread(child.wait)
+                return result
     except TimeoutError:
         return failure(f"was stopped: it did not finish within {timeout:g} seconds")
     except ChannelError as error:
         return failure(f"sent something that is no result: {error}")
     finally:
-        child.stdout.close()
         # In a task of its own, for a second cancellation must not leave a zombie behind.
         await asyncio.shield(spawn(asyncio.to_thread(_reap, child), name="reap config child"))
 
 
-async def _receive(output: IO[bytes]) -> Result:
-    """Raises ChannelError, asyncio.IncompleteReadError. `output` stays open."""
-    assembler, breath, reader = Assembler(), Breath(), asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    # A descriptor of the loop's own: it closes it when it is ready to.
-    mine = os.fdopen(os.dup(output.fileno()), "rb", buffering=0)
-    pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), mine)
+@asynccontextmanager
+async def _reading(sock: socket.socket) -> AsyncIterator[asyncio.StreamReader]:
+    """What comes through `sock`, which is closed afterwards."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        yield reader
+    finally:
+        writer.close()
+
+
+async def _receive(reader: asyncio.StreamReader) -> Result:
+    """Raises ChannelError, asyncio.IncompleteReadError, ConnectionError."""
+    assembler, breath = Assembler(), Breath()
     with ExitStack() as stack:
-        stack.callback(pipe.close)
         for count in itertools.count(1):
             length = body_length(await reader.readexactly(HEADER.size))
             result = assembler.feed(await reader.readexactly(length))

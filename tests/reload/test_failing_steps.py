@@ -22,7 +22,7 @@ from tests.test_daemon import chat, running, tree
 
 ROUNDS = 1000
 DEPLOYMENTS = 8
-ERRORS = (OSError(24, "Too many open files"), MemoryError(), ConfigurationError("no", config_key="x"), RuntimeError())
+ERRORS = (lambda: OSError(24, "Too many open files"), MemoryError, lambda: ConfigurationError("no"), RuntimeError)
 
 
 def descriptors() -> set[str]:
@@ -105,7 +105,7 @@ async def test_a_step_that_fails_leaves_nothing(
             before, tasks, upstreams = descriptors(), len(asyncio.all_tasks()), len(daemon.gateway.upstreams)
             for round_ in range(ROUNDS // DEPLOYMENTS):
                 if isinstance(step, int):
-                    steps.fail(step, ERRORS[round_ % len(ERRORS)])
+                    steps.fail(step, ERRORS[round_ % len(ERRORS)]())
                 outcome = await daemon.reloader.reload("test")
                 assert isinstance(outcome, Rejected)
                 assert outcome.problems[0].code in (
@@ -115,7 +115,7 @@ async def test_a_step_that_fails_leaves_nothing(
                     "invalid_value",
                 ), outcome
             await asyncio.sleep(0)
-            assert descriptors() == before
+            assert descriptors() <= before
             assert len(asyncio.all_tasks()) <= tasks
             assert len(daemon.gateway.upstreams) == upstreams
             assert os.listdir(tmp_path) == []  # no socket file
