@@ -112,8 +112,6 @@ class Held:
     started: float
     begun: Begun | None
     """The try that failed, if one did."""
-    interruption: GatewayError | None = None
-    """What ended it, if something did."""
 
     def __enter__(self) -> Runtime:
         return self.runtime
@@ -179,6 +177,9 @@ class Exchange:
         self._task: asyncio.Task[None] | None = None
         self._committed = False
         self._events = False
+        if held is not None:  # it is under way, though its task has not begun yet
+            self.kind = "model"
+            exchanges.live.add(self)
 
     @property
     def gateway(self) -> Gateway:
@@ -202,8 +203,8 @@ class Exchange:
                 raise ShuttingDown("The gateway is stopping; connect again.")
             else:
                 with self._held or self.gateway.lease() as runtime:
-                    if self._held is not None and self._held.interruption is not None:
-                        raise self._held.interruption
+                    if self._interruption is not None:
+                        raise self._interruption
                     self.runtime = runtime
                     self.principal = authenticate(self.inbound.headers, runtime.snapshot.server)
                     await route.handle(self)
@@ -237,13 +238,15 @@ class Exchange:
 
     def interrupt(self, error: GatewayError) -> None:
         """Ends the request from outside with an error that the client is told."""
-        if self._interruption is None and self._task is not None:
+        if self._interruption is None:
             self._interruption = error
-            self._task.cancel()
+            if self._task is not None:
+                self._task.cancel()
 
     def left(self) -> None:
         """Accounts for a held request whose client has left instead of running it."""
         assert self._held is not None
+        self._exchanges.live.discard(self)
         with self._held as self.runtime:
             self.kind, self.status, self.outcome = "model", CLIENT_LEFT, "client_left"
             self.trail.attempts = 1

@@ -105,7 +105,7 @@ class Desk:
     """The requests of one caller to one path under one configuration: what their answers have in common. It is kept in
     the runtime's notes and knows nothing of the runtime, which can go when its requests are done."""
 
-    __slots__ = ("_caller", "_lanes", "_path", "_revision", "default_model", "limit")
+    __slots__ = ("_caller", "_lanes", "_path", "_revision", "_seconds", "default_model", "limit")
 
     def __init__(self, known: KnownRequest, runtime: Runtime) -> None:
         server = runtime.snapshot.server
@@ -114,6 +114,7 @@ class Desk:
         self._caller = known.caller
         self._path = known.path
         self._revision = runtime.snapshot.revision
+        self._seconds = server.timeouts.total
         self._lanes: dict[tuple[str, str], Lane] = {}
 
     @classmethod
@@ -134,7 +135,8 @@ class Desk:
         """None if this deployment is not for the fast path."""
         key = group.name, target.candidate.id
         lane = self._lanes.get(key)
-        if lane is None and isinstance(target.upstream, ForwardUpstream) and target.timeouts.total >= EXACT_BELOW:
+        seconds = min(target.timeouts.total, self._seconds)
+        if lane is None and isinstance(target.upstream, ForwardUpstream) and seconds >= EXACT_BELOW:
             deployment = target.deployment
             record = AccessRecord(
                 request_id="",
@@ -158,7 +160,8 @@ class Desk:
             )
             head = SuccessHead(Trail(group.name, group.name, deployment, attempts=1), self._revision)
             tally = exchanges.metrics.tallies.of(group.name)
-            lane = self._lanes[key] = Lane(group, target, target.upstream, tally, head, SuccessLine(record))
+            line = SuccessLine(record)
+            lane = self._lanes[key] = Lane(group, target, target.upstream, tally, head, line, seconds)
         return lane
 
 
@@ -172,6 +175,8 @@ class Lane:
     tally: Tally
     head: SuccessHead
     line: SuccessLine
+    seconds: float
+    """The longest that one try may take."""
 
 
 class FastPath:
@@ -287,7 +292,7 @@ class FastCall(Answer):
         runtime.__enter__()
         self._lane.group.budget.requests += 1
         runtime.health.started(target.candidate, self._started)
-        self._due = runtime.deadlines.due(target.timeouts.total)
+        self._due = runtime.deadlines.due(self._lane.seconds)
         self._due.add(self)
         self._exchanges.live.add(self)
         self._client.taken(self)
@@ -325,7 +330,9 @@ class FastCall(Answer):
 
     def interrupt(self, error: GatewayError) -> None:
         self._upstream.drop(self)
-        self._go_on(None, interruption=error)
+        exchange = self._exchange(None)
+        exchange.interrupt(error)
+        self._client.go_on(exchange, self._known.route)
 
     def client_left(self) -> None:
         self._upstream.drop(self)
@@ -343,16 +350,15 @@ class FastCall(Answer):
         request_id = told or new_request_id()
         relayed = lines(client_headers(self.fields)) if self.known is None else self.known.relayed
         head = lane.head.render(self.status, relayed, request_id, self._sent - self._started, duration, len(body))
-        client.answer(head + body, now)
-        usage = usage_of(body)
-        lane.tally.ended("ok", duration)
-        lane.line.log(request_id, duration, usage, client.peer, told=told is not None)
         runtime.__exit__(None, None, None)
+        client.answer(head + body, now)
+        lane.tally.ended("ok", duration)
+        lane.line.log(request_id, duration, usage_of(body), client.peer, told=told is not None)
 
-    def _go_on(self, error: GatewayError | None, interruption: GatewayError | None = None) -> None:
-        self._client.go_on(self._exchange(error, interruption), self._known.route)
+    def _go_on(self, error: GatewayError | None) -> None:
+        self._client.go_on(self._exchange(error), self._known.route)
 
-    def _exchange(self, error: GatewayError | None, interruption: GatewayError | None = None) -> Exchange:
+    def _exchange(self, error: GatewayError | None) -> Exchange:
         """The request as an exchange, on which the runtime's lease goes over."""
         self._leave()
         runtime, target = self._runtime, self._lane.target
@@ -363,7 +369,7 @@ class FastCall(Answer):
             self._exchanges,
             Inbound(known.path, known.headers, client.peer, self._call.intent.body),
             client.responder(),
-            Held(runtime, self._started, begun, interruption),
+            Held(runtime, self._started, begun),
         )
         exchange.principal = Principal(self._known.caller)
         exchange.trail.group = self._lane.group.name
