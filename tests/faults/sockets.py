@@ -74,6 +74,10 @@ def sabotaged() -> Iterator[Saboteur]:
             saboteur.passes(self, "recv")
             return bytes(super().recv(*arguments))
 
+        def recv_into(self, *arguments: Any) -> int:
+            saboteur.passes(self, "recv")
+            return int(super().recv_into(*arguments))
+
         def send(self, *arguments: Any) -> int:
             saboteur.passes(self, "send")
             return int(super().send(*arguments))
