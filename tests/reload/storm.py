@@ -179,6 +179,9 @@ class Storm:
         except TimeoutError:
             return
 
+    async def watched(self) -> bool:
+        return "gatewayd_config_watcher_up 1.0" in await self.daemon.metrics()
+
     def descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.daemon.pid}/fd").iterdir()))
 
@@ -207,6 +210,7 @@ async def run(plan: Plan, folder: Path) -> Report:
     async with FakeUpstream(script) as up, Daemon(file) as daemon:
         storm = Storm(daemon, file, up, opened, go)
         assert await daemon.chat("a") == (200, "Hello from a")
+        await eventually(storm.watched)  # the watch has descriptors of its own
         await daemon.session.close()  # what it keeps open is no part of the count
         daemon.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
         descriptors, tasks = storm.descriptors(), await storm.tasks()
