@@ -80,7 +80,7 @@ class ForwardUpstream:
             content = self.whole(answer)
             return WholeReply(answer.status, client_headers(answer.fields), content, usage_of(content))
         choices = _choices(call) if self._omits_done else 0
-        stream = StreamAnswer(ready, StreamWatcher(choices=choices))
+        stream = StreamAnswer(ready, StreamWatcher(choices=choices, whole=True))
         await self._pool.exchange(stream, head, body, call.timeouts)
         if stream.live:
             return stream

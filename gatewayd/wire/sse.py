@@ -18,6 +18,8 @@ from gatewayd.wire.usage import read_usage
 
 MAX_EVENT: Final = 1024 * 1024
 """Bytes of an unfinished event that are kept for inspection; beyond, the event passes uninspected."""
+MAX_HALF: Final = 32 * 1024
+"""Bytes of an unfinished event that wait for its end; beyond, they pass as they come."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"\r\n?|\n")
@@ -139,8 +141,10 @@ class StreamWatcher:
     """Looks at an OpenAI stream while it passes: has it begun well, has it ended, what did it cost.
 
     `feed` returns the bytes that may pass: all of them, or those up to the end of the event that ends the stream
-    (`[DONE]`, or an error). `choices` > 0 is for upstreams known to leave out `[DONE]`: the number of choices that must
-    have had their finish reason for an end without it to be good.
+    (`[DONE]`, or an error). With `whole` an event passes when all of it is there, unless it is larger than MAX_HALF: a
+    stream that is cut inside of an event leaves no half of it, on which clients would choke before they see the error.
+    `choices` > 0 is for upstreams known to leave out `[DONE]`: the number of choices that must have had their finish
+    reason for an end without it to be good.
     """
 
     __slots__ = (
@@ -148,7 +152,10 @@ class StreamWatcher:
         "_choices",
         "_decoder",
         "_finished",
+        "_half",
+        "_passing",
         "_usage",
+        "_whole",
         "done",
         "error",
         "over",
@@ -156,7 +163,10 @@ class StreamWatcher:
         "surplus",
     )
 
-    def __init__(self, *, choices: int = 0) -> None:
+    def __init__(self, *, choices: int = 0, whole: bool = False) -> None:
+        self._whole = whole
+        self._half = b""  # of an event that waits for its end
+        self._passing = False  # the event under way is too large to wait
         self._decoder = Decoder()
         self._between = False  # the decoder has begun nothing
         self._choices = choices
@@ -198,10 +208,10 @@ class StreamWatcher:
         data, line = self._decoder.pending
         if data == b"[DONE]" and not line:
             self.done = True
-            return b"\n"
+            return self._half + b"\n"
         if not data and line in (b"data: [DONE]", b"data:[DONE]"):
             self.done = True
-            return b"\n\n"
+            return self._half + b"\n\n"
         if self._choices and len(self._finished) >= self._choices and self._between:
             self.done = True
             return DONE
@@ -215,18 +225,36 @@ class StreamWatcher:
         return None
 
     def _scan(self, data: bytes) -> bytes:
+        end = 0
         for event in self._decoder.feed(data):
             if self._is_last(event):
                 self.over = True
                 self.surplus = bool(data[event.end :].strip(b"\r\n"))
                 # A CR ends the event, but where lines end in CRLF its LF is under way and belongs to it.
                 halved = event.end == len(data) and data.endswith(b"\r") and self._decoder.crlf
-                return data + b"\n" if halved else data[: event.end]
+                return self._half + (data + b"\n" if halved else data[: event.end])
             self.started = True
+            end = event.end
         self._between = self._decoder.between
         if self._decoder.too_large:
             self.started = True  # too large to look into, so it is not held back either
-        return data
+        return self._events(data, end) if self._whole else data
+
+    def _events(self, data: bytes, end: int) -> bytes:
+        """What may pass of the bytes at hand, whose last whole event ends at `end` (0: none does)."""
+        if self._between:
+            end = len(data)
+        elif end == 0 and self._passing:
+            return data
+        if end:
+            passed, self._half = self._half + data[:end], data[end:]
+            self._passing = False
+        else:
+            passed, self._half = b"", self._half + data
+        if len(self._half) > MAX_HALF:
+            passed, self._half = passed + self._half, b""
+            self._passing = True
+        return passed
 
     def _is_last(self, event: Event) -> bool:
         data = event.data

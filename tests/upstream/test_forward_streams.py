@@ -187,7 +187,7 @@ async def test_a_stream_is_read_in_small_pieces() -> None:
         await pipe
         reply.close()
         assert bytes(sink.data) == CHAT[0] + big * count + DONE
-        assert max(pieces) <= 32 * 1024
+        assert max(pieces) <= 64 * 1024, "one read, and what waited for it of an event"
         assert len((await forward.open(call())).body or b"") > 500_000
 
 

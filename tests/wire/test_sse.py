@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -231,6 +231,60 @@ def test_a_line_without_end_passes_and_is_not_kept() -> None:
     assert watcher.started, "what is not looked into is not held back"
     assert watcher.feed(b"\n\n" + DONE) == b"\n\n" + DONE
     assert watcher.done
+
+
+def whole(*chunks: bytes) -> list[bytes]:
+    """What passes of each chunk when events have to be whole."""
+    watcher = StreamWatcher(whole=True)
+    return [watcher.feed(chunk) for chunk in chunks if not watcher.over]
+
+
+def test_an_event_passes_when_all_of_it_is_there() -> None:
+    """A-01: so that nothing of one that is cut goes out."""
+    one, two = event(chat_chunk("a")), event(chat_chunk("b"))
+    assert whole(one[:9], one[9:]) == [b"", one]
+    assert whole(one + two[:9], two[9:-1], two[-1:]) == [one, b"", two]
+    assert whole(one, b": alive\n", b": alive", b"\n\n", two) == [one, b": alive\n", b"", b": alive\n\n", two]
+    assert whole(one, b"event: x\n", b"data: {}\n", b"\n") == [one, b"", b"", b"event: x\ndata: {}\n\n"]
+    assert whole(one.replace(b"\n", b"\r\n")[:-1], b"\n" + two) == [one.replace(b"\n", b"\r\n")[:-1], b"\n" + two]
+
+
+def test_an_end_mark_whose_empty_line_is_missing_passes_with_it() -> None:
+    for cut, missing in ((1, b"\n"), (2, b"\n\n")):
+        watcher = StreamWatcher(whole=True)
+        assert watcher.feed(event({})) == event({})
+        assert watcher.feed(DONE[:-cut]) == b""
+        assert watcher.end() == DONE[:-cut] + missing
+    watcher = StreamWatcher(whole=True)
+    watcher.feed(event({}) + b"data: [DON")
+    assert watcher.end() is None
+
+
+def test_what_is_too_large_to_wait_passes_as_it_comes() -> None:
+    """A-15: and the next event waits again."""
+    block, good = b"x" * 20_000, event({})
+    assert whole(good, b"data: " + block, block, block, b"\n\n" + good[:4], good[4:8], good[8:]) == [
+        good, b"", b"data: " + block * 2, block, b"\n\n", b"", good,
+    ]  # fmt: skip
+    assert whole(good + b"data: " + block * 2, block + b"\n\n" + good) == [
+        good + b"data: " + block * 2, block + b"\n\n" + good,
+    ]  # fmt: skip
+
+
+@given(st.lists(st.text(max_size=20), max_size=8), st.sampled_from([b"\n", b"\r\n", b"\r"]), st.data())
+def test_whole_events_are_the_same_bytes(texts: list[str], end: bytes, data: st.DataObject) -> None:
+    """A-16, A-01: in any segments; and of a stream that is cut, all events that are whole and no others."""
+    events = [piece.replace(b"\n", end) for piece in chat_events(*texts)]
+    stream = b"".join(events)
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=8)))
+    chunks = [stream[a:b] for a, b in pairwise([0, *cuts, len(stream)])]
+    assert b"".join(whole(*chunks)) == stream
+    cut = data.draw(st.integers(0, len(stream) - 1))
+    out = b"".join(whole(*(stream[a:b] for a, b in pairwise([0, *(at for at in cuts if at < cut), cut]))))
+    expected = max(at for at in accumulate(map(len, events), initial=0) if at <= cut)
+    if stream[:cut].endswith(b"\n\r"):  # CRLF: the CR of an empty line ends an event already; its LF may be under way
+        expected = len(stream) if cut == len(stream) - 1 else cut
+    assert out == stream[:expected]
 
 
 def test_bytes_that_are_no_text_pass() -> None:
