@@ -30,7 +30,7 @@ _ROUTING = RoutingSettings(num_retries=1)
 _OUTCOMES = {"ok", "rejected", "error", "broken_stream", "client_left", "shutdown"}
 
 
-async def _turns(rng: random.Random, most: int) -> None:
+async def turns(rng: random.Random, most: int) -> None:
     for _ in range(rng.randrange(most)):
         await asyncio.sleep(0)
 
@@ -49,7 +49,7 @@ class _Stream:
     async def pipe(self, sink: Sink) -> None:
         for _ in range(self.rng.randrange(1, 5)):
             sink.write(_EVENT)
-            await _turns(self.rng, 4)
+            await turns(self.rng, 4)
         fate = self.rng.random()
         if fate < 0.2:
             raise UpstreamIncomplete("The upstream's stream ended before its end mark.")
@@ -75,7 +75,7 @@ class _Upstream:
         assert not self.closed, "asked after it was closed"
         self.busy += 1
         try:
-            await _turns(self.rng, 5)
+            await turns(self.rng, 5)
             fate = self.rng.random()
             if fate < 0.15:
                 raise UpstreamConnection("The upstream closed the connection before it answered.")
@@ -120,7 +120,7 @@ class _Client:
     ends: list[str] = field(default_factory=list)
 
     async def read(self, limit: int) -> bytes:
-        await _turns(self.rng, 3)
+        await turns(self.rng, 3)
         if self.gone:
             raise ClientGone
         return b'{"model":"chat","stream":%b}' % (b"true" if self.stream else b"false")
@@ -193,7 +193,7 @@ class Story:
                     case "reload":
                         self._reload(step)
                     case _:
-                        await _turns(self._rng, 6)
+                        await turns(self._rng, 6)
             await self._stop()
             assert len(records.fields) == len(self._clients)
             assert {record["outcome"] for record in records.fields} <= _OUTCOMES
@@ -213,9 +213,9 @@ class Story:
         self._clients.append((client, spawn(exchange.run(ROUTES[0]), name="request")))
 
     async def _stop(self) -> None:
-        await _turns(self._rng, 10)
+        await turns(self._rng, 10)
         self._gateway.draining = True
-        await _turns(self._rng, 10)
+        await turns(self._rng, 10)
         while self._exchanges.live:  # a request that has not begun yet is refused by itself
             self._exchanges.interrupt()
             await asyncio.sleep(0)

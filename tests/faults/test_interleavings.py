@@ -1,7 +1,9 @@
 """H-06: some hundred seeds here; `make fuzz` plays many more."""
 
+import asyncio
 import gc
 
+from tests.faults.fronts import Front
 from tests.faults.interleavings import Story
 
 
@@ -13,3 +15,13 @@ async def test_no_order_of_events_breaks_a_promise() -> None:
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
     gc.collect()
+
+
+def test_no_order_of_events_on_its_connections_breaks_a_promise() -> None:
+    """H-06, H-04: the same with the real connections and the fast path; no lease and no connection is left."""
+    for seed in range(600):
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(Front(seed).play())
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error

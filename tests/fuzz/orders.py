@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.faults.fronts import Front
 from tests.faults.interleavings import Story
 from tests.fuzz.runner import Target
 
 _loops: list[asyncio.Runner] = []
 
 
-def _check(seed: int) -> None:
+def _play_story(seed: int) -> None:
     if not _loops:  # one for all: making one costs more than a story
         _loops.append(asyncio.Runner())
     _loops[0].run(Story(seed).play())
 
 
-INTERLEAVINGS = Target("interleavings", lambda rng: rng.getrandbits(48), _check, runs=300)
+def _play_front(seed: int) -> None:
+    with asyncio.Runner() as runner:  # timers stay behind
+        runner.run(Front(seed).play())
+
+
+INTERLEAVINGS = Target("interleavings", lambda rng: rng.getrandbits(48), _play_story, runs=300)
+FRONTS = Target("fronts", lambda rng: rng.getrandbits(48), _play_front, runs=150)

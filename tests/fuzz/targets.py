@@ -13,5 +13,6 @@ TARGETS = {
         logs.REDACTOR,
         answers.ANSWER,
         orders.INTERLEAVINGS,
+        orders.FRONTS,
     )
 }

@@ -27,6 +27,9 @@ _COMPLAINTS = (
     b"failed:",
 )
 
+_POOL = min(32, (os.cpu_count() or 1) + 4)
+"""Threads in asyncio's pool at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Open:
@@ -39,6 +42,12 @@ class Open:
     busy: int
     """Connections to upstreams that carry a request."""
     idle: int
+
+    def grown_from(self, before: Open) -> bool:
+        """Whether there is more than before. The event loop's thread pool starts threads as it needs them, and keeps
+        them: that is no leak as long as they are not more than it may have."""
+        free = {"threads": _POOL}
+        return any(getattr(self, name) > getattr(before, name) + free.get(name, 0) for name in self.__slots__)
 
     def __str__(self) -> str:
         return ", ".join(f"{getattr(self, name)} {name}" for name in self.__slots__)

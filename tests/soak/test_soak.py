@@ -40,6 +40,7 @@ async def test_whoever_leaves_takes_the_upstream_along(tmp_path: Path) -> None:
 
 def test_a_good_report_has_no_failures() -> None:
     assert GOOD.failures() == []
+    assert replace(GOOD, after=replace(AT_REST, threads=6)).failures() == []  # one more of the loop's pool
     assert "50.0 MB at 10 %, 51.0 MB at the end" in GOOD.text()
 
 
@@ -50,6 +51,8 @@ def test_a_good_report_has_no_failures() -> None:
         ({"early": 900_000_000, "late": 921_000_000}, "memory grew by 21.0 MB"),
         ({"after": replace(AT_REST, files=21)}, "not as before 10 s after the end: 21 files"),
         ({"after": replace(AT_REST, idle=1)}, "not as before"),
+        ({"after": replace(AT_REST, threads=50)}, "not as before"),
+        ({"after": None}, "not as before"),
         ({"left_upstream": 1}, "the upstream still has 1 connections"),
         ({"wrong": ["unary: 200 b'x'"]}, "wrong: unary"),
         ({"complaints": ["Traceback"]}, "logged: Traceback"),
