@@ -38,6 +38,7 @@ class KeepAlives:
         try:
             yield stream
         finally:
+            stream.flow = None  # it refers to this stream, and nothing is to be left for the garbage collector
             del found.streams[stream]
             if not found.streams:
                 found.timer.cancel()
@@ -47,17 +48,17 @@ class KeepAlives:
 class _Stream:
     """A stream on its way to `sink`; to its upstream a `Sink`, to the client's connection a `Flow`."""
 
-    __slots__ = ("_flow", "_full", "_sink", "tail")
+    __slots__ = ("_full", "_sink", "flow", "tail")
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._flow: Flow | None = None
+        self.flow: Flow | None = None
         self._full = False
         self.tail = b""
         """The last bytes written; a new object with every write."""
 
     def attach(self, flow: Flow) -> None:
-        self._flow = flow
+        self.flow = flow
         self._sink.attach(self)
 
     def write(self, data: bytes) -> None:
@@ -66,13 +67,13 @@ class _Stream:
 
     def pause(self) -> None:
         self._full = True
-        if self._flow is not None:
-            self._flow.pause()
+        if self.flow is not None:
+            self.flow.pause()
 
     def resume(self) -> None:
         self._full = False
-        if self._flow is not None:
-            self._flow.resume()
+        if self.flow is not None:
+            self.flow.resume()
 
     def keep_alive(self) -> None:
         """Adds a comment, unless an event is only half written or the client has not taken what there is."""

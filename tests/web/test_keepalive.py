@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 
 import openai
 import pytest
@@ -88,6 +90,23 @@ async def test_one_timer_for_all_and_none_when_nobody_is_left() -> None:
         timers = [round.timer for round in alive._rounds.values()]
     assert not alive._rounds
     assert all(timer.cancelled() for timer in timers)
+
+
+async def test_nothing_is_left_for_the_collector() -> None:
+    """H-01: the reply knows its sink, and the sink the reply's flow; when it is over neither holds the other."""
+    sink, flow = SlowSink(room=1), _Still()
+    with KeepAlives().watching(sink, 5.0) as stream:
+        stream.attach(flow)
+        flow.sink = stream
+        stream.write(EVENT)
+    left = weakref.ref(flow)
+    gc.disable()
+    try:
+        sink.drain()
+        del flow, stream
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_stream_that_flows_gets_no_comment() -> None:
@@ -212,6 +231,7 @@ async def test_the_sdk_raises_before_it_sees_that_done() -> None:
 class _Still(Flow):
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.sink: object = None
 
     def pause(self) -> None:
         self.told.append("pause")
