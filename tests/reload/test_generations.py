@@ -6,7 +6,7 @@ import asyncio
 import gc
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import aiohttp
@@ -24,6 +24,7 @@ from tests.test_daemon import OWN, running
 from tests.web.support import until
 
 EDITS = 300
+KINDS = (Snapshot, Runtime, Deployment)
 EVENTS = chat_events("one ", "two ", "three")
 REPLIES = (
     json_reply({"choices": []}),
@@ -54,10 +55,10 @@ async def traffic(url: str, number: int) -> None:
                     response.close()
 
 
-def alive() -> Counter[type]:
-    """Objects by type, so far as they belong to a configuration."""
-    kinds = (Snapshot, Runtime, Deployment)
-    return Counter(type(thing) for thing in gc.get_objects() if type(thing) in kinds)
+def alive(before: Sequence[object] = ()) -> list[object]:
+    """What belongs to a configuration and was not there before."""
+    known = {id(thing) for thing in before}
+    return [thing for thing in gc.get_objects() if type(thing) in KINDS and id(thing) not in known]
 
 
 def edits(daemon: Daemon) -> Iterator[Result | Exception]:
@@ -73,7 +74,7 @@ def edits(daemon: Daemon) -> Iterator[Result | Exception]:
 async def test_old_configurations_go(caplog: pytest.LogCaptureFixture) -> None:
     """H-02, E-18: two at most are left when nothing is under way."""
     caplog.set_level("CRITICAL")
-    served = itertools.cycle(REPLIES)
+    served, before = itertools.cycle(REPLIES), alive()
 
     def script(request: Received) -> Reply:
         return next(served)
@@ -106,7 +107,5 @@ async def test_old_configurations_go(caplog: pytest.LogCaptureFixture) -> None:
             assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
             await until(lambda: not daemon.gateway.in_flight and not daemon.gateway._retiring)
             await asyncio.sleep(0)
-            left = alive()
-    assert left[Snapshot] <= 2
-    assert left[Runtime] <= 2
-    assert left[Deployment] <= 2
+            left = Counter(type(thing) for thing in alive(before))
+    assert all(left[kind] <= 2 for kind in KINDS), left
