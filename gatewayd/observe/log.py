@@ -29,6 +29,7 @@ Level = Literal["debug", "info", "warning", "error"]
 SOON = 0.05
 """Seconds that a line about a request may wait for others, so that they share a system call."""
 _MOST_AT_ONCE = 256
+_lost = 0
 
 _HALF_ESCAPE = re.compile(rf"(?<!\\)\\(?:\\\\)*(?={re.escape(MASK)})")
 """An odd number of backslashes before what took a secret's place."""
@@ -139,11 +140,18 @@ class LineHandler(logging.Handler):
             self._stream.flush()
             self.dropped = 0
         except (OSError, ValueError):  # full, closed, or its reader is gone
+            global _lost
             self.dropped += lines
+            _lost += lines
 
     def _notice(self) -> str:
         message = f"{self.dropped} log lines before this one were lost"
         return self.formatter.format(logging.LogRecord(__name__, logging.WARNING, "", 0, message, None, None))
+
+
+def lost_lines() -> int:
+    """Lines that this process could not write."""
+    return _lost
 
 
 def set_up(form: Format, level: Level, redactor: Redactor, *, stream: TextIO | None = None) -> LineHandler:

@@ -7,7 +7,7 @@ in is in `observe.tally`.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -19,8 +19,11 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from gatewayd._version import __version__
+from gatewayd.observe.log import lost_lines
 from gatewayd.observe.tally import Tallies
 
 Outcome = Literal["ok", "rejected", "error", "client_left", "broken_stream", "shutdown"]
@@ -32,6 +35,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 # Or every counter and histogram doubles its series with a `_created` gauge. The library has one switch for the process.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class _LostLines(Collector):
+    def collect(self) -> Iterable[Metric]:
+        text = "Lines of the log that could not be written, by this process."
+        return [CounterMetricFamily("gatewayd_log_lines_lost", text, value=lost_lines())]
 
 
 class Metrics:
@@ -83,6 +92,7 @@ class Metrics:
         for result in ("applied", "unchanged", "rejected"):
             self._reloads.labels(result)  # a series that exists at 0 can be alerted on
         ProcessCollector(registry=registry)
+        registry.register(_LostLines())
 
     def count_in_flight(self, count: Callable[[], int]) -> None:
         """Names the function that tells, when asked, how many requests are under way."""

@@ -104,6 +104,15 @@ async def test_it_serves_and_ends_well_whatever_its_standard_streams_are(redirec
             await eventually(answers)
             for _ in range(300):
                 assert await answers()
+            if redirections == "2>/dev/full":
+                admin = aiohttp.UnixConnector(f"{tmp_path}/admin.sock")
+                async with aiohttp.ClientSession(connector=admin) as asking, asking.get("http://x/metrics") as page:
+                    lost = [
+                        line
+                        for line in (await page.text()).splitlines()
+                        if line.startswith("gatewayd_log_lines_lost_total ")
+                    ]
+                assert float(lost[0].split()[1]) >= 300
             for number in range(3):
                 assert not os.readlink(f"/proc/{process.pid}/fd/{number}").startswith("socket:")
             process.send_signal(signal.SIGTERM)
