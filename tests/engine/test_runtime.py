@@ -68,6 +68,7 @@ async def test_idle_waits_for_the_requests_of_every_configuration() -> None:
 
 
 async def test_health_is_kept_by_identity_and_forgotten_with_the_deployment() -> None:
+    """E-23, R5"""
     gateway = Gateway()
     gateway.swap(runtime_of(gateway, {"a": {"x": FakeUpstream()}}))
     gateway.health.started(Candidate("x", "x"), 0)

@@ -126,13 +126,14 @@ def test_what_is_not_told_is_noticed_within_half_a_minute() -> None:
 
 
 async def test_a_directory_that_goes_and_comes_back_is_watched_again(file: Path) -> None:
-    """E-28: the daemon serves on meanwhile, and follows edits afterwards."""
+    """E-28, E-05: the daemon serves on meanwhile, and follows edits afterwards."""
     async with running(str(file)) as daemon:
         await until(lambda: UP in daemon.metrics.render().decode())
         for number in range(3):
             shutil.rmtree(file.parent)
             await until(lambda: isinstance(daemon.reloader.last, Rejected))
             assert daemon.gateway.ready
+            assert "gatewayd_config_last_reload_successful 0.0" in daemon.metrics.render().decode()
             file.parent.mkdir()
             save(file, config("a", f"m{number}"))
             await until(lambda: models(daemon) == ["a", f"m{number}"])  # noqa: B023
