@@ -81,7 +81,12 @@ class DataApp:
         if message.method != "POST" or message.version != HttpVersion11 or message.should_close or message.chunked:
             return None
         headers = message.headers
-        if message.upgrade or not _UNUSUAL.isdisjoint(headers) or complaint(message) or content_problem(headers):
+        if (
+            message.upgrade
+            or any(name in headers for name in _UNUSUAL)
+            or complaint(message)
+            or content_problem(headers)
+        ):
             return None
         path = _path(message)
         route, model = self._router.find("POST", path)
