@@ -1,6 +1,6 @@
 """All targets, by name."""
 
-from tests.fuzz import answers, configs, logs, orders, wire
+from tests.fuzz import answers, configs, logs, orders, requests, wire
 
 TARGETS = {
     target.name: target
@@ -12,6 +12,7 @@ TARGETS = {
         wire.HEADERS,
         logs.REDACTOR,
         answers.ANSWER,
+        requests.REQUEST,
         orders.INTERLEAVINGS,
         orders.FRONTS,
     )
