@@ -46,6 +46,8 @@ class Call(msgspec.Struct):
     """Of the deployment being tried, for this kind of call (streaming or not). Set anew for every try."""
     capture: str = ""
     """What the `*` of a wildcard group caught; replaces the `*` in the deployment's model. Set anew for every try."""
+    fresh: bool = False
+    """It was sent before, on a kept connection that turned out to be closed: the second time a new one is made."""
     timeout: float | None = None
     """Seconds the client itself grants (`x-litellm-timeout`, body `timeout`); None = the deployment's."""
 

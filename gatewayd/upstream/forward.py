@@ -76,12 +76,12 @@ class ForwardUpstream:
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not intent.stream:
             answer = Answer(ready)
-            await self._pool.exchange(answer, head, body, call.timeouts)
+            await self._pool.exchange(answer, head, body, call.timeouts, fresh=call.fresh)
             content = self.whole(answer)
             return WholeReply(answer.status, client_headers(answer.fields), content, usage_of(content))
         choices = _choices(call) if self._omits_done else 0
         stream = StreamAnswer(ready, StreamWatcher(choices=choices, whole=True))
-        await self._pool.exchange(stream, head, body, call.timeouts)
+        await self._pool.exchange(stream, head, body, call.timeouts, fresh=call.fresh)
         if stream.live:
             return stream
         self.whole(stream)

@@ -68,8 +68,10 @@ class Pool:
     def idle_count(self) -> int:
         return len(self._idle)
 
-    async def exchange(self, answer: Answer, head: bytes, body: bytes, timeouts: Timeouts) -> None:
-        """Sends a request and waits until `answer.ready`.
+    async def exchange(
+        self, answer: Answer, head: bytes, body: bytes, timeouts: Timeouts, *, fresh: bool = False
+    ) -> None:
+        """Sends a request and waits until `answer.ready`; over a new connection if it has to be `fresh`.
 
         A reused connection that turns out to be closed costs nothing but a second dial, once: no byte of an answer has
         come, so most likely the upstream closed it before it saw the request. (It may have seen it: RFC 9110, 9.2.2
@@ -77,7 +79,7 @@ class Pool:
 
         Raises UpstreamError. Cancelling it closes the connection.
         """
-        connection = self.take() or await self._get(timeouts.connect)
+        connection = (None if fresh else self.take()) or await self._get(timeouts.connect, fresh=fresh)
         try:
             connection.send(answer, head, body, first_byte=timeouts.first_byte, idle=timeouts.idle)
             await answer.ready

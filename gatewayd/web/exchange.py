@@ -112,6 +112,8 @@ class Held:
     started: float
     begun: Begun | None
     """The try that failed, if one did."""
+    again: bool = False
+    """It was sent on a kept connection that turned out to be closed."""
 
     def __enter__(self) -> Runtime:
         return self.runtime
@@ -272,6 +274,7 @@ class Exchange:
             self.request_id,
             upstream_headers(headers.items()),
             timeout=_client_timeout(headers, server),
+            fresh=self._held is not None and self._held.again,
         )
         waiting = time.monotonic()
         reply = await dispatch(runtime, call, self.trail, None if self._held is None else self._held.begun)

@@ -369,7 +369,7 @@ class FastCall(Answer):
             self._exchanges,
             Inbound(known.path, known.headers, client.peer, self._call.intent.body),
             client.responder(),
-            Held(runtime, self._started, begun),
+            Held(runtime, self._started, begun, again=error is None),
         )
         exchange.principal = Principal(self._known.caller)
         exchange.trail.group = self._lane.group.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,7 +15,7 @@ from gatewayd.errors import FallbackKind
 from gatewayd.routing.health import MAX_RETRY_AFTER
 from tests.fakeup import FIN, RST, FakeUpstream, Reply, error_reply, json_reply, raw_reply
 from tests.through.ways import asked, before, forward
-from tests.web.support import RawClient, serving_deployments
+from tests.web.support import RawClient, serving_deployments, until
 
 GOOD = json_reply({"object": "chat.completion", "choices": []})
 ONE_RETRY = RoutingSettings(num_retries=1)
@@ -197,3 +198,18 @@ async def test_a_circle_of_fallbacks_asks_everybody_once() -> None:
             answer = await asked(site)
             assert (answer.status, answer.headers["x-gatewayd-attempts"]) == (503, "3")
             assert [len(up.requests) for up in (a, b, c)] == [1, 1, 1]
+
+
+async def test_a_request_is_sent_again_once_however_many_kept_connections_are_dead() -> None:
+    """A-30: the upstream may have seen the request; so the second time it goes over a connection that is new."""
+    release = asyncio.Event()
+    held = raw_reply(release, *GOOD.steps)
+    async with before(held, held, held, raw_reply(RST), raw_reply(RST)) as (up, site):
+        asked_at_once = [asyncio.ensure_future(asked(site)) for _ in range(3)]
+        await until(lambda: len(up.requests) == 3)
+        release.set()
+        assert [answer.status for answer in await asyncio.gather(*asked_at_once)] == [200] * 3
+        answer = await asked(site)
+        assert (answer.status, answer.error["code"]) == (502, "upstream_connection_error")
+        assert (len(up.requests), up.connection_count) == (5, 4)
+        assert site.gateway.health.state("d1").fails == 1
