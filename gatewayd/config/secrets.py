@@ -44,6 +44,15 @@ _MCP_STDIO = "LITELLM_ENABLE_MCP_STDIO"
 """Lets requests start programs; litellm compares this one without regard to case."""
 
 
+_KEY = re.compile(r"((sk|pk|rk|xai|gsk|hf|ghp|glpat|pplx|tvly)[-_]|AIza|AKIA|eyJ)[A-Za-z0-9_.-]{12,}")
+"""How the keys of well-known services begin."""
+
+
+def looks_like_a_key(text: str) -> bool:
+    """Whether a text is a key by the look of it: people mistype names, and put keys in wrong places."""
+    return _KEY.fullmatch(text) is not None
+
+
 class Unresolved(GatewaydError):
     """A reference leads nowhere. `message` and `hint` name the variable or file, never a value."""
 
@@ -125,7 +134,7 @@ class Resolver:
     def _file(self, path: str) -> str:
         if not path.strip():
             raise Unresolved("the reference does not name a file", "write file:/path/to/the/secret")
-        return self._read(path, f"the secret file {path}")
+        return self._read(path, "the secret file" if looks_like_a_key(path) else f"the secret file {path}")
 
     def _read(self, path: str, label: str) -> str:
         path = os.path.normpath(os.path.join(os.path.abspath(self.directory), path))

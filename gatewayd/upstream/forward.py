@@ -81,6 +81,7 @@ class ForwardUpstream:
             return WholeReply(answer.status, client_headers(answer.fields), content, usage_of(content))
         choices = _choices(call) if self._omits_done else 0
         stream = StreamAnswer(ready, StreamWatcher(choices=choices, whole=True))
+        stream.secrets = self._secrets
         await self._pool.exchange(stream, head, body, call.timeouts, fresh=call.fresh)
         if stream.live:
             return stream

@@ -67,10 +67,10 @@ def failed_body(body: bytes, secrets: tuple[bytes, ...] = ()) -> UpstreamError |
     return _status(_told_status(tree), tree, body, secrets, None)
 
 
-def failed_event(data: bytes, *, told: bool) -> UpstreamError:
+def failed_event(data: bytes, *, told: bool, secrets: tuple[bytes, ...] = ()) -> UpstreamError:
     """The exception for an error event of a stream. `told`: the event has been relayed, the client knows."""
     tree = _parsed(data)
-    error = _status(_told_status(tree), tree, data, (), None)
+    error = _status(_told_status(tree), tree, data, secrets, None)
     error.told = told
     return error
 

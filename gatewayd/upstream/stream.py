@@ -52,7 +52,7 @@ class StreamAnswer(Answer):
     """A `Reply` if `live`; else the upstream has answered with something else than a stream, collected whole."""
 
     __slots__ = ("_end", "_error", "_held", "_held_size", "_inflater", "_settled", "_sink", "_sink_full", "_watcher",
-                 "headers", "live", "usage")  # fmt: skip
+                 "headers", "live", "secrets", "usage")  # fmt: skip
 
     def __init__(self, ready: asyncio.Future[None], watcher: Watcher) -> None:
         super().__init__(ready)
@@ -69,6 +69,8 @@ class StreamAnswer(Answer):
         """Whether the answer is an event stream."""
         self.headers: Sequence[Header] = ()
         self.usage: Usage | None = None
+        self.secrets: tuple[bytes, ...] = ()
+        """An error that holds one of these is not quoted."""
 
     # --- Reply
 
@@ -168,7 +170,7 @@ class StreamAnswer(Answer):
     def _failure(self) -> GatewayError | None:
         """What the watcher found to be wrong with the stream."""
         error = self._watcher.error
-        return None if error is None else failed_event(error, told=self.ready.done())
+        return None if error is None else failed_event(error, told=self.ready.done(), secrets=self.secrets)
 
     # --- inside
 

@@ -88,6 +88,7 @@ class Daemon:
         wait: bool = True,
         sockets: Sequence[socket.socket] = (),
         memory_mb: int | None = None,
+        stdout: int = asyncio.subprocess.DEVNULL,
     ) -> None:
         """`sockets`: listening ones that it is handed over, as systemd does. `memory_mb`: what it may take at most."""
         self._arguments = [*(() if config is None else ("--config", str(config))), *arguments]
@@ -96,6 +97,7 @@ class Daemon:
         self._wait = wait
         self._sockets = sockets
         self._memory_mb = memory_mb
+        self._stdout = stdout
         self._news = asyncio.Event()
         self._process: asyncio.subprocess.Process
         self._reading: asyncio.Task[None]
@@ -113,7 +115,7 @@ class Daemon:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, *launch, "-m", "gatewayd", "run", *self._arguments),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=self._stdout,
             stderr=asyncio.subprocess.PIPE,
             env=self._environ,
             cwd=self._cwd,

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gatewayd.config.document import Path
-from gatewayd.config.secrets import is_reference
+from gatewayd.config.secrets import is_reference, looks_like_a_key
 from gatewayd.secret import Secret
 
 MASK = "***"
@@ -60,7 +60,7 @@ def redacted(value: Any, secret: bool = False) -> Any:
     if isinstance(value, str):
         if is_reference(value):
             return value
-        return MASK if secret and value else without_userinfo(value)
+        return MASK if (secret and value) or looks_like_a_key(value) else without_userinfo(value)
     if isinstance(value, date):
         return value.isoformat()
     return value
