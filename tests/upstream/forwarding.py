@@ -11,8 +11,8 @@ import pytest
 from gatewayd.errors import GatewayError
 from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.wire.openai import Usage
-from tests.fakeup import FakeUpstream, Reply, chat_events
-from tests.upstream.doubles import SHORT, SlowSink, call, deployment, eventually
+from tests.fakeup import HANG, FakeUpstream, Reply, chat_events
+from tests.upstream.doubles import LONG, SHORT, SlowSink, call, deployment, eventually
 
 COUNTS = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 ANSWER = {"id": "chatcmpl-1", "object": "chat.completion", "choices": [], "usage": COUNTS}
@@ -30,9 +30,10 @@ async def forwarding(*replies: Reply, **config: Any) -> AsyncIterator[tuple[Fake
 
 
 async def refusal(*replies: Reply, stream: bool = False, **config: Any) -> GatewayError:
+    silent = any(HANG in reply.steps for reply in replies)  # what does come has all the time it needs
     async with forwarding(*replies, **config) as (_, forward):
         with pytest.raises(GatewayError) as caught:
-            await forward.open(call(stream=stream, timeouts=SHORT))
+            await forward.open(call(stream=stream, timeouts=SHORT if silent else LONG))
     return caught.value
 
 
