@@ -58,7 +58,8 @@ def _forms(secret: str) -> Iterator[str]:
     yield secret
     if secret.isascii() and secret.isprintable() and not _QUOTED & set(secret):
         return
-    for text in {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], _json(secret), *secret.split("\n")}:
+    lines = (line.strip() for line in secret.split("\n"))  # an indent alone is no secret
+    for text in {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], _json(secret), *lines}:
         inner = _json(text)
         yield from (text, escape(text), inner, escape(inner), escape_json(inner), json.dumps(text)[1:-1])
 

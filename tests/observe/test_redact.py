@@ -69,3 +69,10 @@ def test_no_form_of_a_log_line_shows_a_secret(secret: str, form: Format) -> None
         record.fields = {"name": message}
         line = LineFormatter(form, redactor).format(record)
         assert not [part for part in ("pass", "word", "sorts", "MIIEv", "G9w0", "BEGIN") if part in line], line
+
+
+def test_an_indent_is_no_secret() -> None:
+    redactor = Redactor()
+    redactor.know(['{\n        "private_key": "0123456789"\n        }\n'])
+    assert redactor.clean("        }  ") == "        }  "
+    assert "0123456789" not in redactor.clean('  "private_key": "0123456789"')
