@@ -108,15 +108,20 @@ class Runtime:
         """
         await self.idle()
         breath = Breath()
-        targets, deployments = list(self.targets.values()), list(self.snapshot.deployments)
+        targets, deployments, groups = (
+            list(self.targets.values()),
+            list(self.snapshot.deployments),
+            [*self.table.groups()],
+        )
         self.targets, self.table = {}, Table({})
         self.snapshot = replace(self.snapshot, deployments=(), effective={})
         while targets:
             await self._pool.release(targets.pop().deployment.identity)
             await breath()
-        while deployments:
-            deployments.pop()
-            await breath()
+        for rest in (groups, deployments):
+            while rest:
+                rest.pop()
+                await breath()
 
     async def idle(self) -> None:
         """Waits until no request holds a lease."""

@@ -122,6 +122,9 @@ class Table:
         found = self._groups.get(group)
         return () if found is None else found.candidates
 
+    def groups(self) -> Iterable[Group]:
+        return self._groups.values()
+
     def names(self) -> list[str]:
         """What `GET /v1/models` shows: groups, patterns as written, and aliases that are not hidden; sorted."""
         return sorted({*self._groups, *self._aliases} - self._hidden)
