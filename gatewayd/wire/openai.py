@@ -36,7 +36,7 @@ FORBIDDEN_FIELDS = frozenset(
         "litellm_logging_obj", "proxy_server_request", "secret_fields", "model_info", "specific_deployment",
         "tenant_id", "client_id", "client_secret", "region_name", "custom_prompt_dict", "hf_model_name", "client",
         "http_client", "proxy", "ssl_verify", "use_litellm_proxy", "callbacks", "success_callback", "failure_callback",
-        "logger_fn", "mock_response", "mock_timeout", "mock_delay", "mock_testing_fallbacks",
+        "mock_response", "mock_timeout", "mock_delay", "mock_testing_fallbacks",
     }
 )  # fmt: skip
 USUAL_FIELDS = frozenset(
