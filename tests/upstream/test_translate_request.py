@@ -10,6 +10,7 @@ from gatewayd.errors import InvalidRequest
 from gatewayd.secret import Secret
 from gatewayd.upstream.translate import TranslateUpstream
 from gatewayd.upstream.translate_request import FIELDS, NO_KEY, Arguments
+from gatewayd.wire.openai import FORBIDDEN_FIELDS
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
 from tests.upstream.doubles import call, deployment
@@ -52,7 +53,12 @@ def test_only_known_fields_of_a_body_become_arguments() -> None:
         "text_completion": True, "rust": True, "no-log": True, "litellm_logging_obj": {}, "use_litellm_proxy": True,
         "ignore_eos": True, "store": True, "max_retries": 9,
     }  # fmt: skip
-    assert arguments(messages=MESSAGES, **steering) == arguments(messages=MESSAGES)
+    refused = {name for name in steering if name in FORBIDDEN_FIELDS}  # at the door, before they come here
+    for name in refused:
+        with pytest.raises(InvalidRequest):
+            arguments(messages=MESSAGES, **{name: steering[name]})
+    passed = {name: value for name, value in steering.items() if name not in refused}
+    assert arguments(messages=MESSAGES, **passed) == arguments(messages=MESSAGES)
     assert not any(name in FIELDS["chat/completions"] for name in steering)
 
 
