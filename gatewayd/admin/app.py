@@ -31,6 +31,9 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
+_NOTHING_FOLLOWS = ("transfer-encoding", "upgrade")
+"""aiohttp's parser takes the last trailer of a chunked body for a header of the next request, and forgets what stands
+behind an offer to upgrade (docs/adr/0009-request-loop.md)."""
 _OWN_SITE = ("same-origin", "none")
 """Values of `Sec-Fetch-Site` (W3C Fetch Metadata) for what the user did on this very page or in the address bar."""
 
@@ -77,6 +80,8 @@ class AdminApp:
         except Exception as error:
             _log.error("admin request %s failed", request_id, exc_info=error)
             response = _refusal(InternalError("The gateway failed on this request; its log has the request id."))
+        if any(name in request.headers for name in _NOTHING_FOLLOWS):
+            response.force_close()
         response.headers.update(_HEADERS)
         response.headers["x-request-id"] = request_id
         return response

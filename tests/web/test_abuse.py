@@ -66,7 +66,7 @@ def refused(answer: Answer, *statuses: int) -> None:
     assert answer.headers["x-request-id"].startswith("req_")
 
 
-# B-01, B-02, B-03, B-04, B-05, B-10, B-17, B-19
+# B-01, B-02, B-03, B-04, B-05, B-10, B-17, B-19, D-14
 @named(
     length=LENGTHS, coding=CODINGS, field=FIELDS, line=LINES, host=HOSTS, head=HEADS, upgrade=UPGRADES, noise=NOISE
 )  # fmt: skip

@@ -127,3 +127,20 @@ async def test_a_key_that_was_changed_is_refused_at_once_and_what_is_under_way_e
         assert (await busy.answer()).body == b'{"late":true}'
         await busy.send(GOOD)
         assert (await busy.answer()).status == 401
+
+
+@pytest.mark.parametrize("name", [b"X-Forwarded-For", b"X-Real-IP", b"Forwarded", b"CF-Connecting-IP"])
+async def test_where_a_request_says_it_comes_from_is_not_believed_and_not_passed_on(name: bytes) -> None:
+    """B-27, D-05, D-08: not in the log, not at the upstream, and not as a way in."""
+    told = name + b": 127.0.0.1, 10.9.8.7;for=10.9.8.7\r\n"
+    good = POST + AUTH + told + BODY
+    async with warm(good, server=WITH_KEY) as (site, upstream), Wire.to(site.port) as wire:
+        for request, status in ((good, 200), (good, 200), (POST + told + BODY, 401)):
+            await wire.send(request)
+            assert (await wire.answer()).status == status
+        assert b"10.9.8.7" not in b"".join(request.head for request in upstream.requests)
+        await until(lambda: len(site.records.fields) == 5)
+        assert {record["peer"] for record in site.records.fields} == {"127.0.0.1"}
+    async with warm() as (site, _), Wire.to(site.port) as wire:
+        await wire.send((POST + told + BODY).replace(b"Host: a", b"Host: evil.example"))
+        assert (await wire.answer()).status == 403

@@ -26,7 +26,7 @@ PATIENCE = 20.0
 """Seconds within which the server must have said its last word, on however busy a machine."""
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) [\x20-\x7e]*")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9a-z-]+): ([\x20-\x7e]*)")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\x20-\x7e]*)")
 
 
 class Wire:
@@ -147,7 +147,7 @@ def _first(data: bytes, *, has_body: bool) -> tuple[Answer, bytes] | None:
     assert status is not None, first
     fields = [_FIELD.fullmatch(line) for line in lines]
     assert all(fields), lines
-    pairs = [(field[1].decode(), field[2].decode()) for field in fields if field is not None]
+    pairs = [(field[1].decode().lower(), field[2].decode()) for field in fields if field is not None]
     headers = dict(pairs)
     assert len(headers) == len(pairs), f"a header twice: {pairs}"
     code = int(status[1])
