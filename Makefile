@@ -13,7 +13,7 @@ OPENAI3 = .venv-openai3/.stamp-deps
 REAL = .real/.stamp
 B = .venv/bin
 
-.PHONY: default run test check fmt docs lock bench soak fuzz test-real clean
+.PHONY: default run test check fmt docs lock bench soak fuzz storm test-real clean
 .DELETE_ON_ERROR:
 
 default: test
@@ -49,6 +49,9 @@ bench: $(DEV)  ## gatewayd beside other gateways, one core each (needs nginx and
 
 soak: $(DEV)  ## a daemon under load, faults, leavers and edits: does it lie or leak? SOAK="--unary 1000000 --streams 100000"; "--storm 10000"
 	$(B)/python -m tests.soak $(SOAK)
+
+storm: $(DEV)  ## edits, half of them bad, amid 1,000 streams and 100,000 requests; STORM="--edits 100" for less
+	$(B)/python -m tests.reload.storm $(STORM)
 
 fuzz: $(DEV)  ## random input for everything that reads input; FUZZ="config sse --runs 1000000" (default: all targets, a minute)
 	$(B)/python -m tests.fuzz $(FUZZ)
