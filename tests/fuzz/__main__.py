@@ -13,7 +13,7 @@ from tests.fuzz.targets import TARGETS
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Random input for what reads input.")
     parser.add_argument("target", nargs="*", help=f"default: all of {', '.join(TARGETS)}")
-    parser.add_argument("--runs", type=int, default=50_000, help="executions of each target (default: 50000)")
+    parser.add_argument("--runs", type=int, default=5_000, help="executions of each target (default: 5000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first input (default: 0)")
     options = parser.parse_args()
