@@ -118,7 +118,7 @@ def _play(chunks: list[bytes]) -> tuple[Any, ...]:
     assert len(answer.ends) == 1, answer.ends
     assert home.lost == 1
     assert home.freed <= 1
-    return answer.status, answer.fields, answer.body, answer.ends
+    return answer.status, answer.fields, answer.body or b"", answer.ends
 
 
 def _check(made: tuple[bytes, list[bytes]]) -> None:

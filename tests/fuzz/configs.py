@@ -89,7 +89,7 @@ def _check(data: bytes) -> None:
     for problem in result.problems:
         assert problem.code in PROBLEM_CODES, problem
         assert problem.code != "config_reader_failed", problem
-        assert problem.line is None or 1 <= problem.line <= lines + 1, problem
+        assert 0 <= problem.line <= lines + 1, problem  # 0: it has no place
     assert len(render(result.problems).splitlines()) >= len(result.problems)
     if next(_count) % 8 == 0:  # as costly as all the rest
         render(result.problems, "json").encode()
