@@ -24,6 +24,7 @@ from gatewayd.errors import UpstreamBadResponse, UpstreamError, UpstreamRedirect
 from gatewayd.upstream.answer import MAX_BODY, Answer, Fields
 from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.dial import Origin
+from gatewayd.upstream.inside import leads_inside
 from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.stream import MAX_INFLATED
 from gatewayd.upstream.transport import Connection
@@ -110,6 +111,8 @@ class Wire(httpx.AsyncBaseTransport):
         # With GET litellm fetches images whose address the caller gave: what comes of that is not the upstream's doing,
         # and callers must not decide to which hosts connections are kept.
         errand = request.method != "POST"
+        if errand and leads_inside(request.url.host):
+            raise httpx.UnsupportedProtocol("not a public address")
         facts = Exchange(exchange.pools, exchange.timeouts) if errand else exchange
         pool = Pool(origin, max_idle=0) if errand else exchange.pools.of(origin)
         incoming = _Incoming(asyncio.get_running_loop().create_future(), facts)
