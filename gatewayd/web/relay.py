@@ -24,7 +24,7 @@ _LONGEST_BOUNDARY = 4
 class ClientResponder:
     """The answer to one request on one connection; also the `Sink` of its stream. See `web.exchange.Responder`."""
 
-    __slots__ = ("_chunked", "_connection", "_head", "_head_only", "_http10", "_keep", "_payload", "_tail")
+    __slots__ = ("_chunked", "_connection", "_head", "_head_only", "_http10", "_keep", "_last", "_payload")
 
     def __init__(
         self, connection: Connection, payload: StreamReader, *, http10: bool, keep_alive: bool, head_only: bool
@@ -37,7 +37,7 @@ class ClientResponder:
         self._head_only = head_only
         self._chunked = False
         self._head: bytes | None = None
-        self._tail = b""
+        self._last = b""
 
     @property
     def gone(self) -> bool:
@@ -70,7 +70,7 @@ class ClientResponder:
         self._keep = False
         if event:
             # A piece of an event may have gone out: an empty line ends it, or the error would become a part of it.
-            ended = not self._tail or self._tail.endswith(_BOUNDARIES)
+            ended = not self._last or self._last.endswith(_BOUNDARIES)
             self.write(event if ended else b"\n\n" + event)
         self.finish()
 
@@ -89,10 +89,15 @@ class ClientResponder:
     def write(self, data: bytes) -> None:
         if not data:  # as a chunk it would be the end mark
             return
-        self._tail = data[-_LONGEST_BOUNDARY:] if len(data) >= _LONGEST_BOUNDARY else (self._tail + data)[-4:]
+        # Kept whole, not cut: its end is looked at only if the stream breaks.
+        self._last = data if len(data) >= _LONGEST_BOUNDARY else self._last[-_LONGEST_BOUNDARY:] + data
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        self._write(data if self._head is None else self._take_head() + data)
+        if self._head is not None:
+            data = self._take_head() + data
+        transport = self._connection.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
 
     def _take_head(self) -> bytes:
         text, self._head = self._head, None
