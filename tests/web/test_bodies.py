@@ -130,7 +130,7 @@ async def test_what_a_body_took_is_given_back_however_it_ends(
 ) -> None:
     """B-13: three times over, the next large body fits; and not one byte more than before is free."""
     upstream = Teller()
-    async with serving({"chat": {"d1": upstream}}, server=ONE, deadlines=Deadlines(body=0.3)) as site:
+    async with serving({"chat": {"d1": upstream}}, server=ONE, deadlines=Deadlines(body=1)) as site:
         for _ in range(3):
             async with RawClient.to(site.port) as client:
                 await ending(client, upstream)

@@ -30,21 +30,22 @@ async def test_an_idle_connection_is_closed_in_time_without_a_word(requests: lis
     """B-09"""
     loop = asyncio.get_running_loop()
     async with warm(GOOD, deadlines=Deadlines(idle=0.3)) as (site, _), Wire.to(site.port) as wire:
+        began = 0.0
         for request in requests:
+            began = loop.time()
             await wire.send(request)
             assert (await wire.answer()).status == 200
-        began = loop.time()
         assert await wire.rest() == []
-        assert loop.time() - began > 0.2
+        assert loop.time() - began >= 0.29  # the clock of timers may be a little coarse
 
 
 @pytest.mark.parametrize("request_", [LIVE, GOOD])
 async def test_a_connection_in_use_is_not_idle(request_: bytes) -> None:
     """B-09: used again and again, for longer than it may be idle."""
     loop = asyncio.get_running_loop()
-    async with warm(GOOD, deadlines=Deadlines(idle=0.6)) as (site, _), Wire.to(site.port) as wire:
+    async with warm(GOOD, deadlines=Deadlines(idle=1.5)) as (site, _), Wire.to(site.port) as wire:
         began = loop.time()
-        while loop.time() - began < 1.5:
+        while loop.time() - began < 2:
             await wire.send(request_)
             assert (await wire.answer()).status == 200
             await asyncio.sleep(0.05)
@@ -52,8 +53,8 @@ async def test_a_connection_in_use_is_not_idle(request_: bytes) -> None:
 
 async def test_waiting_for_an_answer_is_not_idle() -> None:
     """B-09: an upstream that takes longer than a connection may be idle."""
-    late = Reply([0.8, *json_reply({"late": True}).steps])
-    async with warm(GOOD, deadlines=Deadlines(idle=0.2)) as (site, upstream), Wire.to(site.port) as wire:
+    late = Reply([1.5, *json_reply({"late": True}).steps])
+    async with warm(GOOD, deadlines=Deadlines(idle=1)) as (site, upstream), Wire.to(site.port) as wire:
         await wire.send(GOOD)
         await wire.answer()
         upstream.then(late)
@@ -125,7 +126,7 @@ async def test_a_body_below_the_least_rate_is_a_408(framing: str) -> None:
         for _ in range(200):
             await wire.send(b" " if framing == "length" else b"1\r\n \r\n")
             await asyncio.sleep(0.02)
-            if site.sample("gatewayd_request_body_bytes") == 0:
+            if wire.has_news:
                 break
         else:
             raise AssertionError("it was waited for")
