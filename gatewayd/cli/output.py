@@ -47,4 +47,6 @@ def tell(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
-        return
+        # What could not be written waits in the stream, and the interpreter would try again at its end, fail, and exit
+        # with a code of its own.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives

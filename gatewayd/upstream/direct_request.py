@@ -79,12 +79,14 @@ def fits(deployment: Deployment, call: Call, arguments: Mapping[str, Any]) -> bo
         return False
     if intent.stream and (deployment.provider not in _STREAMING or arguments.get("n") not in (None, 1)):
         return False
-    messages = arguments["messages"]
+    messages, tools = arguments["messages"], arguments.get("tools")
+    if not isinstance(tools, list | None):
+        return False
     if deployment.provider in ("gemini", "vertex_ai") and any(
         map(_cached, messages)
     ):  # litellm makes requests of its own then
         return False
-    return all(map(_plain_message, messages)) and all(map(_plain_tool, arguments.get("tools") or ()))
+    return all(map(_plain_message, messages)) and all(map(_plain_tool, tools or ()))
 
 
 _SEEN: Final = frozenset({"model", "stream", "stream_options", "metadata", "store"})

@@ -93,6 +93,8 @@ TEXT = {"type": "text", "text": "a"}
         ("anthropic", {"tools": [TOOL]}, True),
         ("anthropic", {"tools": [{"type": "mcp", "server_url": "x"}]}, False),
         ("anthropic", {"tools": [{"type": "function", "function": {"name": "f", "defer_loading": True}}]}, False),
+        ("anthropic", {"tools": 1.5}, False),
+        ("gemini", {"tools": {"type": "function"}}, False),
         ("anthropic", {"web_search_options": {}}, False),
         ("anthropic", {"modalities": ["text"]}, False),
         ("anthropic", {"metadata": {"a": "b"}, "store": True}, True),
