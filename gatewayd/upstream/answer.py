@@ -102,3 +102,22 @@ class Answer:
         parts = self._parts
         self.body = parts[0] if len(parts) == 1 else b"".join(parts)
         self.delimited = delimited
+
+
+class Rest(Answer):
+    """Takes what follows the logical end of an answer. Anything but line ends means the connection is not reused."""
+
+    __slots__ = ("_alone",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._alone = connection  # what else an answer has is not needed
+
+    def push(self, data: bytes) -> None:
+        if data.strip(b"\r\n"):
+            self._alone.abort()
+
+    def finish(self, delimited: bool) -> None:
+        return None
+
+    def fail(self, error: UpstreamError) -> None:
+        return None

@@ -25,7 +25,7 @@ from gatewayd.errors import (
     UpstreamTimeout,
     UpstreamTls,
 )
-from gatewayd.upstream.answer import MAX_BODY, Answer, Fields, KnownHead
+from gatewayd.upstream.answer import MAX_BODY, Answer, Fields, KnownHead, Rest
 from gatewayd.upstream.narrow import Narrow
 from gatewayd.wire.heads import Heads, split
 
@@ -59,25 +59,6 @@ _heads: Heads[KnownHead] = Heads()
 """A busy upstream's heads are the same for as long as its `Date` is."""
 
 
-class _Rest(Answer):
-    """Takes what follows the logical end of an answer. Anything but line ends means the connection is not reused."""
-
-    __slots__ = ("_alone",)
-
-    def __init__(self, connection: Connection) -> None:
-        self._alone = connection
-
-    def push(self, data: bytes) -> None:
-        if data.strip(b"\r\n"):
-            self._alone.abort()
-
-    def finish(self, delimited: bool) -> None:
-        return None
-
-    def fail(self, error: UpstreamError) -> None:
-        return None
-
-
 class Connection(asyncio.Protocol):
     """Made by `Pool`. Idle, or busy with the one answer given to `send`.
 
@@ -87,9 +68,9 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answer", "_armed_for", "_begun", "_closed", "_deadline", "_delimited", "_ended", "_fields", "_first_byte",
-        "_head_size", "_home", "_idle", "_keep", "_loop", "_named", "_narrow", "_parser", "_paused", "_pieces",
-        "_status", "_surplus", "_timer", "_touched", "_transport", "_unsent", "_waiting", "on_body", "on_header",
-        "reused",
+        "_fresh", "_head_size", "_home", "_idle", "_keep", "_loop", "_named", "_narrow", "_parser", "_paused",
+        "_pieces", "_status", "_surplus", "_timer", "_touched", "_transport", "_unsent", "_waiting", "on_body",
+        "on_header", "reused",
     )  # fmt: skip
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
@@ -104,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._first_byte = self._idle = 0.0
         self._closed = False
         self._narrow = False
+        self._fresh: tuple[bytes, bytes] | None = None  # key of a head that was never seen, and what came behind it
         self._unsent = 0  # request bytes still to go when the socket refused more, 0 = all handed over
         # The parser calls list.append and dict.setdefault themselves: no Python frame for a header or a piece of body.
         self._fields: dict[bytes, bytes] = {}
@@ -125,6 +107,7 @@ class Connection(asyncio.Protocol):
         self._waiting = True  # for the first byte that counts: the first-byte timeout runs
         self._paused = False
         self._touched = False  # any byte has come back
+        self._fresh = None
         self._fields.clear()  # may hold trailer fields of the answer before
 
     # --- for the pool and the answer
@@ -156,13 +139,13 @@ class Connection(asyncio.Protocol):
         event loops read eight times as much when it is there (A-25)."""
         if not self._narrow and not self._closed:
             self._narrow = True
-            self._transport.set_protocol(Narrow(self, self._loop))
+            self._transport.set_protocol(Narrow(self, self._narrowed, self._loop))
 
     def rest(self) -> None:
         """The answer has seen its logical end; what follows of the message is thrown away, the connection kept if it
         ends soon and with nothing more to say."""
         if not self._closed:
-            self._answer = _Rest(self)
+            self._answer = Rest(self)
             self.resume()
             self._waiting = False
             self._idle = LINGER
@@ -212,23 +195,32 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
-        parser = self._parser
-        if answer is None or parser is None:
-            self.abort()  # nobody asked: whatever it is, it must not become the answer to the next request
-            return
-        fresh = None
-        if not self._touched:
-            self._touched = True
-            fresh = split(data)
-            if fresh is not None:
-                key, at, length = fresh
+        if not self._touched and answer is not None and (found := split(data)) is not None:
+            key, at, length = found
+            if len(data) - at == length:  # the whole answer, if it is one
                 known = _heads.get(key)
-                if known is not None and len(data) - at == length:
-                    self._keep = self._begun = True
+                if known is not None:
+                    self._touched = self._keep = self._begun = True
                     answer.take(self, known, data[at:])
                     if not self._closed:
                         self._complete()
                     return
+                self._fresh = key, data[at:]
+        self._parse(data)
+
+    def _narrowed(self, data: memoryview) -> None:
+        if self._touched:
+            self._parse(data)
+        else:
+            self.data_received(bytes(data))
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        answer = self._answer
+        parser = self._parser
+        if answer is None or parser is None:
+            self.abort()  # nobody asked: whatever it is, it must not become the answer to the next request
+            return
+        self._touched = True
         broken = False
         try:
             parser.feed_data(data)
@@ -247,8 +239,8 @@ class Connection(asyncio.Protocol):
             if self._closed:
                 return
             self._head_size = 0
-            if fresh is not None and self._ended and body == data[fresh[1] :]:
-                self._remember(fresh[0], answer)
+            if self._fresh is not None:
+                self._remember(answer, body)
         if self._ended:
             self._complete()
         elif broken:
@@ -337,10 +329,13 @@ class Connection(asyncio.Protocol):
             self.abort()
         answer.finish(True)
 
-    def _remember(self, key: bytes, answer: Answer) -> None:
-        """The parser has found one whole answer behind this head; so it will again."""
-        if self._keep and not self._surplus and self._delimited and b"transfer-encoding" not in answer.fields:
-            _heads.remember(key, KnownHead(answer.status, answer.fields))
+    def _remember(self, answer: Answer, body: bytes) -> None:
+        """The parser has found one whole answer behind a head that it will find again."""
+        fresh, self._fresh = self._fresh, None
+        if fresh is None or not self._ended or body != fresh[1] or not self._keep or self._surplus:
+            return
+        if self._delimited and b"transfer-encoding" not in answer.fields:
+            _heads.remember(fresh[0], KnownHead(answer.status, answer.fields))
 
     def _end(self, *, clean: bool) -> None:
         """The upstream closed the connection (`clean`) or it broke."""
