@@ -102,8 +102,8 @@ def table() -> str:
     named = sum(case.name in pinned for case in cases)
     parts = [
         f"{named} of {len(cases)} cases are pinned by tests; the others say what they wait for. What each asks was\n"
-        "compared with what its tests do, and well over a hundred behaviours were broken by hand to see a test fail; not\n"
-        "every test that names a case was tried like that.\n"
+        "compared with what its tests do, and well over a hundred behaviours were broken by hand to see a test\n"
+        "fail; not every test that names a case was tried like that.\n"
     ]
     for title, chapter in listed:
         parts.append(f"### {title}\n\n| Case | What happens | Tests |\n|---|---|---|")

@@ -27,12 +27,12 @@ class Deadlines:
         """An async context manager: cancels what runs in it after `seconds` and raises TimeoutError in its place."""
         if seconds < EXACT_BELOW:
             return asyncio.timeout(seconds)
-        return _Limit(self.due(seconds))
+        return _Limit(self.due(seconds, self._loop.time()))
 
-    def due(self, seconds: float) -> set[Struck]:
+    def due(self, seconds: float, now: float) -> set[Struck]:
         """Those who are struck together in so many seconds, of which there are EXACT_BELOW at least. Whoever wants to
-        be joins them, and leaves when it is done."""
-        second = math.ceil(self._loop.time() + seconds)
+        be joins them, and leaves when it is done. `now` on the loop's clock, which is the monotonic one."""
+        second = math.ceil(now + seconds)
         limits = self._due.get(second)
         if limits is None:
             limits = self._due[second] = set()

@@ -104,12 +104,13 @@ class SuccessLine:
     """The lines of requests of one kind that went well at once: they differ in a few numbers, so what is the same in
     all of them is looked at and put together once. `sample` is the record of such a request."""
 
-    __slots__ = ("_formatter", "_sample", "_template")
+    __slots__ = ("_formatter", "_sample", "_template", "_without_tokens")
 
     def __init__(self, sample: AccessRecord) -> None:
         self._sample = sample
         self._formatter: LineFormatter | None = None
-        self._template: str | None = None
+        self._template = ""
+        self._without_tokens = ""
 
     def log(self, request_id: str, duration: float, usage: Tokens | None, peer: str, *, told: bool = False) -> None:
         """`told`: the id is the client's. `duration` in seconds."""
@@ -117,17 +118,16 @@ class SuccessLine:
             return
         for handler in _handlers():
             if type(handler) is LineHandler:
-                formatter = handler.formatter
-                if formatter is not self._formatter:
-                    self._formatter, self._template = formatter, self._made_for(handler)
-                if self._template is not None and not (told and _is_special(request_id, formatter)):
+                if handler.formatter is not self._formatter:
+                    self._adapt(handler)
+                if self._template and not (told and _is_special(request_id, handler.formatter)):
+                    milliseconds = round(duration * 1000, 2)
                     if usage is None:
-                        tokens = ""
-                    elif formatter.form == "json":
-                        tokens = f',"prompt_tokens":{usage.prompt_tokens},"completion_tokens":{usage.completion_tokens}'
+                        line = self._without_tokens % (_now(), request_id, milliseconds, peer)
                     else:
-                        tokens = f" prompt_tokens={usage.prompt_tokens} completion_tokens={usage.completion_tokens}"
-                    handler.write_soon(self._template % (_now(), request_id, round(duration * 1000, 2), tokens, peer))
+                        prompt, completion = usage.prompt_tokens, usage.completion_tokens
+                        line = self._template % (_now(), request_id, milliseconds, prompt, completion, peer)
+                    handler.write_soon(line)
                     continue
             _handle(handler, logging.INFO, self._record(request_id, duration, usage, peer))
 
@@ -141,25 +141,32 @@ class SuccessLine:
             peer=peer,
         )
 
-    def _made_for(self, handler: LineHandler) -> str | None:
-        """A line with `%s` for what differs, if there is nothing special in the rest of it."""
+    def _adapt(self, handler: LineHandler) -> None:
+        """Makes the templates for this handler's form: lines with `%s` for what differs, or "" if there is something
+        special in the rest."""
+        self._formatter = handler.formatter
+        self._template = self._without_tokens = ""
         if _line(self._sample, handler) is None:
-            return None
+            return
         is_json = handler.formatter.form == "json"
-        pieces = ['{"time":"%s","level":"info","logger":"gatewayd.access","message":"request"' if is_json else _TEXT]
-        for name, value in replace(self._sample, request_id="-", peer="-").fields().items():
-            if name in ("prompt_tokens", "completion_tokens"):
-                continue
+        sample = replace(self._sample, request_id="-", peer="-", prompt_tokens=0, completion_tokens=0)
+        for name, value in sample.fields().items():
             shown = msgspec.json.encode(value).decode() if is_json else str(value)
             shown = shown.replace("%", "%%")
-            if name in ("request_id", "peer", "duration_ms"):
-                shown = '"%s"' if is_json and name != "duration_ms" else "%s"
-            if name == "duration_ms":
-                shown += "%s"
-            pieces.append(f',"{name}":{shown}' if is_json else f" {name}={shown}")
-        return "".join(pieces) + ("}" if is_json else "")
+            if name in ("request_id", "peer"):
+                shown = '"%s"' if is_json else "%s"
+            elif name in ("duration_ms", "prompt_tokens", "completion_tokens"):
+                shown = "%s"
+            piece = f',"{name}":{shown}' if is_json else f" {name}={shown}"
+            self._template += piece
+            if not name.endswith("_tokens"):
+                self._without_tokens += piece
+        begin, end = (_JSON, "}") if is_json else (_TEXT, "")
+        self._template = begin + self._template + end
+        self._without_tokens = begin + self._without_tokens + end
 
 
+_JSON = '{"time":"%s","level":"info","logger":"gatewayd.access","message":"request"'
 _TEXT = "%s INFO    gatewayd.access: request"
 
 

@@ -56,6 +56,7 @@ class HealthBook:
 
     def __init__(self, *, jitter: Callable[[], float] = lambda: 1.0) -> None:
         self._states: dict[str, State] = {}
+        self._resting: set[str] = set()  # all that are cooling or in probation, and perhaps some that were
         self._jitter = jitter
 
     def state(self, identity: str) -> State:
@@ -97,6 +98,13 @@ class HealthBook:
         state = self._states.get(candidate.identity)
         return state is not None and state.probation
 
+    def all_well(self, now: float) -> bool:
+        """Whether everybody is available and nobody in probation: cheaper to ask than each of them."""
+        if self._resting:
+            found = ((identity, self._states.get(identity)) for identity in self._resting)
+            self._resting = {i for i, state in found if state and (state.probation or state.cooling_until > now)}
+        return not self._resting
+
     def succeeded(self, candidate: Candidate) -> None:
         """The upstream answered (for a stream: its first event came). `left` still has to follow at the end."""
         state = self.state(candidate.identity)
@@ -137,6 +145,7 @@ class HealthBook:
             seconds = (policy.cooldown_time if own is None else own) * self._jitter()
         state.cooling_until = max(state.cooling_until, now + seconds)
         state.probation, state.probing = True, False
+        self._resting.add(candidate.identity)
         state.fails = 0
 
     @staticmethod

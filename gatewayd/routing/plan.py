@@ -109,11 +109,14 @@ def plan(
 
 
 def first_pick(chain: Chain, health: HealthBook, now: float, rng: Random) -> Candidate | None:
-    """What the first step of a plan would try; None if the plan has to look further than that."""
-    available = health.available
-    for level in chain.first.group.levels:
-        if left := [candidate for candidate in level if available(candidate, now)]:
-            return simple_shuffle(left, rng)
+    """What the first step of a plan would try; None if there is more to it than a pick (all rest, or one is probed)."""
+    levels = chain.first.group.levels
+    if levels and health.all_well(now):
+        return simple_shuffle(levels[0], rng)
+    for level in levels:
+        if left := [candidate for candidate in level if health.available(candidate, now)]:
+            candidate = simple_shuffle(left, rng)
+            return None if health.in_probation(candidate) else candidate
     return None
 
 

@@ -246,8 +246,10 @@ class Exchange:
                 self._task.cancel()
 
     def left(self) -> None:
-        """Accounts for a held request whose client has left instead of running it."""
-        assert self._held is not None
+        """Accounts for a held request whose client has left instead of running it. Of one that is not held, and so has
+        not begun, nothing is told: as of one that waits behind another."""
+        if self._held is None:
+            return
         self._exchanges.live.discard(self)
         with self._held as self.runtime:
             self.kind, self.status, self.outcome = "model", CLIENT_LEFT, "client_left"

@@ -4,7 +4,8 @@ Taken is a request whose head is known byte for byte (`gatewayd.wire.heads`), wh
 deployment forwards and has an idle connection. Its life is two callbacks: the client's bytes lead to `FastPath.take`,
 the upstream's to `FastCall.finish`. Whatever else comes (a failed try, a timeout, the end of a drain) makes an ordinary
 `Exchange` of it, which goes on where this one stopped; until then nothing has been sent to the client. A request that
-is declined has left no trace: the ordinary path then gets the same bytes.
+is not for the fast path has left no trace in it: it runs as an exchange from its beginning, and if its head is known,
+without the parser (streams do).
 
 Every decision is made by the code that the ordinary path uses: `authenticate`, `peek`, `first_pick`, the health book,
 `ForwardUpstream.whole`. Why, and what it gives: docs/adr/0013-fast-path.md.
@@ -33,6 +34,7 @@ from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.transport import Connection, StaleConnection
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, InboundHeaders, Responder, Route
 from gatewayd.web.render import SuccessHead, is_sane_id, new_request_id
+from gatewayd.web.request import too_large
 from gatewayd.wire.headers import client_headers, upstream_headers
 from gatewayd.wire.heads import Heads, split
 from gatewayd.wire.openai import peek
@@ -43,8 +45,8 @@ _rng = random.Random()
 
 MOST: Final = 64 * 1024
 """Bytes of a request that the fast path takes."""
-Taking = Literal["taken", "partial", "declined", "unknown"]
-"""partial: the rest of the body should be waited for. unknown: the head was never seen."""
+Taking = Literal["taken", "partial", "unknown"]
+"""partial: the rest of the body should be waited for. unknown: the head was never seen, or the body is too large."""
 _MOST_DESKS: Final = 256
 
 
@@ -62,6 +64,9 @@ class Client(Protocol):
 
     def go_on(self, exchange: Exchange, route: Route) -> None:
         """Runs an exchange in the call's place."""
+
+    def run(self, exchange: Exchange, route: Route) -> None:
+        """Runs an exchange from its beginning."""
 
     def responder(self) -> Responder: ...
 
@@ -98,6 +103,8 @@ class Inbound:
     model: str | None = None
 
     async def read(self, limit: int) -> bytes:
+        if len(self.body) > limit:
+            raise too_large(limit)
         return self.body
 
 
@@ -206,9 +213,15 @@ class FastPath:
         known = self._known.get(key)
         if known is None:
             return "unknown"
-        if len(data) - at != length:
-            return "partial" if len(data) - at < length and at + length <= MOST else "declined"
-        return "taken" if self.begin(client, known, data[at:]) else "declined"
+        if len(data) - at != length or at + length > MOST:
+            return "partial" if len(data) - at < length and at + length <= MOST else "unknown"
+        body = data[at:]
+        if not self.begin(client, known, body):
+            client.run(
+                Exchange(self._exchanges, Inbound(known.path, known.headers, client.peer, body), client.responder()),
+                known.route,
+            )
+        return "taken"
 
     def begin(self, client: Client, known: KnownRequest, body: bytes) -> bool:
         """Whether a request with this body is taken."""
@@ -231,9 +244,8 @@ class FastPath:
         if intent.stream:
             return None
         chain = runtime.table.chain(intent.model)
-        health = runtime.health
-        candidate = first_pick(chain, health, started, _rng)
-        if candidate is None or health.in_probation(candidate):
+        candidate = first_pick(chain, runtime.health, started, _rng)
+        if candidate is None:
             return None
         target = runtime.targets[candidate.id]
         lane = desk.lane(chain.first.group, target, self._exchanges)
@@ -292,7 +304,7 @@ class FastCall(Answer):
         runtime.__enter__()
         self._lane.group.budget.requests += 1
         runtime.health.started(target.candidate, self._started)
-        self._due = runtime.deadlines.due(self._lane.seconds)
+        self._due = runtime.deadlines.due(self._lane.seconds, self._started)
         self._due.add(self)
         self._exchanges.live.add(self)
         self._client.taken(self)

@@ -67,7 +67,6 @@ class LoopConnection(Connection):
     __slots__ = (
         "_answer",
         "_call",
-        "_declined",
         "_fast",
         "_held",
         "_held_timer",
@@ -85,13 +84,11 @@ class LoopConnection(Connection):
         self._call: FastCall | None = None
         """The call that the fast path has under way."""
         self._resumed: tuple[Exchange, Route] | None = None
-        """A request that the fast path has given back."""
+        """A request that the fast path has given back, or never had; nobody has gone on with it yet."""
         self._owed: int | None = 0
         """Bytes to the end of the message that the parser is in; 0 between messages, None when it is not known."""
         self._keyed: tuple[RawRequestMessage, bytes] | None = None
         """The message that began last where a message was certain to begin, and the key of its head (`wire.heads`)."""
-        self._declined = False
-        """Whether the fast path has had a look at that message."""
         self._held = b""
         """The beginning of a message that may be one for the fast path."""
         self._held_timer: asyncio.TimerHandle | None = None
@@ -118,7 +115,6 @@ class LoopConnection(Connection):
                 self._held = data
                 self._held_timer = self._loop.call_later(HOLD_SECONDS, self._give_to_parser)
                 return
-            self._declined = taking == "declined"
         self._parse(data)
 
     def _parse(self, data: bytes) -> None:
@@ -159,7 +155,6 @@ class LoopConnection(Connection):
         fast = self._fast
         if (
             fast is None
-            or self._declined
             or type(payload) is not StreamReader  # aiohttp's stand-in for no body
             or not payload.is_eof()
             or self.retiring
@@ -190,7 +185,8 @@ class LoopConnection(Connection):
         self._request_count += 1
 
     def answer(self, data: bytes, now: float) -> None:
-        self._say(data)
+        if self.transport is not None:
+            self.transport.write(data)
         self._call = None
         self.answered()
         self._expect_more(now)
@@ -201,6 +197,10 @@ class LoopConnection(Connection):
         self._call = None
         self._resumed = exchange, route
         self._wake()
+
+    def run(self, exchange: Exchange, route: Route) -> None:
+        self._request_count += 1
+        self.go_on(exchange, route)
 
     def responder(self) -> ClientResponder:
         return ClientResponder(self, EMPTY_PAYLOAD, http10=False, keep_alive=True, head_only=False)
@@ -233,8 +233,7 @@ class LoopConnection(Connection):
         messages = self._messages
         while not self._force_close:
             if self._resumed is not None:
-                resumed, self._resumed = self._resumed, None
-                if not await self._one(self._resume(*resumed), EMPTY_PAYLOAD):
+                if not await self._one(self._resume(), EMPTY_PAYLOAD):
                     break
                 self._expect_more(loop.time())
                 continue
@@ -270,7 +269,9 @@ class LoopConnection(Connection):
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 
-    async def _resume(self, exchange: Exchange, route: Route) -> bool:
+    async def _resume(self) -> bool:
+        assert self._resumed is not None
+        (exchange, route), self._resumed = self._resumed, None
         await exchange.run(route)
         assert isinstance(exchange.responder, ClientResponder)
         return exchange.responder.keeps

@@ -68,7 +68,7 @@ class ClientRequest:
                 raise ClientGone from None
             size += len(piece)
             if size > limit:
-                raise _too_large(limit)
+                raise too_large(limit)
             self._bodies.admit(len(piece))
             self.held = size
             pieces.append(piece)
@@ -89,7 +89,7 @@ class ClientRequest:
             raise problem
         length = headers.get("content-length")
         if length is not None and int(length) > limit:  # digits only: the parser saw to it
-            raise _too_large(limit)
+            raise too_large(limit)
 
     def _welcome(self) -> None:
         """Answers `Expect: 100-continue` (RFC 9110, 10.1.1), only now: a refused request need not send its body."""
@@ -141,11 +141,11 @@ def content_problem(headers: InboundHeaders) -> GatewayError | None:
 
 def _within(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     return body
 
 
-def _too_large(limit: int) -> BodyTooLarge:
+def too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"The request body is larger than {limit / (1024 * 1024):g} MB.")
 
 

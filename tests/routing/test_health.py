@@ -171,3 +171,22 @@ def test_jitter_is_for_what_is_configured_not_for_what_the_upstream_named(own: f
         book = HealthBook(jitter=lambda: 0.8)
         fail(book, mine, UpstreamStatus("busy", status=429, retry_after=7), 0)
         assert book.cooling_for(mine, 0) == 7
+
+
+def test_all_are_well_when_nobody_rests_or_has_to_prove_itself() -> None:
+    """A-41: what the fast path asks instead of each of them; also when a request that was under way succeeds while its
+    deployment rests."""
+    book = HealthBook()
+    a, b = Candidate("a", "a"), Candidate("b", "b")
+    assert book.all_well(0.0)
+    book.started(a, 0.0)
+    book.failed(a, UpstreamStatus("busy", status=429), 0.0, peers=(a, b), policy=Policy(cooldown_time=5.0))
+    assert not book.all_well(1.0)
+    book.succeeded(a)
+    assert not book.all_well(1.0), "it rests all the same"
+    assert not book.available(a, 1.0)
+    assert book.all_well(5.0)
+    book.failed(a, UpstreamStatus("busy", status=429), 6.0, peers=(a, b), policy=Policy(cooldown_time=5.0))
+    assert not book.all_well(12.0), "it is to be probed first"
+    book.completed(a)
+    assert book.all_well(12.0)
