@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.sockets import Saboteur, sabotaged
+from tests.web.fast import PATH, Place, placed
 from tests.web.support import RawClient, until
-from tests.web.test_fastpath import PATH, Place, placed
 
 ERRORS = (errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.ENOBUFS)
 

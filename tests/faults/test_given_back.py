@@ -9,8 +9,8 @@ import pytest
 from gatewayd.web.exchange import Exchange, Route
 from gatewayd.web.loop import LoopConnection
 from tests.fakeup import error_reply
+from tests.web.fast import PATH, placed
 from tests.web.support import RawClient, until
-from tests.web.test_fastpath import PATH, placed
 
 
 async def test_a_client_that_leaves_while_its_request_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

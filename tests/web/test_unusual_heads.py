@@ -6,8 +6,8 @@ import pytest
 
 from gatewayd.config.snapshot import ServerSettings
 from tests.fakeup import HANG, raw_reply
+from tests.web.fast import PATH, placed
 from tests.web.support import CHAT, RawClient
-from tests.web.test_fastpath import PATH, placed
 
 
 @pytest.mark.parametrize("name", ["x-litellm-timeout", "X-LiteLLM-Timeout"])
