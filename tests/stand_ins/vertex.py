@@ -6,7 +6,9 @@ The model's side is Gemini's (`stand_ins.gemini`). Tokens: https://developers.go
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -16,6 +18,9 @@ from tests.stand_ins import gemini
 
 TOKEN = "ya29.stand-in-canary"
 PROJECT = "stand-in-project"
+
+_count = itertools.count(1)
+_numbers: WeakKeyDictionary[FakeUpstream, int] = WeakKeyDictionary()
 
 
 def answer(request: Received) -> Reply:
@@ -29,11 +34,12 @@ def answer(request: Received) -> Reply:
 
 
 def credentials(up: FakeUpstream) -> dict[str, Any]:
-    """A service account's key file; its tokens come from the stand-in too."""
+    """A service account's key file; its tokens come from the stand-in too. Each stand-in has one of its own: litellm
+    remembers tokens by the file, and the system may hand out a port again."""
     return {
         "type": "service_account",
         "project_id": PROJECT,
-        "private_key_id": "1",
+        "private_key_id": str(_numbers.setdefault(up, next(_count))),
         "private_key": _private_key(),
         "client_email": f"gateway@{PROJECT}.iam.gserviceaccount.com",
         "token_uri": gemini.base_url(up) + "/token",
