@@ -14,7 +14,7 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection, Deadlines
 from gatewayd.web.endpoints import chat, completions, embeddings, health, models
-from gatewayd.web.exchange import Exchange, Exchanges
+from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges
 from gatewayd.web.fastpath import FastPath, KnownRequest
 from gatewayd.web.inherited import Inherited
 from gatewayd.web.listener import Listener, connection_limit
@@ -33,7 +33,6 @@ TABLE = (
 """Every door of the data side. Those of kind "open" (health) are the only ones that need no key."""
 
 _MAX_LOGGED_PATH = 256
-_MEGABYTE = 1024 * 1024
 _UNUSUAL = frozenset({"expect", "x-litellm-timeout"})
 """Requests with these stay on the ordinary path."""
 
@@ -102,7 +101,7 @@ def _path(message: RawRequestMessage) -> str:
 
 def bodies_limit(gateway: Gateway, room: int) -> int:
     """Bytes that the bodies of all requests may have together."""
-    return 0 if gateway.crowded else min(room, int(gateway.current.snapshot.server.limits.bodies_mb * _MEGABYTE))
+    return 0 if gateway.crowded else min(room, int(gateway.current.snapshot.server.limits.bodies_mb * MEGABYTE))
 
 
 def data_listener(
