@@ -93,8 +93,8 @@ def _outcome(outcome: ReloadOutcome) -> dict[str, Any]:
                 "warnings": [problem.as_dict() for problem in warnings],
                 "seconds": round(seconds, 3),
             }
-        case Unchanged(revision):
-            return {"result": "unchanged", "revision": revision}
+        case Unchanged(revision, live_seconds):
+            return {"result": "unchanged", "revision": revision, "live_seconds": round(live_seconds, 3)}
         case Rejected(problems):
             return {"result": "rejected", "problems": [problem.as_dict() for problem in problems]}
 

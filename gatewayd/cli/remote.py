@@ -69,7 +69,7 @@ def _print_outcome(answer: dict[str, Any]) -> int:
             title = paint("applied", "ok", sys.stdout)
             lines = [f"{title}: revision {answer['revision']} in {answer['seconds']:.2f} s", *answer["changes"]]
         case "unchanged":
-            lines = [f"unchanged: revision {answer['revision']}"]
+            lines = [f"unchanged: revision {answer['revision']}, live for {_duration(answer['live_seconds'])}"]
         case _:
             lines = [f"{paint('rejected', 'error', sys.stdout)}: the daemon goes on with what it has"]
     problems = [Problem(**found) for found in (*answer.get("problems", ()), *answer.get("warnings", ()))]

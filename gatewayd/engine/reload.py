@@ -45,6 +45,8 @@ class Applied:
 @dataclass(frozen=True, slots=True)
 class Unchanged:
     revision: str
+    live_seconds: float
+    """How long the revision has been live: who saves a file and asks finds that its event was faster at times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class Reloader:
         self._worker: asyncio.Task[None] | None = None
         self._tidying: asyncio.Task[None] | None = None
         self._closed = False
+        self._live_since = time.monotonic()
         self.last: ReloadOutcome | None = None
         self.last_at: datetime | None = None
         self.counts: Counter[str] = Counter()
@@ -221,7 +224,7 @@ class Reloader:
         if snapshot is None:
             return Rejected(result.problems)
         if snapshot.revision == live.revision:
-            return Unchanged(snapshot.revision)
+            return Unchanged(snapshot.revision, time.monotonic() - self._live_since)
         with ExitStack() as stack:
             if len(snapshot.deployments) > _MANY:
                 stack.enter_context(uncollected())
@@ -235,8 +238,8 @@ class Reloader:
                 raise
             self._gateway.swap(runtime)
             staged.commit()
-        seconds = time.monotonic() - started
-        return Applied(snapshot.revision, lines, tuple(warnings(result.problems)), seconds)
+        self._live_since = time.monotonic()
+        return Applied(snapshot.revision, lines, tuple(warnings(result.problems)), self._live_since - started)
 
     def _tidy_soon(self) -> None:
         if self._tidying is not None:

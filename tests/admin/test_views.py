@@ -43,7 +43,7 @@ def test_what_is_no_plain_tree_is_not_packed() -> None:
 
 def test_every_outcome_has_its_result() -> None:
     problem = Problem("code", "message")
-    outcomes = (Applied("r", ("+ a",), (problem,), 0.12345), Unchanged("r"), Rejected((problem,)))
+    outcomes = (Applied("r", ("+ a",), (problem,), 0.12345), Unchanged("r", 1.23456), Rejected((problem,)))
     shown = [json.loads(outcome_view(outcome)) for outcome in outcomes]
     assert [outcome["result"] for outcome in shown] == ["applied", "unchanged", "rejected"]
     assert shown[0] == {
@@ -53,6 +53,7 @@ def test_every_outcome_has_its_result() -> None:
         "warnings": [problem.as_dict()],
         "seconds": 0.123,
     }
+    assert shown[1] == {"result": "unchanged", "revision": "r", "live_seconds": 1.235}
     assert shown[2]["problems"] == [problem.as_dict()]
 
 

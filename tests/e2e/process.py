@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -91,6 +92,7 @@ class Daemon:
         stdout: int = asyncio.subprocess.DEVNULL,
     ) -> None:
         """`sockets`: listening ones that it is handed over, as systemd does. `memory_mb`: what it may take at most."""
+        self._file = config
         self._arguments = [*(() if config is None else ("--config", str(config))), *arguments]
         self._environ = environment(environ)
         self._cwd = cwd
@@ -198,6 +200,16 @@ class Daemon:
     async def reload(self) -> Any:
         async with self.session.post(f"{self.admin}/reload") as response:
             return await response.json()
+
+    async def edit(self, text: str) -> Any:
+        """Saves the file and returns the outcome, "applied" as well if its event was faster than the request."""
+        assert self._file is not None
+        saved = time.monotonic()
+        self._file.write_text(text)
+        outcome = await self.reload()
+        if outcome["result"] == "unchanged" and outcome["live_seconds"] < time.monotonic() - saved:
+            outcome["result"] = "applied"
+        return outcome
 
     async def metrics(self) -> str:
         async with self.session.get(f"{self.admin}/metrics") as response:

@@ -100,8 +100,8 @@ async def test_the_configuration_says_where_to_listen_and_what_it_does_not_name_
             assert place(data) in line
             assert "descriptor 4" in line
             for own, there in ((f"listen: {place(data)}", True), ("listen: 127.0.0.1:0", False)) * 2:
-                file.write_text(config("a", own=f"{own}\nadmin: 127.0.0.1:0"))
-                assert (await daemon.reload())["result"] in ("applied", "unchanged")  # the watcher may have been first
+                outcome = await daemon.edit(config("a", own=f"{own}\nadmin: 127.0.0.1:0"))
+                assert outcome["result"] == "applied"
                 assert (place(data) in str((await daemon.status())["listen"])) is there
                 if there:
                     daemon.data = f"http://{place(data)}/v1"

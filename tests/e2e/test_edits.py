@@ -175,8 +175,7 @@ async def test_a_bomb_is_refused_while_serving(bomb: str, tmp_path: Path) -> Non
     file = tmp_path / "gatewayd.yaml"
     file.write_text(config("a"))
     async with Daemon(file, cwd=tmp_path) as daemon:
-        file.write_text(BOMBS[bomb])
-        outcome = await daemon.reload()
+        outcome = await daemon.edit(BOMBS[bomb])
         assert outcome["result"] == "rejected"
         assert outcome["problems"]
         assert await daemon.chat("a") == (200, "Hello from a")

@@ -26,10 +26,9 @@ async def test_the_data_side_moves_and_its_streams_go_on(tmp_path: Path) -> None
         async with Daemon(file) as daemon, streaming(daemon) as response:
             received = await response.content.readexactly(len(EVENTS[0]))
             old = daemon.data
-            file.write_text(forwarded(up.base_url, f"listen: 127.0.0.1:{port}\nadmin: 127.0.0.1:0"))
-            outcome = await daemon.reload()
+            outcome = await daemon.edit(forwarded(up.base_url, f"listen: 127.0.0.1:{port}\nadmin: 127.0.0.1:0"))
             assert outcome["result"] == "applied"
-            assert any("listen" in line for line in outcome["changes"])
+            await daemon.logged("  ~ listen")
             daemon.data = f"http://127.0.0.1:{port}/v1"
             assert await daemon.chat("a") == (200, "Hello from a")
             async with aiohttp.ClientSession() as stranger:
@@ -51,8 +50,7 @@ async def test_a_port_in_use_refuses_the_edit(tmp_path: Path) -> None:
                 f"listen: 127.0.0.1:{port}\nadmin: 127.0.0.1:0",
                 f"listen: 127.0.0.1:0\nadmin: 127.0.0.1:{port}",
             ):
-                file.write_text(config("b", own=own))
-                outcome = await daemon.reload()
+                outcome = await daemon.edit(config("b", own=own))
                 assert [problem["code"] for problem in outcome["problems"]] == ["listen_failed"]
                 assert str(port) in outcome["problems"][0]["message"]
                 assert await daemon.chat("a") == (200, "Hello from a")
@@ -79,16 +77,15 @@ async def test_opening_the_same_port_to_other_machines(tmp_path: Path) -> None:
     file, port = tmp_path / "gatewayd.yaml", free_port()
     key = "sk-master-0123456789abcdef"
     file.write_text(config("a", own=f"listen: 127.0.0.1:{port}\nadmin: 127.0.0.1:0"))
+    file.chmod(0o600)
     async with Daemon(file) as daemon:
         for host in ("0.0.0.0", "127.0.0.1"):
-            file.write_text(
+            outcome = await daemon.edit(
                 config(
                     "a",
                     own=f"listen: {host}:{port}\nadmin: 127.0.0.1:0",
                     general_settings=f"{{master_key: {key}}}",
                 )
             )
-            file.chmod(0o600)
-            outcome = await daemon.reload()
             assert outcome["result"] == "applied", outcome
             assert (await daemon.chat("a", key=key))[0] == 200

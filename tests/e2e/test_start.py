@@ -63,8 +63,7 @@ async def test_nor_by_a_reload(tmp_path: Path) -> None:
     file = tmp_path / "gatewayd.yaml"
     file.write_text(config("a"))
     async with Daemon(file) as daemon:
-        file.write_text(config("a", own="listen: 0.0.0.0:0\nadmin: 127.0.0.1:0"))
-        outcome = await daemon.reload()
+        outcome = await daemon.edit(config("a", own="listen: 0.0.0.0:0\nadmin: 127.0.0.1:0"))
         assert [problem["code"] for problem in outcome["problems"]] == ["exposed_without_key"]
         assert await daemon.chat("a") == (200, "Hello from a")
 
@@ -83,8 +82,8 @@ async def test_host_and_port_outlive_a_reload(tmp_path: Path) -> None:
     file = tmp_path / "gatewayd.yaml"
     file.write_text(config("a"))
     async with Daemon(file, "--port", "0") as daemon:
-        file.write_text(config("a", "b", own="listen: 127.0.0.1:1\nadmin: 127.0.0.1:0"))
-        assert (await daemon.reload())["result"] == "applied"
+        outcome = await daemon.edit(config("a", "b", own="listen: 127.0.0.1:1\nadmin: 127.0.0.1:0"))
+        assert outcome["result"] == "applied"
         assert await daemon.chat("b") == (200, "Hello from b")
 
 

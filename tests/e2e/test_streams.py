@@ -46,10 +46,9 @@ async def test_two_hundred_streams_over_forty_reloads(tmp_path: Path) -> None:
                 for _ in range(STREAMS):
                     await opened.acquire()
                 for number in range(RELOADS):
-                    file.write_text(edits[number % len(edits)] + f"# {number}\n")
-                    assert (await daemon.reload())["result"] == "applied"
-                    file.write_text("model_list: [\n")
-                    assert (await daemon.reload())["result"] == "rejected"
+                    outcome = await daemon.edit(edits[number % len(edits)] + f"# {number}\n")
+                    assert outcome["result"] == "applied"
+                    assert (await daemon.edit("model_list: [\n"))["result"] == "rejected"
                 assert (await daemon.status())["in_flight"] == STREAMS
                 go.set()
             assert (await daemon.status())["in_flight"] == 0
@@ -63,13 +62,11 @@ async def test_a_request_stays_on_the_configuration_it_came_in_on(tmp_path: Path
         file.write_text(forwarded(old.base_url))
         async with Daemon(file) as daemon, streaming(daemon) as response:
             revision = response.headers["x-gatewayd-revision"]
-            file.write_text(forwarded(new.base_url).replace("sk-fake", "sk-new"))
-            applied = await daemon.reload()
+            applied = await daemon.edit(forwarded(new.base_url).replace("sk-fake", "sk-new"))
             assert applied["result"] == "applied"
             assert await daemon.chat("up") == (200, "new upstream")
             assert new.requests[-1].headers["authorization"] == "Bearer sk-new"
-            file.write_text(config("a"))
-            await daemon.reload()
+            await daemon.edit(config("a"))
             assert (await daemon.chat("up"))[0] == 404
             go.set()
             assert await response.content.read() == b"".join(events)

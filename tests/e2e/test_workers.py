@@ -38,12 +38,6 @@ async def ask(daemon: Daemon, model: str = "a") -> tuple[int, str | None]:
         return response.status, response.headers.get("x-gatewayd-revision")
 
 
-async def edit(daemon: Daemon, file: Path, text: str) -> None:
-    """Returns when it is live."""
-    file.write_text(text)  # noqa: ASYNC240
-    assert (await daemon.reload())["result"] in ("applied", "unchanged")  # the watcher may have been first
-
-
 async def on_both(stack: AsyncExitStack, daemon: Daemon) -> dict[int, list[aiohttp.ClientResponse]]:
     """Opens streams, past their first event, until each worker has one; by the worker's process."""
     streams: dict[int, list[aiohttp.ClientResponse]] = {worker["pid"]: [] for worker in await workers(daemon)}
@@ -200,7 +194,7 @@ async def test_an_edit_that_a_worker_cannot_make_live_is_applied_by_none(tmp_pat
         assert [problem["code"] for problem in outcome["problems"]] == ["litellm_unavailable"]
         assert [(await ask(daemon))[0] for _ in range(20)] == [200] * 20
         assert [(await ask(daemon, "b"))[0] for _ in range(20)] == [404] * 20
-        await edit(daemon, file, config("b"))
+        assert (await daemon.edit(config("b")))["result"] == "applied"
         assert [(await ask(daemon, "b"))[0] for _ in range(20)] == [200] * 20
 
 
@@ -215,7 +209,8 @@ async def test_the_data_side_moves_under_workers(kind: str, tmp_path: Path) -> N
         streams = [response for several in (await on_both(stack, daemon)).values() for response in several]
         old = daemon.data
         for _ in range(2):  # there and back and there again
-            await edit(daemon, file, forwarded(up.base_url, f"listen: {place}\nadmin: 127.0.0.1:0"))
+            outcome = await daemon.edit(forwarded(up.base_url, f"listen: {place}\nadmin: 127.0.0.1:0"))
+            assert outcome["result"] == "applied"
             with pytest.raises(aiohttp.ClientConnectorError):
                 async with aiohttp.ClientSession() as stranger:
                     await stranger.get(f"{old}/models")
@@ -223,7 +218,7 @@ async def test_the_data_side_moves_under_workers(kind: str, tmp_path: Path) -> N
             url = "http://x" if kind == "file" else f"http://{place}"
             async with aiohttp.ClientSession(connector=connector) as friend, friend.get(f"{url}/v1/models") as response:
                 assert response.status == 200
-            await edit(daemon, file, forwarded(up.base_url))
+            assert (await daemon.edit(forwarded(up.base_url)))["result"] == "applied"
             assert not (tmp_path / "data.sock").exists()
             old = f"http://{(await daemon.status())['listen'][0]}/v1"
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -158,8 +158,8 @@ class Storm:
         self.report.rss_growth += self._memory()
 
     async def _edit(self, text: str) -> None:
-        self.file.write_text(f"{text}# {next(self._number)}\n" if text else "")
-        self.report.outcomes[(await self.daemon.reload())["result"]] += 1
+        outcome = await self.daemon.edit(f"{text}# {next(self._number)}\n" if text else "")
+        self.report.outcomes[outcome["result"]] += 1
 
     def _memory(self) -> int:
         text = Path(f"/proc/{self.daemon.pid}/status").read_text()

@@ -124,8 +124,7 @@ async def test_the_daemon_starts_from_what_was_live_last_and_says_so(tmp_path: P
         file.write_text(config("a", "b"))
         await daemon.answers("b")
         revision = (await daemon.status())["revision"]
-        file.write_text("model_list: [\n")
-        assert (await daemon.reload())["result"] == "rejected"
+        assert (await daemon.edit("model_list: [\n"))["result"] == "rejected"
 
     async with Daemon(file, "--last-good", environ=environ) as daemon:
         assert await daemon.chat("b") == (200, "Hello from b")
