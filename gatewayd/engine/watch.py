@@ -10,12 +10,14 @@ This module must not know what a configuration is or what a reload does.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import aclosing
+from types import MappingProxyType
 
 from watchfiles import Change, awatch
 
@@ -32,6 +34,8 @@ _VANISHED = 0.2
 """Seconds until the next try when a directory disappeared while it was being watched."""
 _READ_LIMIT = 16 * 2**20 + 1
 """Bytes hashed at most: one more than the largest configuration file that is read at all."""
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors that say nothing about the file: this process may open no more."""
 _MAX_LINKS = 40
 """Links followed for one file (the kernel's own limit)."""
 
@@ -110,7 +114,7 @@ class Watcher:
         """Takes the files as seen as they are now. For who reads them right afterwards, whatever made them do so: the
         event that is still on its way need not make them read the same again."""
         async with self._looking:
-            self._seen = await asyncio.to_thread(digests, tuple(dict.fromkeys(self._files())))
+            self._seen = await self._digests()
 
     async def _stands(self, spots: frozenset[str], armed: Mapping[str, tuple[int, int]]) -> None:
         self._tell(True)
@@ -125,10 +129,13 @@ class Watcher:
 
     async def _look(self) -> None:
         async with self._looking:
-            now = await asyncio.to_thread(digests, tuple(dict.fromkeys(self._files())))
+            now = await self._digests()
             before, self._seen = self._seen, now
             if not now.items() <= before.items():
                 self._changed()
+
+    async def _digests(self) -> dict[str, Digest]:
+        return await asyncio.to_thread(digests, tuple(dict.fromkeys(self._files())), self._seen)
 
     def _places(self) -> tuple[frozenset[str], dict[str, tuple[int, int]]]:
         """The spots of all files, and the directories they are in, with device and inode: a path can become another
@@ -154,11 +161,20 @@ def _among(paths: Set[str]) -> Callable[[Change, str], bool]:
     return lambda change, path: path in paths
 
 
-def digests(files: Iterable[str]) -> dict[str, Digest]:
-    return {path: _digest(path) for path in files}
+def digests(files: Iterable[str], seen: Mapping[str, Digest] = MappingProxyType({})) -> dict[str, Digest]:
+    """By path. What cannot be looked at now has not changed from what was `seen`."""
+    found: dict[str, Digest] = {}
+    for path in files:
+        try:
+            found[path] = _digest(path)
+        except OSError:
+            if path in seen:
+                found[path] = seen[path]
+    return found
 
 
 def _digest(path: str) -> Digest:
+    """Raises OSError if nothing can be said about the file."""
     try:
         # O_NONBLOCK: a FIFO in the file's place must not block us.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -169,7 +185,9 @@ def _digest(path: str) -> Digest:
                 return hashlib.sha256(file.read(_READ_LIMIT)).digest()
         finally:
             os.close(descriptor)
-    except OSError:
+    except OSError as error:
+        if error.errno in _OURS:
+            raise
         return None
 
 
