@@ -42,8 +42,13 @@ class Document:
 
 
 def dotted(path: Path) -> str:
-    """`("model_list", 2, "litellm_params", "rpm")` → `model_list[2].litellm_params.rpm`."""
+    """`("model_list", 2, "litellm_params", "rpm")` → `model_list[2].litellm_params.rpm`, for one line of a terminal."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """Text for one line of a terminal: control characters and what is no character as escapes."""
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -215,3 +215,8 @@ def test_what_no_file_could_hold_is_reported() -> None:
 
 def test_a_lone_surrogate_in_a_mapping_does_not_break_the_revision() -> None:
     assert from_mapping({"a": "\ud800"}).revision
+
+
+def test_a_key_that_is_no_text_is_shown_escaped() -> None:
+    (problem,) = from_mapping({"\ud800\x1b": b""}).problems
+    assert problem.path == r"\ud800\x1b"

@@ -278,6 +278,13 @@ def test_all_findings_of_one_file_are_reported_with_their_paths() -> None:
     ]
 
 
+def test_a_key_is_named_without_what_a_terminal_would_act_on() -> None:
+    """E-16."""
+    (problem,) = read('"\\e[31m": 1\n"\\e[31m": 2\n')[1]
+    assert problem.path == r"\x1b[31m"
+    assert "\x1b" not in problem.as_text()
+
+
 def test_python_tags_construct_nothing() -> None:
     """E-14."""
     for loader in (yaml.SafeLoader, yaml.CSafeLoader):

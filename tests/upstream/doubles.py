@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gatewayd.config.snapshot import Deployment
@@ -16,6 +17,10 @@ from gatewayd.wire.openai import peek
 KEY = "sk-upstream-canary"
 SHORT = Timeouts(connect=0.2, first_byte=0.2, idle=0.2, total=5.0)
 LONG = Timeouts(connect=20.0, first_byte=20.0, idle=20.0, total=20.0)
+SILENT = replace(LONG, first_byte=0.2)
+"""For an upstream that does not begin."""
+STALLED = replace(LONG, idle=0.2)
+"""For one that stops in the middle; one that is only late, on a busy machine, must not be taken for it."""
 
 
 def deployment(api_base: str, **changes: Any) -> Deployment:

@@ -17,7 +17,7 @@ from gatewayd.upstream.bridge import Exchange, Pools, Wire, current
 from gatewayd.upstream.translate import load
 from tests.fakeup import FIN, HANG, FakeUpstream, body_reply, head, json_reply, raw_reply, split, sse_reply
 from tests.stand_ins import anthropic
-from tests.upstream.doubles import LONG, SHORT, call, eventually
+from tests.upstream.doubles import LONG, SILENT, call, eventually
 from tests.upstream.sinks import ListSink
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, WAYS, translating
 
@@ -93,16 +93,18 @@ async def test_what_happened_is_written_down(client: httpx.AsyncClient) -> None:
         raw_reply(HANG),
         raw_reply(head(200, [("content-length", "5")]) + b"abc", FIN),
     ) as up:
-        with exchange(SHORT) as seen:
+        with exchange() as seen:
             response = await client.post(up.base_url)
             assert response.status_code == 500
             assert (seen.status, seen.fields[b"retry-after"], len(seen.error_body)) == (500, b"3", 64 * 1024)
             with pytest.raises(httpx.ReadError):
                 await client.post(up.base_url)
             assert isinstance(seen.failure, UpstreamRedirect)
+        with exchange(SILENT) as seen:
             with pytest.raises(httpx.ReadError):
                 await client.post(up.base_url)
             assert isinstance(seen.failure, UpstreamTimeout)
+        with exchange() as seen:
             with pytest.raises(httpx.ReadError):
                 await client.post(up.base_url)
             assert isinstance(seen.failure, UpstreamIncomplete)

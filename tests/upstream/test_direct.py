@@ -27,7 +27,7 @@ from tests.upstream.both_ways import (
     signed_in,
     went_directly,
 )
-from tests.upstream.doubles import KEY, SHORT, call
+from tests.upstream.doubles import KEY, LONG, SILENT, STALLED, call
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL
 
 pytestmark = KNOWN_WARNINGS
@@ -170,7 +170,7 @@ ERRORS: dict[str, Reply] = {
 async def test_errors(family: str, error: str, stream: bool) -> None:
     """What each of them has to become is in test_translate_errors."""
     async with FakeUpstream(ERRORS[error]) as up:
-        found = await same(up, of(family, up), {}, stream=stream, timeouts=SHORT)
+        found = await same(up, of(family, up), {}, stream=stream, timeouts=SILENT if error == "HANG" else LONG)
         assert found["failed"]
         assert ("aws-secret-canary" if family == "bedrock" else KEY) not in str(found["failed"])
         assert len(found["asked"]) == 1
@@ -195,7 +195,7 @@ async def test_streams_that_are_cut(events: list[Step], by: Step, framing: str) 
     """A-01, A-02, A-03, A-12: only the provider's reason to end makes a stream whole."""
     whole = len(events) > len(BEGUN)
     async with FakeUpstream(anthropic.cut(events, framing=framing, by=by)) as up:
-        found = await same(up, of("anthropic", up), {}, stream=True, timeouts=SHORT)
+        found = await same(up, of("anthropic", up), {}, stream=True, timeouts=STALLED if by is HANG else LONG)
         assert found.get("ended", False) is whole
         assert (found["failed"] is None) is whole
 
@@ -206,7 +206,7 @@ async def test_whole_answers_that_are_cut(by: Step) -> None:
     body = b'{"id": "m", "type": "message"'
     begun = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n"
     async with FakeUpstream(raw_reply(begun + body, by)) as up:
-        assert (await same(up, of("anthropic", up), {}, timeouts=SHORT))["failed"]
+        assert (await same(up, of("anthropic", up), {}))["failed"]
 
 
 @pytest.mark.parametrize(

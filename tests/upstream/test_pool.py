@@ -17,7 +17,7 @@ from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.dial import Origin
 from gatewayd.upstream.pool import Pool
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, body_reply, error_reply, head, json_reply, raw_reply
-from tests.upstream.doubles import LONG, SHORT, eventually
+from tests.upstream.doubles import LONG, SHORT, SILENT, STALLED, eventually
 
 ONE = json_reply({"n": 1})
 TWO = json_reply({"n": 2})
@@ -222,9 +222,9 @@ async def test_timeouts() -> None:
     """A-18, A-19"""
     half = raw_reply(head(200, [("Content-Length", "10")]) + b"half", HANG)
     async with pooled(FakeUpstream(raw_reply(HANG), half)) as pool:
-        for kind in ("first_byte", "idle"):
+        for kind, timeouts in (("first_byte", SILENT), ("idle", STALLED)):
             with pytest.raises(UpstreamTimeout) as caught:
-                await ask(pool, timeouts=SHORT)
+                await ask(pool, timeouts=timeouts)
             assert caught.value.kind == kind
             assert pool.open_count == 0
 

@@ -13,7 +13,7 @@ from gatewayd.upstream.translate import TranslateUpstream
 from gatewayd.upstream.translate_errors import translated
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, Reply, body_reply, json_reply, raw_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.doubles import KEY, SHORT, call, deployment
+from tests.upstream.doubles import KEY, LONG, SILENT, STALLED, call, deployment
 from tests.upstream.sinks import ListSink
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, translating
 
@@ -22,7 +22,7 @@ LIMITED = [("Retry-After", "7")]
 TOO_LONG = "prompt is too long: 300000 tokens > 200000 maximum"
 
 
-async def failure(up: FakeUpstream, *, timeouts: Timeouts = SHORT, **fields: Any) -> GatewayError:
+async def failure(up: FakeUpstream, *, timeouts: Timeouts = LONG, **fields: Any) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
         await translating(up).open(call({"messages": MESSAGES, **fields}, timeouts=timeouts))
     return caught.value
@@ -50,7 +50,7 @@ async def failure(up: FakeUpstream, *, timeouts: Timeouts = SHORT, **fields: Any
 async def test_an_answer_that_is_an_error(reply: Reply, expected: Any, stream: bool) -> None:
     """A-18, A-26, A-28, A-29, A-31, A-38. One request each: litellm retries nothing."""
     async with FakeUpstream(reply) as up:
-        error = await failure(up, stream=stream)
+        error = await failure(up, stream=stream, timeouts=SILENT if expected[0] == 504 else LONG)
         assert (error.status, error.code, error.verdict.name, error.blames_deployment) == expected
         assert error.retry_after == (7.0 if error.status == 429 else None)
         assert len(up.requests) == 1
@@ -137,7 +137,9 @@ async def test_a_stream_that_breaks(events: list[Any], framing: str, written: in
     """A-01, A-02, A-03, A-04, A-09, A-13, A-19; F6: however it ends, litellm gives it a finish reason."""
     reply = sse_reply(events, framing=framing, finish=False)
     async with FakeUpstream(reply) as up:
-        stream = await translating(up).open(call(messages=MESSAGES, stream=True, timeouts=SHORT))
+        stream = await translating(up).open(
+            call(messages=MESSAGES, stream=True, timeouts=STALLED if HANG in events else LONG)
+        )
         sink = ListSink()
         with pytest.raises(GatewayError) as caught:
             await stream.pipe(sink)
@@ -160,8 +162,7 @@ async def test_a_stream_that_breaks(events: list[Any], framing: str, written: in
 async def test_a_stream_without_a_good_first_event(reply: Reply, status: int, code: str) -> None:
     """A-08, A-12: another deployment may be tried. Pings are no event."""
     async with FakeUpstream(reply) as up:
-        patient = Timeouts(connect=0.1, first_byte=0.1, idle=5.0, total=5.0)
-        error = await failure(up, stream=True, timeouts=patient)
+        error = await failure(up, stream=True, timeouts=SILENT if status == 504 else LONG)
         assert (error.status, error.code, error.verdict) == (status, code, Verdict.RETRY)
 
 

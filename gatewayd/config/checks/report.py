@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from gatewayd.config.checks.suggest import did_you_mean
-from gatewayd.config.document import Document, Path, dotted
+from gatewayd.config.document import Document, Path, dotted, printable
 from gatewayd.config.problems import Problem, Severity
 
 MAX_PROBLEMS = 500
@@ -91,11 +91,6 @@ class Report:
         if self._counts[severity] > MAX_PROBLEMS:
             return False
         place = self._document.locate(path, at_key)
-        problem = Problem(code, message, printable(dotted(path)), place.file, place.line, place.column, hint, severity)
+        problem = Problem(code, message, dotted(path), place.file, place.line, place.column, hint, severity)
         self._problems.append(problem)
         return True
-
-
-def printable(text: str) -> str:
-    """Text for one line of a terminal: control characters and what is no character as escapes."""
-    return text if text.isprintable() else ascii(text)[1:-1]

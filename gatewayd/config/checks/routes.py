@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gatewayd.config.checks.report import Report, printable
-from gatewayd.config.document import Path
+from gatewayd.config.checks.report import Report
+from gatewayd.config.document import Path, printable
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
 from gatewayd.config.schema.router import AliasItem, RouterSettings, as_lists, targets
