@@ -10,7 +10,7 @@ import contextlib
 import enum
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -49,7 +49,8 @@ USUAL_FIELDS = frozenset(
 """Fields of which nothing has to be looked at but their values: what most bodies consist of."""
 MOST_FIELDS = 1000
 """On the top level of a body."""
-_LARGE = 64 * 1024
+_SHORT = 2000
+"""Bytes of a body up to which counting is faster than listing its names."""
 FORBIDDEN_PREFIXES = ("aws_", "vertex_", "azure_", "watsonx_", "mock_", "langfuse_", "langsmith_", "s3_", "gcs_")
 
 
@@ -96,7 +97,8 @@ def peek(body: bytes, *, default_model: str | None = None) -> Intent:
     Raises InvalidJson (not one JSON object in UTF-8) or InvalidRequest (`model` or `stream` missing or of a wrong
     type, a forbidden field, a duplicate of a field that decides routing).
     """
-    if len(body) > _LARGE and body.count(b":") > MOST_FIELDS and len(_names(body)) > MOST_FIELDS:
+    names = None if len(body) <= _SHORT else _names(body)
+    if names is not None and len(names) > MOST_FIELDS:
         raise _too_many()  # before a million names become objects: that would take a second, and half a gigabyte
     try:
         fields = _top_level.decode(body)
@@ -123,7 +125,11 @@ def peek(body: bytes, *, default_model: str | None = None) -> Intent:
             stream = _boolean.decode(raw)
         except msgspec.DecodeError:
             raise InvalidRequest("The field 'stream' must be true or false.", param="stream") from None
-    _refuse_duplicates(body, fields)
+    if names is None:
+        _refuse_duplicates(body, fields)
+    elif len(names) > len(fields):
+        for name in _DECISIVE:
+            _refuse_twice(name, names)
     return Intent(model, stream, fields, body)
 
 
@@ -139,27 +145,24 @@ def _check_names(fields: Iterable[str]) -> None:
 
 def _refuse_duplicates(body: bytes, fields: dict[str, msgspec.Raw]) -> None:
     # A parser keeps the last of two equal keys and an upstream may keep the first: then we would have routed one model
-    # and billed another. Listing all names takes as long as parsing, so bytes are counted first: an occurrence that
-    # lies in none of the surviving values is a key of the top level, or lies in a value that another key has shadowed.
-    for name, quoted in _DECISIVE:
+    # and billed another. Of a short body bytes are counted before its names are listed: an occurrence that lies in none
+    # of the surviving values is a key of the top level, or lies in a value that another key has shadowed.
+    for name, quoted in _DECISIVE.items():
         if body.count(quoted) > 1 and _outside(body, quoted, fields) > 1:
-            _refuse_twice(name, body)
+            _refuse_twice(name, _names(body))
     if b"\\u" in body and _outside(body, b"\\u", fields):  # a key of the top level is written with escapes
-        for name, _ in _DECISIVE:
-            _refuse_twice(name, body)
+        for name in _DECISIVE:
+            _refuse_twice(name, _names(body))
 
 
-_DECISIVE = (("model", b'"model"'), ("stream", b'"stream"'))
+_DECISIVE = {"model": b'"model"', "stream": b'"stream"'}
 
 
 def _outside(body: bytes, needle: bytes, fields: dict[str, msgspec.Raw]) -> int:
     return body.count(needle) - sum(bytes(raw).count(needle) for raw in fields.values())
 
 
-def _refuse_twice(name: str, body: bytes) -> None:
-    names = _names(body)
-    if len(names) > MOST_FIELDS:
-        raise _too_many()
+def _refuse_twice(name: str, names: Sequence[object]) -> None:
     if names.count(name) > 1:
         raise InvalidRequest(f"The field '{name}' stands twice in the body.", param=name, code="duplicate_key")
 
@@ -194,7 +197,7 @@ def _names(body: bytes) -> list[object]:
     most."""
     names: list[object] = []
     _noted.names = names
-    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         _lister.decode(body)
     return names
 
