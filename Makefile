@@ -53,8 +53,9 @@ soak: $(DEV)  ## a daemon under load, faults, leavers and edits: does it lie or 
 storm: $(DEV)  ## edits, half of them bad, amid 1,000 streams and 100,000 requests; STORM="--edits 100" for less
 	$(B)/python -m tests.reload.storm $(STORM)
 
-fuzz: $(DEV)  ## random input for everything that reads input; FUZZ="config sse --runs 1000000" (default: all targets, a minute)
+fuzz: $(DEV)  ## random input for everything that reads input; FUZZ="config sse --runs 1000000" (default: all targets, then new examples for all property tests; two minutes)
 	$(B)/python -m tests.fuzz $(FUZZ)
+	$(if $(FUZZ),,$(B)/python -m pytest -n 2 -m 'hypothesis and not real' --hypothesis-profile=new $(TESTS))
 
 test-real: $(REAL)  ## the tests against a real language model (builds llama.cpp once: ten minutes)
 	$(B)/python -m pytest -m real $(TESTS)
