@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,7 +134,3 @@ async def staged(
             await listener.drain(0)
             await gateway.close()
             loop.set_exception_handler(None)
-
-
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -47,6 +48,7 @@ async def test_messages_of_any_size_arrive_in_order(pair: Pair) -> None:
 
 async def test_descriptors_come_with_their_own_message(pair: Pair) -> None:
     """Also when many messages are read at once, or a message in many parts."""
+    gc.collect()  # other tests' garbage must not be closed meanwhile
     before = len(os.listdir("/proc/self/fd"))
     pipes = [os.pipe() for _ in range(6)]
     for number, (reader, writer) in enumerate(pipes):
@@ -64,11 +66,12 @@ async def test_descriptors_come_with_their_own_message(pair: Pair) -> None:
             assert not os.get_inheritable(reader)
             os.close(writer)
             os.close(reader)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.mark.parametrize("how", ["closed", "with a message half sent"])
 async def test_the_end_is_heard_of_once_on_both_sides_and_nothing_stays_open(how: str, pair: Pair) -> None:
+    gc.collect()  # other tests' garbage must not be closed meanwhile
     before = len(os.listdir("/proc/self/fd"))
     reader, writer = os.pipe()
     if how == "with a message half sent":
@@ -81,7 +84,7 @@ async def test_the_end_is_heard_of_once_on_both_sides_and_nothing_stays_open(how
     assert pair.received == []
     os.close(reader)
     os.close(writer)
-    assert len(os.listdir("/proc/self/fd")) == before - 2
+    assert len(os.listdir("/proc/self/fd")) <= before - 2
 
 
 async def test_doors_travel_with_their_sockets() -> None:
