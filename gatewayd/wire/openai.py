@@ -174,7 +174,7 @@ def _too_many() -> InvalidRequest:
 class _Name(enum.Enum):
     """Stands for any name of a field, and notes it: so a parser in C lists names without making anything of them."""
 
-    ANY = "\0"
+    ANY = "api_key"  # the one name that is not noted, so it must be one that no body may have
 
     @classmethod
     def _missing_(cls, value: object) -> _Name:

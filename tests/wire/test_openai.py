@@ -134,6 +134,7 @@ def test_the_default_model_serves_who_names_none() -> None:
         b'{"model":"cheap","messages":[{"model":"x"}], "model" : "gpt"}',
         b'{"model":"cheap","mod\\u0065l":"gpt"}',
         b'{"stream":false,"model":"m","stream":true}',
+        b'{"model":"cheap","model":"gpt","\\u0000":1}',
     ],
 )
 def test_a_field_that_decides_routing_may_not_stand_twice(body: bytes, blanks: int) -> None:
@@ -158,10 +159,11 @@ def test_the_same_words_elsewhere_are_no_duplicates(body: bytes, blanks: int) ->
 
 
 @pytest.mark.parametrize("name", [*sorted(FORBIDDEN_FIELDS), "aws_anything", "vertex_x", "azure_ad_x"])
-def test_fields_that_would_steer_the_gateway_are_refused(name: str) -> None:
+@pytest.mark.parametrize("blanks", [0, 5000])
+def test_fields_that_would_steer_the_gateway_are_refused(name: str, blanks: int) -> None:
     """C-10"""
     with pytest.raises(InvalidRequest) as caught:
-        peek(json.dumps({"model": "m", name: "http://canary"}).encode())
+        peek(json.dumps({"model": "m", name: "http://canary"}).encode() + b" " * blanks)
     assert (caught.value.code, caught.value.param) == ("param_not_allowed", name)
 
 
