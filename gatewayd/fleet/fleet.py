@@ -180,6 +180,7 @@ class Fleet:
             self._died()
             self._restarts[number] += 1
             self._merged.retire(member.metrics)
+            member.metrics = b""  # from here on they are in the sums of those who are gone
             rest = 0.0 if time.monotonic() - member.started > _SETTLED else rest
             again = f"in {rest:g} s" if rest else "now"
             _log.error("%s %s; its requests are lost, another one is started %s", member, _how(code), again)
@@ -264,7 +265,8 @@ class Fleet:
         """The numbers of this process and of all workers, in Prometheus' text format."""
         told = await self._ask_all(b"metrics")
         for member, answer in told:
-            member.metrics = member.metrics if answer is None else answer
+            if answer is not None and not member.gone:  # or it is counted among those who are gone
+                member.metrics = answer
         return self._merged.render(own, {member.number: member.metrics for member, _ in told})
 
     async def _ask_all(self, what: bytes) -> list[tuple[Member, bytes | None]]:

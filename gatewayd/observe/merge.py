@@ -70,7 +70,7 @@ def _parsed(text: bytes) -> dict[str, _Family]:
     """By family, in order. Reads what prometheus_client writes: HELP and TYPE before the samples, no time stamps."""
     families: dict[str, _Family] = {}
     family = _Family()
-    for line in text.decode().splitlines():
+    for line in text.decode().split("\n"):  # no other line end is one: U+2028 in a group's name is not
         if line.startswith("# HELP "):
             family = families.setdefault(line.split(" ", 3)[2], _Family())
             family.head.append(line)

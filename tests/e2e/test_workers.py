@@ -124,9 +124,13 @@ async def test_a_worker_that_crashes_again_and_again_is_given_longer_rests(tmp_p
         victim, other = await workers(daemon)
         rests = []
         for times in range(1, 5):
+            assert {await ask(daemon) for _ in range(20)} == {(200, (await daemon.status())["revision"])}
+            counted = f'gatewayd_requests_total{{group="a",outcome="ok"}} {20.0 * times}\n'
+            assert counted in await daemon.metrics()
             os.kill(victim["pid"], signal.SIGKILL)
             line = await daemon.logged("its requests are lost", times=times)
             rests.append(line.partition("another one is started ")[2])
+            assert counted in await daemon.metrics()  # neither forgotten nor, while there is no other, counted twice
 
             async def another(dead: int = victim["pid"]) -> bool:
                 return bool((await workers(daemon))[0]["pid"] != dead)

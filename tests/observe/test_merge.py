@@ -76,3 +76,11 @@ def test_nothing_has_been_told_yet() -> None:
     merged.retire(b"")
     own = process("ok").render()
     assert numbers(merged.render(own, {1: b""})) == numbers(own)
+
+
+def test_a_line_ends_where_prometheus_says() -> None:
+    """D-10: a label's value may hold anything but a line feed as it is."""
+    metrics, odd = Metrics(), "a\u2028b\x85c\rd\x0be"
+    metrics.request_ended(odd, "ok", 0.2)
+    found = numbers(Merged().render(process().render(), {1: metrics.render()}))
+    assert found["gatewayd_requests_total", (("group", odd), ("outcome", "ok"))] == 1.0
