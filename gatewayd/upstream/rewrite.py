@@ -14,7 +14,7 @@ import msgspec
 
 from gatewayd.config.snapshot import Deployment
 from gatewayd.upstream.base import Call
-from gatewayd.wire.openai import encode
+from gatewayd.wire.openai import encode, parsed
 
 _PATH: Final = re.compile(r"([^.\[\]]+)((?:\.[^.\[\]]+|\[(?:\*|\d+)\])+)")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\*|\d+)\]")
@@ -43,7 +43,10 @@ class Rewriter:
         self._raw_model = msgspec.Raw(encode(deployment.model))
 
     def body(self, call: Call, model: str) -> bytes:
-        """The body for the upstream: the very bytes of the client if there is nothing to change."""
+        """The body for the upstream: the very bytes of the client if there is nothing to change.
+
+        Raises InvalidRequest if a field out of which something is to be taken cannot be parsed.
+        """
         intent = call.intent
         fields = intent.fields
         if self._plain:
@@ -59,7 +62,7 @@ class Rewriter:
         for name, steps in self._paths:
             raw = changes.get(name, fields.get(name))
             if raw is not None and name not in dropped:
-                changes[name] = _without(raw, steps)
+                changes[name] = _without(name, raw, steps)
         if model != intent.model or "model" not in fields:
             changes["model"] = self._raw(model)
         changes.update(self._extra)
@@ -92,9 +95,9 @@ def _step(key: str, index: str) -> Step:
     return key or (_ANY if index == _ANY else int(index))
 
 
-def _without(raw: msgspec.Raw, steps: Sequence[Step]) -> msgspec.Raw:
+def _without(name: str, raw: msgspec.Raw, steps: Sequence[Step]) -> msgspec.Raw:
     """A value with what the path leads to taken out. The only case in which a value is parsed and written anew."""
-    value = msgspec.json.decode(raw)
+    value = parsed(name, raw)
     _remove(value, steps)
     return msgspec.Raw(encode(value))
 

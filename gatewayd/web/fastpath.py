@@ -295,8 +295,11 @@ class FastCall(Answer):
         self._upstream: Connection
 
     def send(self) -> bool:
-        """False if there is no idle connection; then nothing has happened."""
-        upstream = self._lane.upstream.send_now(self, self._call)
+        """False if there is no idle connection, or the call cannot be written; then nothing has happened."""
+        try:
+            upstream = self._lane.upstream.send_now(self, self._call)
+        except Exception:  # the ordinary path comes upon it too, and says so
+            upstream = None
         if upstream is None:
             return False
         self._upstream = upstream

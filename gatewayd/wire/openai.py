@@ -71,12 +71,9 @@ class Intent(msgspec.Struct):
     body: bytes
 
     def value(self, name: str) -> Any:
-        """One top-level field, fully parsed; None when absent. Raises InvalidRequest for a number out of range."""
+        """One top-level field, fully parsed; None when absent. Raises InvalidRequest, see `parsed`."""
         raw = self.fields.get(name)
-        try:
-            return None if raw is None else _any.decode(raw)
-        except msgspec.DecodeError:  # the syntax was checked when the body came in; `1e999` is valid JSON and no double
-            raise InvalidRequest(f"The field '{name}' holds a number that is out of range.", param=name) from None
+        return None if raw is None else parsed(name, raw)
 
     def rewritten(self, changes: Mapping[str, Any], *, drop: frozenset[str] = frozenset()) -> bytes:
         """The body with top-level fields replaced or added (`changes`) and removed (`drop`), all else byte for byte.
@@ -89,6 +86,17 @@ class Intent(msgspec.Struct):
         elif not changes:
             return self.body
         return encode({**fields, **changes})
+
+
+def parsed(name: str, raw: msgspec.Raw) -> Any:
+    """The value of a top-level field. Raises InvalidRequest for what passes as long as nobody looks into it: a number
+    out of range, nesting that the stack has no room for here."""
+    try:
+        return _any.decode(raw)
+    except msgspec.DecodeError:  # the syntax was checked when the body came in; `1e999` is valid JSON and no double
+        raise InvalidRequest(f"The field '{name}' holds a number that is out of range.", param=name) from None
+    except RecursionError:
+        raise InvalidRequest(f"The field '{name}' is nested too deeply.", param=name) from None
 
 
 def peek(body: bytes, *, default_model: str | None = None) -> Intent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import weakref
+from dataclasses import replace
 
 import pytest
 
@@ -168,6 +169,25 @@ async def test_what_it_is_not_made_for_is_an_exchange_without_the_parser() -> No
         assert place.ordinary == 0
         await until(lambda: len(place.site.records.fields) == 7)
         assert [record["status"] for record in place.site.records.fields] == [200, 400, 404, 400, 400, 400, 200]
+
+
+async def test_a_body_that_cannot_be_rewritten_is_told_so() -> None:
+    """C-04: the number is looked at only where something has to be taken out of the field it stands in."""
+    body = b'{"model":"chat","tools":[{"n":1e999}]}'
+    async with placed() as place, RawClient.to(place.port) as client:
+        picky = [
+            replace(d, identity=f"{d.id} picky", additional_drop_params=("tools[*].strict",))
+            for d in deployments(place.up)
+        ]
+        place.gateway.swap(await build(Snapshot("r2", tuple(picky), RETRIES, OPEN), place.gateway))
+        await place.warm(client)
+        for _ in range(2):
+            client.post(PATH, body)
+            answer = await client.answer()
+            assert (answer.status, answer.error["param"]) == (400, "tools")
+        client.post(PATH)
+        assert (await client.answer()).status == 200
+        assert place.ordinary == 0
 
 
 FAILURES = {

