@@ -153,7 +153,8 @@ class Daemon:
         return self._admin.addresses
 
     async def start(self) -> None:
-        """Returns when requests are answered. Raises ConfigInvalid, CannotListen; then nothing is left behind."""
+        """Returns when requests are answered. Raises ConfigInvalid, CannotListen, WorkerLost; then nothing is left
+        behind."""
         # Before the file is read: an edit from here on is noticed by the watcher.
         seen = digests([] if self._path is None else [self._path])
         result = self._overrides.apply(self._load())
@@ -273,7 +274,7 @@ class Daemon:
     # --- going live ---------------------------------------------------------------------------------------------------
 
     async def _prepare(self, snapshot: Snapshot) -> Staged:
-        """The listeners of a snapshot, bound but not accepting. Raises CannotListen."""
+        """The listeners of a snapshot, bound but not accepting. Raises CannotListen, WorkerLost."""
         breath = Breath()
         for secrets in secrets_by_part(snapshot):
             self._redactor.know(secrets)

@@ -21,6 +21,7 @@ from gatewayd.config import lastgood, search
 from gatewayd.config.snapshot import Address, Deployment, Snapshot
 from gatewayd.daemon import CannotListen, Daemon, Overrides, Source
 from gatewayd.errors import ConfigInvalid
+from gatewayd.fleet.fleet import WorkerLost
 from gatewayd.observe import log
 from gatewayd.observe.loop_errors import LoopErrors
 from gatewayd.observe.redact import Redactor
@@ -110,7 +111,7 @@ async def _serve(
 
     try:
         await daemon.start()
-    except CannotListen as error:
+    except (CannotListen, WorkerLost) as error:
         tell(problems_text(error.problems, "text", sys.stderr))
         return exits.FAILURE
     except ConfigInvalid as error:

@@ -49,6 +49,10 @@ _GLANCE = 2.0
 """Seconds for a worker to tell how it is."""
 
 
+class WorkerLost(ConfigInvalid):
+    """A worker ended before it could serve for the first time, which is no fault of the configuration."""
+
+
 class Fleet:
     """`size` workers. `died` is called for each one that is replaced. `patience`: seconds; see PATIENCE."""
 
@@ -86,7 +90,8 @@ class Fleet:
     # --- going live -----------------------------------------------------------------------------------------------
 
     async def stage(self, snapshot: Snapshot) -> StagedFleet:
-        """Has every worker make a snapshot ready. Raises OSError (an address), ConfigInvalid; then nothing changed."""
+        """Has every worker make a snapshot ready. Raises OSError (an address), WorkerLost, ConfigInvalid; then nothing
+        changed."""
         opened = open_doors(snapshot.server.listen, list(self._doors.values()), self._inherited, copies=self.size)
         prepared: list[Member] = []
         try:
@@ -97,10 +102,12 @@ class Fleet:
                 *(member.prepare(frames, snapshot, doors) for member in members), return_exceptions=True
             )
             problems: list[Problem] = []
+            lost: list[Problem] = []
             for member, answer in zip(members, answers, strict=True):
                 if isinstance(answer, Gone):
                     if self._live is None:
-                        problems.append(Problem("build_failed", f"{member} ended before it could serve, see the log"))
+                        how = _how(await member.ended())
+                        lost.append(Problem("build_failed", f"{member} {how} before it could serve"))
                 elif isinstance(answer, BaseException):
                     raise answer
                 elif answer:
@@ -109,6 +116,8 @@ class Fleet:
                     prepared.append(member)
             if problems:
                 raise ConfigInvalid(problems)
+            if lost:
+                raise WorkerLost(lost)
         except BaseException:
             await self._abandon(prepared, opened)
             raise

@@ -23,8 +23,12 @@ from gatewayd.fleet.link import Kind, Link, Message
 from gatewayd.web.doors import Door
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_START = "import sys; sys.path.append(sys.argv.pop(1)); from gatewayd.fleet.worker import main; main()"
-"""`-m gatewayd.fleet.worker` would not find a gatewayd that runs from a source tree instead of site-packages."""
+_START = """import signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)
+sys.path.append(sys.argv.pop(1))
+from gatewayd.fleet.worker import main; main()"""
+"""`-m gatewayd.fleet.worker` would not find a gatewayd that runs from a source tree instead of site-packages.
+Signals that all processes are sent (systemd without `KillMode=mixed`) are not for a worker, from its beginning on."""
 _NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _LAST_WORDS = 5.0
 """Seconds between SIGABRT, which makes a stuck worker show where, and SIGKILL."""

@@ -10,7 +10,6 @@ import asyncio
 import faulthandler
 import logging
 import os
-import signal
 import socket
 import sys
 import time
@@ -52,8 +51,6 @@ SETTLE = 1.5
 
 def main() -> None:
     """The process. Arguments: the descriptor of its link, and how many workers there are."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     faulthandler.enable(2)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])))

@@ -308,6 +308,49 @@ async def test_a_start_that_fails_leaves_no_worker(tmp_path: Path) -> None:
             assert "address already in use" in err
 
 
+IN_WORKERS = """
+import importlib.abc, os, signal, sys
+
+class Meddler(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "gatewayd.fleet.worker":
+            for number in ({numbers}):
+                os.kill(os.getpid(), number)
+
+sys.meta_path.insert(0, Meddler())
+"""
+"""A `sitecustomize` that sends each worker signals before the first of its imports."""
+
+
+def meddled(folder: Path, numbers: str) -> dict[str, str]:
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(IN_WORKERS.format(numbers=numbers))
+    return {"PYTHONPATH": f"{folder}:{Path(__file__).parents[2]}"}
+
+
+async def test_a_worker_that_dies_at_the_start_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    """S7: exit 1; after 78 systemd would not start it again."""
+    file, modules = tmp_path / "gatewayd.yaml", tmp_path / "modules"
+    file.write_text(config("a"))
+    code, _, err = await command("run", "-c", str(file), *TWO, environ=meddled(modules, "signal.SIGKILL,"))
+    assert code == 1
+    assert err.count("was ended by SIGKILL before it could serve") == 2
+
+
+async def test_signals_for_all_processes_are_not_for_workers(tmp_path: Path) -> None:
+    """F-01, F-03: also while they start; `KillMode=control-group` sends SIGTERM to everybody."""
+    file, modules = tmp_path / "gatewayd.yaml", tmp_path / "modules"
+    file.write_text(config("a"))
+    environ = meddled(modules, "signal.SIGTERM, signal.SIGINT, signal.SIGHUP")
+    async with Daemon(file, *TWO, environ=environ) as daemon:
+        for worker in await workers(daemon):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                os.kill(worker["pid"], number)
+        assert {await ask(daemon) for _ in range(20)} == {(200, (await daemon.status())["revision"])}
+        assert [worker["restarts"] for worker in await workers(daemon)] == [0, 0]
+        assert not any("configuration" in line for line in daemon.log)  # nobody took SIGHUP for a reload
+
+
 async def test_systemd_sees_one_service(tmp_path: Path) -> None:
     """R9, R13, S8"""
     file, supervisor = tmp_path / "gatewayd.yaml", Supervisor(tmp_path / "notify")
