@@ -117,6 +117,14 @@ class Table:
                 self._remembered[model] = chain
         return chain
 
+    def knows(self, model: str) -> bool:
+        """Whether there is a chain for a model name."""
+        try:
+            self.chain(model)
+        except UnknownModel:
+            return False
+        return True
+
     def candidates(self, group: str) -> tuple[Candidate, ...]:
         """All candidates of a group; none for an unknown one."""
         found = self._groups.get(group)

@@ -50,7 +50,7 @@ class Inbound(Protocol):
     path: str
     peer: str
     model: str | None
-    """The model that the path names, if it does."""
+    """The model that the path names, if it does; it goes before the body's."""
 
     @property
     def headers(self) -> InboundHeaders: ...
@@ -270,9 +270,13 @@ class Exchange:
         body = await self.inbound.read(int(server.limits.body_mb * MEGABYTE))
         self._waited += time.monotonic() - waiting
         headers = self.inbound.headers
+        named = self.inbound.model
+        intent = peek(body, default_model=named or server.default_models.get(endpoint))
+        if named is not None and named != intent.model and runtime.table.knows(named):
+            intent = intent.asking(named)  # Azure, for whose clients such paths are, does not look at the body's
         call = Call(
             endpoint,
-            peek(body, default_model=self.inbound.model or server.default_models.get(endpoint)),
+            intent,
             self.request_id,
             upstream_headers(headers.items()),
             timeout=_client_timeout(headers, server),

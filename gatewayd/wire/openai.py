@@ -75,6 +75,11 @@ class Intent(msgspec.Struct):
         raw = self.fields.get(name)
         return None if raw is None else parsed(name, raw)
 
+    def asking(self, model: str) -> Intent:
+        """The same request, for a model of this name."""
+        fields = {**self.fields, "model": msgspec.Raw(encode(model))}
+        return Intent(model, self.stream, fields, encode(fields))
+
     def rewritten(self, changes: Mapping[str, Any], *, drop: frozenset[str] = frozenset()) -> bytes:
         """The body with top-level fields replaced or added (`changes`) and removed (`drop`), all else byte for byte.
 

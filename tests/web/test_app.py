@@ -83,6 +83,17 @@ async def test_azure_clients_name_the_model_in_the_path(endpoint: str) -> None:
     assert upstream.calls[0].endpoint == endpoint
 
 
+async def test_the_model_in_the_path_wins_as_with_azure() -> None:
+    """Azure's clients put any name into the body; only the path says which deployment is meant."""
+    asked, other = Teller(), Teller()
+    async with serving({"asked": {"d1": asked}, "chat": {"d2": other}}) as site, RawClient.to(site.port) as client:
+        for model in (b"gpt-4o", b"chat"):
+            client.post("/openai/deployments/asked/chat/completions", b'{"n":1e0,"model":"%b","x":[ ]}' % model)
+            assert (await client.answer()).headers["x-litellm-model-group"] == "asked"
+    assert [call.intent.body for call in asked.calls] == [b'{"n":1e0,"model":"asked","x":[ ]}'] * 2
+    assert not other.calls
+
+
 @pytest.mark.parametrize("path", ["/v1/nope", "/V1/models", "/v1/models/%ff", "/..%2fetc/passwd", "/v1/chat", "*"])
 async def test_unknown_paths_are_404_in_openais_shape(path: str) -> None:
     """B-21: one reading of the path; case and encodings are no way around it."""
