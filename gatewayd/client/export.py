@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -12,17 +12,20 @@ from gatewayd.config import providers
 from gatewayd.config.checks.secrecy import is_secret_name
 from gatewayd.config.secrets import is_reference
 
+_REFERENCE = "os.environ/"
+
 
 def as_yaml(tree: Mapping[str, Any], *, include_keys: bool = False) -> str:
     """The file's text. Without `include_keys` every secret becomes `os.environ/NAME`, and a comment lists the names.
 
-    A provider's key gets the provider's own variable; two different secrets never share a name.
+    A provider's key gets the provider's own variable; two different secrets never share a name, nor does a secret take
+    the name of a variable that the tree itself relies on.
     """
     if include_keys:
         head = ["# Holds keys in clear: keep it readable for its owner only (chmod 600)."]
         shown: Any = tree
     else:
-        variables = _Variables()
+        variables = _Variables(set(_relied_on(tree)))
         shown = _referenced(tree, (), variables, False)
         head = [f"# Set before use: {', '.join(sorted(variables.names))}"] if variables.names else []
     body = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
@@ -30,14 +33,15 @@ def as_yaml(tree: Mapping[str, Any], *, include_keys: bool = False) -> str:
 
 
 class _Variables:
-    """Names given to secrets so far."""
+    """Names given to secrets so far; `taken` belong to others."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: set[str]) -> None:
         self.names: dict[str, str] = {}
+        self._taken = taken
 
     def name(self, wish: str, text: str) -> str:
         name, number = wish, 1
-        while self.names.setdefault(name, text) != text:
+        while name in self._taken or self.names.setdefault(name, text) != text:
             number += 1
             name = f"{wish}_{number}"
         return name
@@ -59,7 +63,23 @@ def _referenced(value: Any, path: tuple[str, ...], variables: _Variables, secret
         return [_referenced(inner, path, variables, secret) for inner in value]
     if not isinstance(value, str) or not secret or not value or is_reference(value):
         return value
-    return f"os.environ/{variables.name(_wish(path), value)}"
+    return f"{_REFERENCE}{variables.name(_wish(path), value)}"
+
+
+def _relied_on(value: Any) -> Iterator[str]:
+    """Variables whose values are not in the tree: those it refers to, and those of deployments without a key."""
+    if isinstance(value, Mapping):
+        name = _provider(value)
+        provider = None if name is None or "api_key" in value else providers.get(name)
+        base = value.get("api_base")
+        yield from () if provider is None else provider.key_variables(base if isinstance(base, str) else None)
+        for inner in value.values():
+            yield from _relied_on(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _relied_on(inner)
+    elif isinstance(value, str) and value.startswith(_REFERENCE):
+        yield value.removeprefix(_REFERENCE)
 
 
 def _provider(params: Mapping[Any, Any]) -> str | None:

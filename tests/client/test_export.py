@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from gatewayd.client.config import GatewayConfig
@@ -49,6 +50,19 @@ def test_keys_become_references_named_after_the_provider_and_never_shared_by_two
     assert text.startswith("# Set before use: OPENAI_API_KEY, OPENAI_API_KEY_2, OPENAI_API_KEY_3, X_TEAM\n")
 
 
+@pytest.mark.parametrize("others", [{"api_key": "os.environ/OPENAI_API_KEY"}, {}], ids=["named", "by default"])
+def test_a_key_does_not_take_the_name_of_a_variable_that_another_deployment_uses(others: dict[str, str]) -> None:
+    """It would be called with the other's key, or the other with its."""
+    config = GatewayConfig([entry("a", "openai/x", **others), entry("b", "openai/x", api_key="sk-mine")])
+    text = config.to_yaml()
+    assert text.startswith("# Set before use: OPENAI_API_KEY_2\n")
+    environ = {"OPENAI_API_KEY": "sk-of-the-company", "OPENAI_API_KEY_2": "sk-mine"}
+    from_file, from_code = (
+        ConfigValidator(environ=environ).validate(tree) for tree in (yaml.safe_load(text), config.to_dict())
+    )
+    assert [d.identity for d in from_file.deployments] == [d.identity for d in from_code.deployments]
+
+
 def test_the_file_is_valid_and_means_the_same(tmp_path: Path) -> None:
     environ = {"OPENAI_API_KEY": "sk-one", "OPENAI_API_KEY_2": "sk-two", "OPENAI_API_KEY_3": "sk-three"}
     environ |= {"MINE": "sk-mine", "X_TEAM": "sk-header"}
@@ -81,3 +95,8 @@ def test_a_provider_without_a_variable_of_its_own_gets_one_made_of_its_name() ->
 def test_a_file_without_secrets_has_no_heading() -> None:
     config = GatewayConfig([entry("a", "ollama/llama3")])
     assert config.to_yaml().startswith("model_list:")
+
+
+def test_a_server_of_ones_own_takes_no_name_from_the_provider() -> None:
+    own, other = entry("a", "openai/x", api_base="http://127.0.0.1:1/v1"), entry("b", "openai/x", api_key="sk-one")
+    assert GatewayConfig([own, other]).to_yaml().startswith("# Set before use: OPENAI_API_KEY\n")
