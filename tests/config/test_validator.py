@@ -215,6 +215,28 @@ class TestIdentity:
         assert made[0].id != made[1].id
 
 
+class TestWhatGoesUpstream:
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"input_cost_per_image": 0.06},
+            {"cache_read_input_token_cost_above_200k_tokens": 1e-6},
+            {"langfuse_secret_key": "os.environ/OPENAI_API_KEY"},
+            {"metadata": {"team": "x"}},
+            {"auto_router_anything": 1},
+            {"supports_system_message": False},
+        ],
+    )
+    def test_what_litellm_keeps_for_itself_stays_here(self, params: dict[str, Any]) -> None:
+        """A key that is said to have no effect is in no request, whoever the provider is."""
+        found = problems(entry(**params))
+        assert [(p.severity, p.message.split(";")[0].split(":")[0]) for p in found] == [("warning", "has no effect")]
+        assert only(**params).params == {}
+        other = only(model="anthropic/claude-sonnet-4-5", **params)
+        assert other.params == {}
+        assert "langfuse_secret_key" not in other.litellm_params
+
+
 class TestSeverity:
     def test_one_bad_deployment_refuses_the_whole_file(self) -> None:
         """E-16: atomic."""

@@ -20,7 +20,7 @@ from gatewayd.config.checks.secrecy import is_secret_name
 from gatewayd.config.checks.target import Target, check_provider, find_target
 from gatewayd.config.checks.values import explain
 from gatewayd.config.document import Path
-from gatewayd.config.schema.base import known
+from gatewayd.config.schema.base import family, known
 from gatewayd.config.schema.deployment import COMPLETION_PARAMETERS, LitellmParams, ModelEntry
 from gatewayd.config.schema.mock import MockResponse, normalise
 from gatewayd.config.secrets import is_reference
@@ -34,8 +34,11 @@ _HANDED_ON_PREFIXES = (
 _KNOWN = known(LitellmParams)
 # What may be changed without it being another deployment: its id stays, and with it its place in dashboards.
 _TUNING = frozenset(
-    {"rpm", "tpm", "weight", "order", "timeout", "stream_timeout", "num_retries", "max_retries", "cooldown_time"}
-)
+    {
+        "rpm", "tpm", "weight", "order", "timeout", "request_timeout", "stream_timeout", "num_retries", "max_retries",
+        "cooldown_time",
+    }
+)  # fmt: skip
 _NO_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
 
 
@@ -117,7 +120,7 @@ class _Entry:
             weight=params.weight,
             rpm=params.rpm if params.rpm is not None else entry.rpm,
             tpm=params.tpm if params.tpm is not None else entry.tpm,
-            timeout=params.timeout,
+            timeout=params.timeout if params.timeout is not None else params.request_timeout,
             stream_timeout=params.stream_timeout,
             num_retries=params.num_retries if params.num_retries is not None else params.max_retries,
             cooldown_time=params.cooldown_time,
@@ -202,7 +205,7 @@ class _Entry:
             if value is not None:
                 completion[name] = _plain(value)
         for name, value in self._raw.items():
-            if value is None or (name in _KNOWN and name not in _HANDED_ON):
+            if value is None or (name in _KNOWN and name not in _HANDED_ON) or family(LitellmParams, name):
                 continue
             if name not in _HANDED_ON and not name.startswith(_HANDED_ON_PREFIXES):
                 completion[name] = _plain(value)

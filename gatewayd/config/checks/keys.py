@@ -38,17 +38,17 @@ _MEANT: dict[str, str] = {
 # Facts about a model; under litellm_params they would be sent to the provider.
 _FACTS = frozenset(
     {
-        "mode", "base_model", "max_input_tokens", "max_output_tokens", "supports_function_calling",
+        "mode", "max_input_tokens", "max_output_tokens", "supports_function_calling",
         "supports_vision", "supports_reasoning", "supports_response_schema", "supports_tool_choice",
         "supports_parallel_function_calling", "supports_system_messages", "supports_prompt_caching",
-        "health_check_model", "health_check_timeout", "disable_background_health_check", "tier", "id",
+        "health_check_model", "health_check_timeout", "disable_background_health_check", "tier",
     }
 )  # fmt: skip
 # Parameters of completion endpoints: never taken for a mistyped key.
 _PARAMETERS = frozenset(
     {
         "top_k", "min_p", "top_a", "typical_p", "user", "logprobs", "top_logprobs", "logit_bias", "tools",
-        "tool_choice", "parallel_tool_calls", "stream", "stream_options", "metadata", "store", "service_tier",
+        "tool_choice", "parallel_tool_calls", "stream", "stream_options", "store", "service_tier",
         "modalities", "audio", "prediction", "verbosity", "repetition_penalty", "best_of", "echo", "suffix",
         "encoding_format", "input_type", "guided_json", "guided_regex", "guided_choice", "web_search_options",
         "prompt_cache_key", "safety_identifier", "safety_settings", "num_ctx", "num_predict", "keep_alive",

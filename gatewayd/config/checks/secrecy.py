@@ -24,7 +24,7 @@ _WORDS = frozenset(
 )  # fmt: skip
 _NAMES = frozenset({"database_url", "redis_url", "headers", "extra_headers", "environment_variables"})
 _NO_SECRETS = re.compile(
-    r"(max|min|n|budget|prompt|completion|total|input|output|num)_(.*_)?tokens?|custom_auth|tokenizer"
+    r"(max|min|n|budget|prompt|completion|total|input|output|num|bos|eos)_(.*_)?tokens?|custom_auth|tokenizer"
 )
 """Names that sound like secrets and hold counts or names of functions."""
 _ONE_VARIABLE = re.compile(r"\$\{\w+\}")

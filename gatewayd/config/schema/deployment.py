@@ -73,6 +73,7 @@ class LitellmParams(Section):
     timeout: Seconds | None = key(
         None, "Seconds for one try, all of it. Default: `router_settings.timeout`, then `gatewayd.timeouts.total`."
     )
+    request_timeout: Seconds | None = key(None, "The same as `timeout`, which wins.")
     stream_timeout: Seconds | None = key(None, "The same for streams, up to the first event. Default: `timeout`.")
     num_retries: Count | None = key(None, "Further tries in the group. Default: `router_settings.num_retries`.")
     max_retries: Count | None = key(
@@ -133,7 +134,12 @@ class LitellmParams(Section):
         "the provider's region": ("region_name",),
         "how litellm shapes the request": (
             "allowed_openai_params", "merge_reasoning_content_in_choices", "cache_control_injection_points",
-            "use_chat_completions_api",
+            "use_chat_completions_api", "base_model",
+        ),
+        "how litellm writes the conversation": (
+            "supports_system_message", "ensure_alternating_roles", "user_continue_message",
+            "assistant_continue_message", "roles", "initial_prompt_value", "final_prompt_value", "bos_token",
+            "eos_token", "hf_model_name",
         ),
     }  # fmt: skip
     """Handed to litellm as they are, in deployments that litellm translates."""
@@ -142,7 +148,8 @@ class LitellmParams(Section):
         "costs are not counted in this version": (
             "input_cost_per_token", "output_cost_per_token", "input_cost_per_second", "output_cost_per_second",
             "input_cost_per_character", "output_cost_per_character", "cache_read_input_token_cost",
-            "cache_creation_input_token_cost", "tiered_pricing", "cost_per_second",
+            "cache_creation_input_token_cost", "tiered_pricing", "cost_per_second", "cost_per_query",
+            "search_context_cost_per_query", "google_maps_grounding_cost_per_query", "output_vector_size",
         ),
         "budgets are not enforced in this version": ("max_budget", "budget_duration"),
         "the number of requests in flight is limited for the gateway as a whole only": ("max_parallel_requests",),
@@ -165,6 +172,30 @@ class LitellmParams(Section):
         "there are no users in this version": ("fireworks_forward_user_id", "litellm_trace_id"),
         "a deployment is reached as its provider says": ("use_litellm_proxy", "use_xai_oauth"),
         "model_info stands beside litellm_params": ("model_info",),
+        "it belongs in model_info, beside litellm_params": ("id",),
+        "it belongs in router_settings": (
+            "fallbacks", "retry_policy", "retry_strategy", "routing_strategy", "enable_tag_filtering",
+            "caching_groups", "max_fallbacks", "context_window_fallback_dict", "model_alias_map",
+        ),
+        "litellm keeps it for its own logs; to send it to the provider, write it below extra_body": (
+            "metadata", "litellm_metadata",
+        ),
+        "callbacks are not called in this version": (
+            "turn_off_message_logging", "litellm_disabled_callbacks", "gcs_path_service_account", "logger_fn", "no-log",
+            "litellm_session_id", "litellm_request_debug", "log_client_error_tracebacks", "verbose",
+        ),
+        "answers are not cached in this version": (
+            "cache", "caching", "ttl", "preset_cache_key", "cache_key", "enable_prompt_caching",
+        ),
+        "prompts are not managed in this version": (
+            "prompt_id", "prompt_variables", "prompt_version", "prompt_environment", "prompt_label",
+            "litellm_system_prompt", "custom_prompt_dict",
+        ),
+        "litellm takes it for itself, and gatewayd has no use for it": (
+            "allowed_model_region", "data_residency", "fastest_response", "force_timeout", "search_tool_name",
+            "provider_specific_header", "max_agentic_loops", "complete_response", "stream_chunk_size",
+            "stream_response", "enable_json_schema_validation", "disable_add_transform_inline_image_block",
+        ),
         "automatic routers do not exist in this version": (
             "auto_router_config_path", "auto_router_config", "auto_router_default_model",
             "auto_router_embedding_model", "complexity_router_config", "complexity_router_default_model",
@@ -173,10 +204,17 @@ class LitellmParams(Section):
         ),
     }  # fmt: skip
     FAMILIES: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "costs are not counted in this version": ("output_cost_per_", "input_cost_per_"),
+        "costs are not counted in this version": (
+            "output_cost_per_", "input_cost_per_", "cache_read_input_", "cache_creation_input_", "ocr_cost_per_",
+            "annotation_cost_per_", "citation_cost_per_", "regional_processing_uplift_", "regional_endpoint_uplift_",
+        ),
+        "callbacks are not called in this version": (
+            "langfuse_", "langsmith_", "humanloop_", "arize_", "posthog_", "wandb_", "weave_", "dd_", "newrelic_",
+            "signoz_",
+        ),
         "automatic routers do not exist in this version": ("auto_router_", "complexity_router_", "quality_router_"),
         "vector stores do not exist in this version": ("milvus_", "valkey_", "vector_store_", "vector_bucket_"),
-    }
+    }  # fmt: skip
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "requests would pass unchecked": ("guardrails",),
     }

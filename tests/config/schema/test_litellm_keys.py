@@ -8,9 +8,11 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
+from gatewayd.config.checks.deployments import _HANDED_ON_PREFIXES
 from gatewayd.config.checks.keys import _PROVIDER_PREFIXES
 from gatewayd.config.schema.base import Section, family, known
 from gatewayd.config.schema.deployment import LitellmParams
@@ -31,6 +33,15 @@ INNER = {
     "callback_settings", "apply_search_free_tier", "autorouter_presets_url", "force_redis_hash_tag_grouping",
     "max_tokens", "llamaguard_model_name", "openai_moderations_model_name", "skip_system_message_in_guardrail",
     "skip_tool_message_in_guardrail",
+}  # fmt: skip
+
+# What litellm's functions are given by litellm itself, or by programs, and no file holds.
+OF_PROGRAMS = {
+    "acompletion", "aembedding", "aimg_generation", "allm_passthrough_route", "async_call", "atext_completion", "azure",
+    "azure_ad_token_provider", "client", "client_side_timeout", "completion_call_id", "litellm_call_id",
+    "litellm_logging_obj", "litellm_trusted_callback_vars", "model_file_id_mapping", "model_list",
+    "proxy_server_request", "secret_fields", "shared_session", "text_completion", "use_client", "attempted_targets",
+    "fallback_depth",
 }  # fmt: skip
 
 
@@ -95,4 +106,18 @@ def test_litellm_params() -> None:
     names = {name for cls in ("GenericLiteLLMParams", "CredentialLiteLLMParams") for name in fields(module, cls)}
     assert len(names) > 50
     left = [name for name in unknown(LitellmParams, names) if not name.startswith(_PROVIDER_PREFIXES)]
+    assert left == []
+
+
+def test_what_litellm_keeps_for_itself() -> None:
+    """Every argument that litellm takes out of a call before it reaches the provider has a meaning here or none: it
+    must not go upstream as a parameter of the model's."""
+    module = source("types/utils.py")
+    names = set(runpy.run_path(str(LITELLM / "types/litellm_params.py"))["OWNED_KWARG_NAMES"])
+    for cls in ("StandardCallbackDynamicParams", "MirroredPricingParams", "CustomPricingLiteLLMParams"):
+        names |= set(fields(module, cls))
+    assert len(names) > 200
+    left = [
+        name for name in unknown(LitellmParams, names - OF_PROGRAMS) if not name.startswith(("_", *_HANDED_ON_PREFIXES))
+    ]
     assert left == []
