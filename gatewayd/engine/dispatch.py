@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from gatewayd.config.snapshot import Deployment
 from gatewayd.engine.runtime import Runtime, Target
-from gatewayd.errors import GatewayError, NoDeploymentAvailable, UpstreamTimeout
+from gatewayd.errors import GatewayError, NoDeploymentAvailable, UpstreamStatus, UpstreamTimeout
 from gatewayd.routing.plan import Step, Try, Wait, plan
 from gatewayd.routing.table import Candidate, Group
 from gatewayd.upstream.base import Call, Reply
@@ -41,6 +41,14 @@ class Trail:
     def retries(self) -> int:
         """Tries after the first one of their group."""
         return max(0, self.attempts - 1 - self.fallbacks)
+
+    @property
+    def failed(self) -> str:
+        """The failed tries, in order: `ID:CODE`, with the upstream's own status behind it if it has sent an error."""
+        return ",".join(
+            f"{deployment}:{error.code}{f':{error.status}' if isinstance(error, UpstreamStatus) else ''}"
+            for deployment, error in self.errors
+        )
 
     def close(self, error: GatewayError | None = None) -> None:
         """The request is over. `error` is what broke the answer after its commit point, if anything did."""

@@ -49,6 +49,8 @@ class AccessRecord:
     ttft: float | None
     prompt_tokens: int | None
     completion_tokens: int | None
+    failed: str = ""
+    """Every try that failed (`engine.dispatch.Trail.failed`)."""
 
     def fields(self) -> dict[str, Any]:
         """What the line shows, in order. `_text` has the same."""
@@ -66,6 +68,7 @@ class AccessRecord:
         shown["attempts"] = self.attempts
         if self.fallbacks:
             shown["fallbacks"] = self.fallbacks
+        shown["failed"] = self.failed
         shown["code"] = self.code
         shown["duration_ms"] = round(self.duration * 1000, 2)
         if self.ttft is not None:
@@ -193,7 +196,8 @@ def _handle(handler: logging.Handler, level: int, record: AccessRecord) -> None:
 
 def _line(record: AccessRecord, handler: LineHandler) -> str | None:
     """The record's line if there is nothing special in it, else None."""
-    chosen = f"{record.request_id}{record.path}{record.group}{record.deployment}{record.answered_by}{record.key}"
+    ours = f"{record.group}{record.deployment}{record.answered_by}{record.failed}{record.key}"
+    chosen = f"{record.request_id}{record.path}{ours}"
     if _TO_QUOTE.search(chosen) is not None:
         return None
     formatter = handler.formatter
@@ -234,6 +238,7 @@ def _text(r: AccessRecord) -> str:
             f" answered_by={r.answered_by}" if r.answered_by and r.answered_by != r.group else "",
             f" attempts={r.attempts}",
             f" fallbacks={r.fallbacks}" if r.fallbacks else "",
+            f" failed={r.failed}" if r.failed else "",
             f" code={r.code}" if r.code else "",
             f" duration_ms={round(r.duration * 1000, 2)}",
             "" if r.ttft is None else f" ttft_ms={round(r.ttft * 1000, 2)}",

@@ -371,6 +371,7 @@ class Exchange:
                 ttft=self._ttft,
                 prompt_tokens=None if usage is None else usage.prompt_tokens,
                 completion_tokens=None if usage is None else usage.completion_tokens,
+                failed=trail.failed,
             ),
             quiet=self.kind == "open" and self.outcome == "ok",
         )

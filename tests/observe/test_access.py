@@ -101,6 +101,7 @@ def test_quiet_records_are_for_the_debug_level() -> None:
     ttft=st.none() | st.floats(0, 9),
     fallbacks=st.integers(0, 2),
     revision=st.sampled_from(["", "abc"]),
+    failed=st.text(max_size=10) | st.just("d1:upstream_error:500,d2:upstream_timeout"),
 )
 def test_the_quick_line_is_the_slow_line(
     form: Format,
@@ -112,6 +113,7 @@ def test_the_quick_line_is_the_slow_line(
     ttft: float | None,
     fallbacks: int,
     revision: str,
+    failed: str,
 ) -> None:
     """C-07: also with everything in it that a client may send."""
     stream = io.StringIO()
@@ -127,6 +129,7 @@ def test_the_quick_line_is_the_slow_line(
         ttft=ttft,
         fallbacks=fallbacks,
         revision=revision,
+        failed=failed,
     )
     access(record)
     line = stream.getvalue()

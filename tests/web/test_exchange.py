@@ -49,6 +49,7 @@ async def test_the_final_error_says_what_was_tried() -> None:
     assert answer.headers["x-gatewayd-revision"] == "r1"
     assert answer.headers["x-should-retry"] == "false"
     assert (record["status"], record["outcome"], record["attempts"]) == (answer.status, "error", 2)
+    assert record["failed"] == "d1:upstream_timeout,d2:upstream_connection_error"
 
 
 async def test_an_upstreams_own_error_passes_with_status_and_body() -> None:
@@ -293,7 +294,7 @@ async def test_a_good_request_leaves_one_record_and_its_counts() -> None:
 
 
 async def test_a_fallbacks_answer_names_who_answered() -> None:
-    groups = {"chat": {"d1": Teller([UpstreamConnection("gone")])}, "spare": {"d2": Teller()}}
+    groups = {"chat": {"d1": Teller([UpstreamStatus("busy", status=503)])}, "spare": {"d2": Teller()}}
     routing = RoutingSettings(num_retries=0, fallbacks={FallbackKind.GENERAL: {"chat": ("spare",)}})
     async with serving(groups, routing=routing) as site, RawClient.to(site.port) as client:
         client.post("/v1/chat/completions")
@@ -302,6 +303,7 @@ async def test_a_fallbacks_answer_names_who_answered() -> None:
     assert answer.headers["x-gatewayd-fallback"] == "spare"
     assert answer.headers["x-litellm-attempted-fallbacks"] == "1"
     assert (record["group"], record["answered_by"], record["deployment"]) == ("chat", "spare", "d2")
+    assert record["failed"] == "d1:upstream_error:503"
 
 
 async def test_requests_in_flight_are_counted_while_they_run() -> None:
