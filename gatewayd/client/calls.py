@@ -6,6 +6,9 @@ Each comes twice, for threads and for event loops. They know the `openai` packag
 from __future__ import annotations
 
 import inspect
+import sys
+from array import array
+from base64 import b64decode
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -13,7 +16,7 @@ from typing import Any
 
 import openai
 
-from gatewayd.client.stream import BrokenStream, TextStream
+from gatewayd.client.stream import BrokenStream, TextStream, text_of
 
 Prompt = str | Sequence[Mapping[str, Any]]
 """A text, or a list of chat messages."""
@@ -23,14 +26,14 @@ def chat(client: openai.OpenAI, model: Any, prompt: Prompt, extra: Mapping[str, 
     resource = client.chat.completions
     given = _arguments(resource.create, extra)
     raw = resource.with_raw_response.create(model=model, messages=_messages(prompt), **given)
-    return _text(raw.parse(), raw.http_response)
+    return _text(_parsed(raw), raw.http_response)
 
 
 async def chat_async(client: openai.AsyncOpenAI, model: Any, prompt: Prompt, extra: Mapping[str, Any]) -> str:
     resource = client.chat.completions
     given = _arguments(resource.create, extra)
     raw = await resource.with_raw_response.create(model=model, messages=_messages(prompt), **given)
-    return _text(raw.parse(), raw.http_response)
+    return _text(_parsed(raw), raw.http_response)
 
 
 def chat_stream(
@@ -94,7 +97,7 @@ def embed(client: openai.OpenAI, model: Any, text: str | Sequence[str], extra: M
         return []
     given = _arguments(client.embeddings.create, extra)
     raw = client.embeddings.with_raw_response.create(model=model, input=texts, **given)
-    return _vectors(raw.parse(), len(texts), raw.http_response)
+    return _vectors(_parsed(raw), len(texts), raw.http_response)
 
 
 async def embed_async(
@@ -105,14 +108,16 @@ async def embed_async(
         return []
     given = _arguments(client.embeddings.create, extra)
     raw = await client.embeddings.with_raw_response.create(model=model, input=texts, **given)
-    return _vectors(raw.parse(), len(texts), raw.http_response)
+    return _vectors(_parsed(raw), len(texts), raw.http_response)
 
 
 def _messages(prompt: Prompt) -> list[Any]:
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
-    if isinstance(prompt, Mapping) or not isinstance(prompt, Sequence):
+    if isinstance(prompt, Mapping | bytes | bytearray) or not isinstance(prompt, Sequence):
         raise TypeError(f"a prompt is a text or a list of chat messages, not {type(prompt).__name__}")
+    if any(isinstance(item, str) for item in prompt):  # other than mappings there are the SDK's own messages
+        raise TypeError("a prompt is a text or a list of chat messages, not a list of texts (see batch_generate)")
     return list(prompt)
 
 
@@ -140,6 +145,19 @@ def _parameters(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(inspect.signature(function).parameters)
 
 
+def _parsed(raw: Any) -> Any:
+    """The answer as the SDK reads it. What it cannot read it meets with exceptions of all kinds (JSONDecodeError,
+    ValueError, AttributeError)."""
+    try:
+        return raw.parse()
+    except openai.APIError:
+        raise
+    except Exception as error:
+        raise openai.APIResponseValidationError(
+            raw.http_response, None, message="The answer is not what this call is answered with; it cannot be read."
+        ) from error
+
+
 def _text(completion: Any, response: Any) -> str:
     """The text of the first choice; "" if it has none (a tool call, say)."""
     try:
@@ -148,20 +166,32 @@ def _text(completion: Any, response: Any) -> str:
         raise openai.APIResponseValidationError(
             response, None, message="The answer is no chat completion: it has no choice with a message."
         ) from None
-    return content or ""
+    return text_of(content)
 
 
 def _vectors(answer: Any, expected: int, response: Any) -> list[list[float]]:
     """The vectors in the order of the input."""
     try:
-        found = [list(item.embedding) for item in sorted(answer.data, key=lambda item: item.index)]
-    except (AttributeError, TypeError):
+        found = [_vector(item.embedding) for item in sorted(answer.data, key=lambda item: item.index or 0)]
+    except (AttributeError, TypeError, ValueError):
         found = []
     if len(found) != expected:
         raise openai.APIResponseValidationError(
             response, None, message=f"The answer holds {len(found)} embeddings for {expected} texts."
         )
     return found
+
+
+def _vector(embedding: Any) -> list[float]:
+    """The SDK decodes base64 only where it asked for it itself, not where the caller did. Raises ValueError."""
+    if isinstance(embedding, str):
+        packed = array("f", b64decode(embedding, validate=True))
+        if sys.byteorder == "big":
+            packed.byteswap()
+        return packed.tolist()
+    if not isinstance(embedding, list):
+        raise ValueError("no list of numbers")
+    return embedding
 
 
 def _cut(request: Any) -> openai.APIConnectionError:

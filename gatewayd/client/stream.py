@@ -83,6 +83,14 @@ def _text(chunk: dict[str, Any]) -> str:
     """The text a `chat.completion.chunk` adds to the first choice."""
     for choice in chunk.get("choices") or ():
         if isinstance(choice, dict) and choice.get("index", 0) == 0:
-            content = (choice.get("delta") or {}).get("content")
-            return content if isinstance(content, str) else ""
+            return text_of((choice.get("delta") or {}).get("content"))
     return ""
+
+
+def text_of(content: Any) -> str:
+    """The text in the `content` of a message or of a delta. Mistral's models that reason give a list of parts, of which
+    those of the type `thinking` are no part of the answer."""
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text")
+        return "".join(text for text in parts if isinstance(text, str))
+    return content if isinstance(content, str) else ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.replies import (
     HANG,
     RST,
     Reply,
+    body_reply,
     chat_chunk,
     chat_events,
     error_reply,
@@ -71,7 +74,7 @@ def test_no_model_leaves_the_choice_to_the_daemon() -> None:
         assert "model" not in up.requests[0].json()
 
 
-@pytest.mark.parametrize("prompt", [5, None, {"role": "user", "content": "x"}])
+@pytest.mark.parametrize("prompt", [5, None, {"role": "user", "content": "x"}, b"Hi", ["Hi", "Ho"]])
 def test_what_is_no_prompt(up: FakeUpstream, prompt: Any) -> None:
     with client(up) as sdk, pytest.raises(TypeError, match="a prompt is"):
         calls.chat(sdk, "m", prompt, {})
@@ -98,6 +101,29 @@ def test_an_answer_that_is_no_completion(answer: Any) -> None:
         pytest.raises(openai.APIResponseValidationError, match="no chat completion"),
     ):
         calls.chat(sdk, "m", "Hi", {})
+
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]},
+    {"type": "text", "text": "one "},
+    {"type": "text", "text": "two"},
+]
+
+
+def test_the_text_of_an_answer_in_parts_is_that_of_its_text_parts() -> None:
+    """So Mistral's models answer that reason."""
+    whole = completion(None)
+    whole["choices"][0]["message"]["content"] = PARTS
+    with upstream(json_reply(whole)) as up, client(up) as sdk:
+        assert calls.chat(sdk, "m", "Hi", {}) == "one two"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"null", b"[1]"])
+def test_an_answer_that_cannot_be_read_is_an_error_of_the_sdk(body: bytes) -> None:
+    with upstream(body_reply(body, content_type="application/json")) as up, client(up) as sdk:
+        for call in (calls.chat, calls.embed):
+            with pytest.raises(openai.APIResponseValidationError):
+                call(sdk, "m", "Hi", {})
 
 
 @pytest.mark.parametrize(
@@ -127,6 +153,27 @@ def test_one_vector_for_each_text_in_order(up: FakeUpstream) -> None:
         assert calls.embed(sdk, "m", ("Hi", "Ho"), {}) == [VECTOR, [2 * x for x in VECTOR]]
         assert calls.embed(sdk, "m", [], {}) == []
     assert [request.json()["input"] for request in up.requests] == [["Hi"], ["Hi", "Ho"]]
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_vectors_are_numbers_in_whatever_encoding_they_come(encoding: str) -> None:
+    """The SDK leaves base64 alone when the caller named the encoding."""
+    packed = b64encode(struct.pack("<3f", *VECTOR)).decode()
+    with upstream(json_reply({"data": [{"index": 0, "embedding": packed}]})) as up, client(up) as sdk:
+        assert calls.embed(sdk, "m", "Hi", {"encoding_format": encoding}) == [VECTOR]
+
+
+def test_vectors_without_an_index_are_in_order() -> None:
+    with upstream(json_reply({"data": [{"embedding": [1.0]}, {"embedding": [2.0]}]})) as up, client(up) as sdk:
+        assert calls.embed(sdk, "m", ["a", "b"], {}) == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize("vector", [{"float": [1.0]}, "no base64!", "QUJD", 5])
+def test_what_is_no_vector(vector: Any) -> None:
+    with upstream(json_reply({"data": [{"index": 0, "embedding": vector}]})) as up, client(up) as sdk:
+        for extra in ({}, {"encoding_format": "float"}):
+            with pytest.raises(openai.APIResponseValidationError):
+                calls.embed(sdk, "m", "Hi", extra)
 
 
 def test_what_cannot_be_embedded(up: FakeUpstream) -> None:

@@ -94,6 +94,12 @@ def test_chunks_without_text_for_the_first_choice(chunk: Any) -> None:
     assert read(event(chunk), DONE) == ([], True)
 
 
+def test_text_in_parts_is_that_of_the_text_parts() -> None:
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "one"}, 5]
+    chunks = [event({"choices": [{"index": 0, "delta": {"content": given}}]}) for given in (parts[:1], parts, "two")]
+    assert read(*chunks, DONE) == (["one", "two"], True)
+
+
 def test_a_line_end_that_is_split_over_chunks_counts_once() -> None:
     data = event(chat_chunk("x")).replace(b"\n", b"\r\n")
     assert read(*(data[i : i + 1] for i in range(len(data))), b"", DONE) == (["x"], True)
