@@ -165,7 +165,11 @@ class StreamAnswer(Answer):
         return status == 200 and fields.get(b"content-type", _EVENTS).lower().startswith(_EVENTS)
 
     def _headers(self, fields: Fields) -> Sequence[Header]:
-        return client_headers(fields)
+        headers = client_headers(fields)
+        if fields.get(b"content-type", b"").startswith(_EVENTS):
+            return headers
+        # It goes for a stream all the same (see `_is_stream`), so the client is told that it is one.
+        return [("content-type", "text/event-stream"), *(pair for pair in headers if pair[0] != "content-type")]
 
     def _failure(self) -> GatewayError | None:
         """What the watcher found to be wrong with the stream."""

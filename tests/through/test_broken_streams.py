@@ -51,6 +51,8 @@ def reply(fault: str, came: asyncio.Event) -> Reply:
         "close": head(200, [SSE]),
         "length": head(200, [SSE, ("content-length", "9999")]),
         "gzip": head(200, [SSE, ("content-encoding", "gzip")]),
+        "untyped": head(200, []),
+        "typed": head(200, [("Content-Type", "Text/Event-Stream; charset=UTF-8")]),
     }
     framing, _, what = fault.partition(" ")
     if framing == "gzip":
@@ -78,6 +80,8 @@ FAULTS = {
     "length FIN": "upstream_incomplete",
     "length RST": "upstream_incomplete",
     "gzip FIN": "upstream_incomplete",
+    "untyped RST": "upstream_incomplete",  # without a content type it is taken for what was asked for
+    "typed RST": "upstream_incomplete",  # a content type in other letters
     "chunked silence": "upstream_idle_timeout",
     "chunked broken chunk": "upstream_bad_response",
 }
@@ -121,6 +125,7 @@ async def test_one_error_event_and_no_done(fault: str) -> None:
     assert (record["prompt_tokens"], record["completion_tokens"]) == (5, 7)
     assert (state.fails, state.last_error, state.in_flight) == (1, code, 0)
     assert "x-request-id" in headers
+    assert headers["content-type"].startswith("text/event-stream")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
