@@ -81,6 +81,30 @@ class AccessRecord:
         return {name: value for name, value in shown.items() if value not in ("", None)}
 
 
+def unreadable(request_id: str, peer: str) -> AccessRecord:
+    """The record of what is no HTTP: nothing is known of it but who sent it."""
+    return AccessRecord(
+        request_id=request_id,
+        revision="",
+        key="",
+        peer=peer,
+        method="-",
+        path="-",
+        status=400,
+        outcome="rejected",
+        code="invalid_request",
+        group="",
+        answered_by="",
+        deployment="",
+        attempts=0,
+        fallbacks=0,
+        duration=0.0,
+        ttft=None,
+        prompt_tokens=None,
+        completion_tokens=None,
+    )
+
+
 def access(record: AccessRecord, *, quiet: bool = False) -> None:
     """Logs the one record of a request, `quiet` ones (health checks) at debug level."""
     level = logging.DEBUG if quiet else logging.INFO

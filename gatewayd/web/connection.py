@@ -18,7 +18,7 @@ from aiohttp import StreamReader, web
 
 from gatewayd.errors import InternalError, InvalidRequest, ServerBusy
 from gatewayd.upstream.base import Flow
-from gatewayd.web.render import last_words
+from gatewayd.web.render import last_words, new_request_id
 
 _log = logging.getLogger("gatewayd.web")
 
@@ -218,11 +218,8 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What aiohttp's parser refuses, in OpenAI's shape. Nothing of the input is repeated, here or in the log."""
-        if status == 400:
-            text = not_http(exc)
-        else:
-            _log.error("unhandled exception in a request handler", exc_info=exc)
-            text = last_words(InternalError("The gateway failed."))
+        request_id = new_request_id()
+        text = not_http(exc, request_id) if status == 400 else broken(exc, request_id)
         if self.transport is not None:
             self.transport.write(text)
         return CLOSED
@@ -264,10 +261,16 @@ class Connection(web.RequestHandler):
             self.abort()
 
 
-def not_http(exc: BaseException | None) -> bytes:
+def not_http(exc: BaseException | None, request_id: str) -> bytes:
     """The answer to what aiohttp's parser refuses. Nothing of the input is repeated, here or in the log."""
-    _log.debug("not HTTP: %s", type(exc).__name__)
-    return last_words(InvalidRequest("The request is not valid HTTP/1.1, or its head is too large."))
+    _log.debug("%s is not HTTP: %s", request_id, type(exc).__name__)
+    return last_words(InvalidRequest("The request is not valid HTTP/1.1, or its head is too large."), request_id)
+
+
+def broken(exc: BaseException | None, request_id: str) -> bytes:
+    """The answer to a request whose handler failed, which no handler does."""
+    _log.error("request %s failed", request_id, exc_info=exc)
+    return last_words(InternalError("The gateway failed on this request; its log has the request id."), request_id)
 
 
 class HttpServer(web.Server):

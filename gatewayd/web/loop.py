@@ -12,7 +12,6 @@ It leans on more names of aiohttp that are not documented (`_messages`, `_waiter
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,16 +19,14 @@ from aiohttp import StreamReader
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gatewayd.errors import InternalError
-from gatewayd.web.connection import LINGER_SECONDS, Connection, Deadlines, HttpServer, not_http
+from gatewayd.observe.access import access, unreadable
+from gatewayd.web.connection import LINGER_SECONDS, Connection, Deadlines, HttpServer, broken, not_http
 from gatewayd.web.exchange import Exchange, Route
 from gatewayd.web.fastpath import FastCall, FastPath, KnownRequest
 from gatewayd.web.relay import ClientResponder
-from gatewayd.web.render import last_words
+from gatewayd.web.render import new_request_id
 from gatewayd.web.request import whole_body
 from gatewayd.wire.heads import split
-
-_log = logging.getLogger("gatewayd.web")
 
 HOLD_SECONDS = 0.2
 """How long the body of a request that began like one for the fast path is waited for: clients write head and body one
@@ -250,7 +247,9 @@ class LoopConnection(Connection):
             if self._buffer_paused and len(messages) <= self._msg_queue_resume_size:
                 self._resume_reading_if_drained()
             if not isinstance(message, RawRequestMessage):  # the parser's complaint
-                self._say(not_http(message.exc))
+                request_id = new_request_id()
+                self._say(not_http(message.exc, request_id))
+                access(unreadable(request_id, self.peer))
                 break
             if self._take(message, payload):
                 continue
@@ -284,8 +283,7 @@ class LoopConnection(Connection):
             self.force_close()
             raise
         except Exception as error:
-            _log.error("unhandled exception in a request handler", exc_info=error)
-            self._say(last_words(InternalError("The gateway failed.")))
+            self._say(broken(error, new_request_id()))
             keep = False
         if self.writing_paused:
             await self.drained()

@@ -140,9 +140,9 @@ def head(status: int, headers: Iterable[Header], framing: str) -> bytes:
     return f"{line}{fields}date: {_date.now()}\r\n{framing}\r\n".encode("ascii")
 
 
-def last_words(error: GatewayError) -> bytes:
+def last_words(error: GatewayError, request_id: str | None = None) -> bytes:
     """A whole answer, the last on its connection, to what never became a request."""
-    status, headers, body = failure(error, new_request_id())
+    status, headers, body = failure(error, request_id or new_request_id())
     return head(status, headers, f"content-length: {len(body)}\r\nconnection: close\r\n") + body
 
 

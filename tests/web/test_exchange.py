@@ -293,6 +293,28 @@ async def test_a_good_request_leaves_one_record_and_its_counts() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"GARBAGE\r\n\r\n", b"GET /\x00 HTTP/1.1\r\n\r\n"]
+)
+async def test_what_is_no_http_leaves_a_record_too(data: bytes) -> None:
+    """B-19: the id that its sender was told is in the log, nothing of what was sent is."""
+    async with serving() as site, RawClient.to(site.port) as client:
+        client.writer.write(data)
+        answer = await client.answer()
+        record = await site.record()
+    assert record.pop("duration_ms") == 0
+    assert record == {
+        "request_id": answer.headers["x-request-id"],
+        "status": 400,
+        "outcome": "rejected",
+        "method": "-",
+        "path": "-",
+        "attempts": 0,
+        "code": "invalid_request",
+        "peer": "127.0.0.1",
+    }
+
+
 async def test_a_fallbacks_answer_names_who_answered() -> None:
     groups = {"chat": {"d1": Teller([UpstreamStatus("busy", status=503)])}, "spare": {"d2": Teller()}}
     routing = RoutingSettings(num_retries=0, fallbacks={FallbackKind.GENERAL: {"chat": ("spare",)}})
