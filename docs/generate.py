@@ -80,8 +80,9 @@ A value may stand somewhere else:
 | `credential:NAME` | a credential of systemd (`LoadCredential=`), from `$CREDENTIALS_DIRECTORY` |
 | `${NAME}`, `${NAME:-default}` | a variable inside a text, in the section `gatewayd` only |
 
-A reference that leads nowhere makes the file invalid. Numbers and truth values may be references too. A file that is
-referred to is watched like the configuration itself.
+A reference that leads nowhere makes the file invalid, unless it stands below a key that has no effect anyway: those are
+not looked up. Numbers and truth values may be references too. A file that is referred to is watched like the
+configuration itself.
 
 ## YAML 1.1
 

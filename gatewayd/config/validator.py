@@ -95,12 +95,12 @@ class _Validation:
     def _snapshot(self) -> Snapshot | None:
         report, document = self._report, self._document
         tree = self._usable()
-        check_keys(tree, report, self._accepted(tree))
+        idle = check_keys(tree, report, self._accepted(tree))
         exported, problems = export_environment(
             tree.get("environment_variables", {}), self._resolver, locate=document.locate
         )
         report.add_all(problems)
-        resolved = resolve(tree, self._resolver, report)
+        resolved = resolve(tree, self._resolver, report, idle)
         router = validated(RouterSettings, resolved.get("router_settings", {}), ("router_settings",), report)
         litellm = validated(LitellmSettings, resolved.get("litellm_settings", {}), ("litellm_settings",), report)
         general = validated(GeneralSettings, resolved.get("general_settings", {}), ("general_settings",), report)

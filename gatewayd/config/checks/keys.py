@@ -59,9 +59,14 @@ _PARAMETERS = frozenset(
 _PROVIDER_PREFIXES = ("aws_", "vertex_", "azure_", "watsonx_", "s3_", "bedrock_", "anthropic_", "openai_", "gemini_")
 
 
-def check_keys(tree: Mapping[str, Any], report: Report, accepted: frozenset[str]) -> None:
-    """Reports unknown, misplaced, ignored and refused keys. `accepted`: refused names the file's author accepts."""
-    _Visit(report, accepted).section(Root, tree, ())
+def check_keys(tree: Mapping[str, Any], report: Report, accepted: frozenset[str]) -> set[Path]:
+    """Reports unknown, misplaced, ignored and refused keys. `accepted`: refused names the file's author accepts.
+
+    Returns the paths of keys that have no effect: what stands below them need not make sense.
+    """
+    visit = _Visit(report, accepted)
+    visit.section(Root, tree, ())
+    return visit.idle
 
 
 def refusable() -> frozenset[str]:
@@ -73,6 +78,7 @@ class _Visit:
     def __init__(self, report: Report, accepted: frozenset[str]) -> None:
         self._report = report
         self._accepted = accepted
+        self.idle: set[Path] = set()
 
     def section(self, section: type[Section], mapping: Mapping[str, Any], path: Path) -> None:
         fields = section.model_fields
@@ -99,6 +105,8 @@ class _Visit:
         here = (*path, name)
         if name not in known(section) and name not in _MEANT and (why := family(section, name)) is not None:
             support, reason = "ignored", why
+        if not section.OWN and (support != "full" or (name not in known(section) and not section.OPEN)):
+            self.idle.add(here)
         if support == "ignored":
             if not _idle(value):
                 self._report.once("ignored_key", here, f"has no effect; {reason}")

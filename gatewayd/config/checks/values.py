@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from datetime import date
 from typing import Any, TypeVar
 
@@ -65,23 +65,26 @@ _RANGES: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report) -> dict[str, Any]:
+def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report, idle: Set[Path]) -> dict[str, Any]:
     """The tree with every reference replaced by what it stands for; reports those that lead nowhere.
 
-    The exported variables are in `resolver` already; `environment_variables` itself is left as written.
+    The exported variables are in `resolver` already; `environment_variables` itself is left as written, and so is what
+    stands below a path in `idle`: who leaves litellm may have no DATABASE_URL any more.
     """
 
-    def walk(value: Any, path: Path, own: bool) -> Any:
+    def walk(value: Any, path: Path, own: bool, live: bool) -> Any:
+        live = live and path not in idle
         if isinstance(value, dict):
             return {
-                _unicode(name, (*path, name), report): walk(inner, (*path, name), own) for name, inner in value.items()
+                _unicode(name, (*path, name), report): walk(inner, (*path, name), own, live)
+                for name, inner in value.items()
             }
         if isinstance(value, list):
-            return [walk(inner, (*path, index), own) for index, inner in enumerate(value)]
+            return [walk(inner, (*path, index), own, live) for index, inner in enumerate(value)]
         if isinstance(value, str):
-            return _unicode(text(value, path, own), path, report)
+            return _unicode(text(value, path, own) if live else value, path, report)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            _check_number(value, path, report)
+            _check_number(value, path, report, live)
         return value
 
     def text(value: str, path: Path, own: bool) -> str:
@@ -99,7 +102,7 @@ def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report) -> dict
         return value
 
     return {
-        name: value if name in ("environment_variables", "include") else walk(value, (name,), name == "gatewayd")
+        name: value if name in ("environment_variables", "include") else walk(value, (name,), name == "gatewayd", True)
         for name, value in tree.items()
     }
 
@@ -189,12 +192,12 @@ def _quoting(value: Any, path: Path, report: Report) -> str | None:
     return f'put it in quotes: "{spelling}"'
 
 
-def _check_number(value: float, path: Path, report: Report) -> None:
+def _check_number(value: float, path: Path, report: Report, live: bool) -> None:
     """`12:30`, `010`, `0x1F`: numbers to YAML 1.1, and seldom those that were meant. `20_000` can mean nothing else."""
     if not math.isfinite(value):  # JSON has no such number, so nothing could be sent
         report.error("out_of_range", path, "must be a finite number")
         return
-    spelling = report.spelling(path)
+    spelling = report.spelling(path) if live else None
     if spelling is None or _PLAIN_NUMBER.fullmatch(spelling):
         return
     if is_secret_path(path):
