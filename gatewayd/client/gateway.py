@@ -240,12 +240,14 @@ class LiteLLMGateway:
                 client.get(f"{root}/readyz", cast_to=object)
             except NotFoundError:
                 pass  # another server that speaks OpenAI's API
-            return Health(True, tuple(model.id for model in client.models.list()))
+            return Health(True, tuple(model.id for model in client.models.list().data if isinstance(model.id, str)))
         except APIStatusError as error:
             told = error.body.get("message") if isinstance(error.body, dict) else None
             return Health(False, reason=f"{self.base_url} answered {error.status_code}{f': {told}' if told else ''}")
         except APIError as error:
             return Health(False, reason=f"{self.base_url} does not answer: {error.message}")
+        except Exception:  # the SDK meets what it cannot read with exceptions of all kinds
+            return Health(False, reason=f"{self.base_url} answers, but not as OpenAI's API does")
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from gatewayd.client.config import GatewayConfig
 from gatewayd.client.gateway import DEFAULT_BASE_URL, Health, LiteLLMGateway
 from gatewayd.errors import ConfigurationError
 from tests.client.upstreams import VECTOR, Upstream, entry, eventually, upstream
-from tests.replies import HANG, chat_events, error_reply, json_reply, sse_reply
+from tests.replies import HANG, body_reply, chat_events, error_reply, json_reply, sse_reply
 
 
 @pytest.fixture
@@ -102,6 +102,13 @@ def test_health_of_a_server_that_refuses() -> None:
         health = gateway.health()
         assert not health
         assert health.reason == f"{up.base_url} answered 401: who are you?"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"null", b"[]", b"{}", b'{"data": null}', b'{"data": {"a": 1}}'])
+@pytest.mark.parametrize("content_type", ["application/json", "text/html"])
+def test_health_of_a_server_that_speaks_something_else(body: bytes, content_type: str) -> None:
+    with upstream(body_reply(body, content_type=content_type)) as up, LiteLLMGateway(base_url=up.base_url) as gateway:
+        assert gateway.health() == Health(False, reason=f"{up.base_url} answers, but not as OpenAI's API does")
 
 
 def test_in_a_batch_errors_are_raised_or_stand_in_the_result() -> None:
