@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatewayd.client import arguments
+from gatewayd.client.requirements import all_requirements
 from gatewayd.errors import ConfigurationError
 
 Fallbacks = Sequence[str] | Sequence[Mapping[str, Sequence[str]]] | Mapping[str, Sequence[str]]
@@ -99,7 +100,8 @@ class GatewayConfig:
         Keys are written as references to environment variables, which its first lines name; with `include_keys` they
         are written out, and the file is then as secret as they are.
         """
-        from gatewayd.client.export import as_yaml
+        with all_requirements():
+            from gatewayd.client.export import as_yaml
 
         return as_yaml(self.to_dict(), include_keys=include_keys)
 

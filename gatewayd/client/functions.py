@@ -16,6 +16,7 @@ from gatewayd.client import arguments
 from gatewayd.client.calls import Prompt
 from gatewayd.client.config import Fallbacks, GatewayConfig
 from gatewayd.client.gateway import DEFAULT_BASE_URL, LiteLLMGateway
+from gatewayd.client.requirements import all_requirements
 from gatewayd.errors import ConfigInvalid, ConfigurationError
 
 _log = logging.getLogger("gatewayd.client")
@@ -72,7 +73,8 @@ def create_gateway(
             _log.warning("%s decides by its own configuration, not by %s", gateway.base_url, ", ".join(unused))
         return gateway
 
-    from gatewayd.client import compose
+    with all_requirements():
+        from gatewayd.client import compose
 
     if not named:
         providers = [provider_with_key(default_model, environ=os.environ)]
@@ -102,9 +104,10 @@ def configure_gateway(
 
     A fallback that is no group of `model_list` becomes one, with key and address of the first entry of its provider.
     """
-    from gatewayd.client.compose import complete
-    from gatewayd.client.embedded import as_configuration_error
-    from gatewayd.config.validator import ConfigValidator
+    with all_requirements():
+        from gatewayd.client.compose import complete
+        from gatewayd.client.embedded import as_configuration_error
+        from gatewayd.config.validator import ConfigValidator
 
     config = GatewayConfig(model_list, fallbacks, timeout, max_retries, retry_delay)
     whole = complete(config.model_list, config.fallbacks, environ=os.environ)

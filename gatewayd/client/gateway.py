@@ -18,6 +18,7 @@ from gatewayd.client import arguments, batch, calls
 from gatewayd.client.calls import Prompt
 from gatewayd.client.config import GatewayConfig
 from gatewayd.client.connections import Connections, Target
+from gatewayd.client.requirements import all_requirements
 from gatewayd.errors import ConfigurationError
 
 DEFAULT_BASE_URL = "http://127.0.0.1:4000/v1"
@@ -305,7 +306,8 @@ class LiteLLMGateway:
         if self.config is None:
             assert self._attached is not None
             return Connections(self._attached)
-        from gatewayd.client.embedded import PrivateDaemon  # aiohttp and all the rest: not for those who attach
+        with all_requirements():  # aiohttp and all the rest: not for those who attach
+            from gatewayd.client.embedded import PrivateDaemon
 
         daemon = PrivateDaemon(self.config.to_dict())
         return Connections(Target(daemon.base_url, daemon.api_key, _PATIENCE, 0, daemon))

@@ -75,6 +75,34 @@ print(*sys.modules)
     )
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "create_gateway(default_model='gpt-4')",
+        "create_gateway(['openai'], 'gpt-4', {'openai': 'sk-x'})",
+        "configure_gateway([])",
+        "LiteLLMGateway(GatewayConfig([]))",
+        "GatewayConfig([]).to_yaml()",
+    ],
+)
+def test_without_the_requirements_it_is_said_what_they_are_for(call: str) -> None:
+    """An environment for attaching, where the daemon is not running or its address was forgotten."""
+    script = f"""
+import sys, gatewayd
+from gatewayd import ConfigurationError, GatewayConfig, LiteLLMGateway, configure_gateway, create_gateway
+from gatewayd.client import functions
+sys.modules |= dict.fromkeys(["msgspec", "yaml"])
+functions.daemon_lives = lambda base_url: False
+try:
+    {call}
+except ConfigurationError as error:
+    print(error)
+"""
+    told = python(script)
+    assert "is missing" in told
+    assert "GATEWAYD_BASE_URL" in told
+
+
 def test_a_type_checker_sees_precise_types_in_users_code(tmp_path: Path) -> None:
     shutil.copy(HERE / "typing_user.py", tmp_path / "program.py")
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(tmp_path), "program.py"]

@@ -1,0 +1,23 @@
+"""What attaching can do without: imported late, and asked for in words when it is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gatewayd.errors import ConfigurationError
+
+
+@contextmanager
+def all_requirements() -> Iterator[None]:
+    """Around imports that need more than the `openai` package. Raises ConfigurationError if that is all there is."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "gatewayd":
+            raise
+        raise ConfigurationError(
+            f"without a daemon to attach to, all of gatewayd's requirements are needed, and '{error.name}' is missing",
+            suggestion="name a running daemon with base_url or $GATEWAYD_BASE_URL, or install gatewayd together with "
+            "its requirements",
+        ) from error
