@@ -104,6 +104,25 @@ class TestReferences:
         assert (problem.code, problem.path) == ("reference_unresolved", "model_list[0].litellm_params.rpm")
         assert "NOT_SET" in problem.message
 
+    @pytest.mark.parametrize(
+        ("params", "sections"),
+        [
+            ({"model": "os.environ/NOT_SET"}, {}),
+            ({"custom_llm_provider": "os.environ/NOT_SET"}, {}),
+            ({"api_base": "os.environ/NOT_SET"}, {}),
+            ({"litellm_credential_name": "os.environ/NOT_SET"}, {}),
+            ({}, {"general_settings": {"completion_model": "os.environ/NOT_SET"}}),
+            ({}, {"router_settings": {"fallbacks": [{"gpt": ["os.environ/NOT_SET"]}]}}),
+            ({}, {"router_settings": {"model_group_alias": {"a": "os.environ/NOT_SET"}}}),
+            ({}, {"gatewayd": {"listen": "os.environ/NOT_SET"}}),
+        ],
+    )
+    def test_nothing_else_is_said_about_the_name_that_was_not_found(
+        self, params: dict[str, Any], sections: dict[str, Any]
+    ) -> None:
+        """E-15: an unknown name must not be called an unknown provider, group or credential as well."""
+        assert [p.code for p in problems(entry(**params), **sections)] == ["reference_unresolved"]
+
     def test_what_was_looked_up_is_never_quoted(self) -> None:
         found = problems(
             entry(model="os.environ/OPENAI_API_KEY", litellm_credential_name="os.environ/OPENAI_API_KEY"),

@@ -134,8 +134,8 @@ class _Entry:
         """Own keys, then the credential's, then the defaults; a key without a value counts as absent."""
         name = self._own.get("litellm_credential_name")
         credential = self._shared.credentials.get(name) if isinstance(name, str) else None
-        if name is not None and credential is None and isinstance(name, str):
-            path = (*self._path, "litellm_params", "litellm_credential_name")
+        path = (*self._path, "litellm_params", "litellm_credential_name")
+        if name is not None and credential is None and isinstance(name, str) and not self._report.failed(path):
             message = f"credential_list has no entry {self._report.quote(path, name)}"
             hint = self._report.suggest(name, frozenset(self._shared.credentials))
             self._report.error("unknown_credential", path, message, hint)

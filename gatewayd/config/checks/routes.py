@@ -230,6 +230,8 @@ def _aliases(router: RouterSettings, names: Names, report: Report) -> dict[str, 
 
 
 def _unknown(name: str, path: Path, names: Names, report: Report) -> None:
+    if report.failed(path):
+        return  # a reference that leads nowhere
     hint = None if path in report.referenced else names.hint(name, report)
     report.error("unknown_group", path, f"there is no model group {report.quote(path, name)}", hint)
 

@@ -203,6 +203,8 @@ def check_provider(raw: Mapping[str, Any], path: Path, report: Report) -> None:
 
 def _unknown_provider(model: str, provider: str | None, path: Path, report: Report) -> None:
     here = (*path, "custom_llm_provider" if provider else "model")
+    if report.failed(here):
+        return  # a reference that leads nowhere
     name, slash, _ = (provider or model).partition("/")
     hint = None if here in report.referenced else report.suggest(name, providers.names())
     if not provider and not slash:
