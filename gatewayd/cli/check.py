@@ -15,10 +15,19 @@ from gatewayd.config import search, source
 from gatewayd.config.loader import load
 from gatewayd.config.problems import Format, Problem, errors, warnings
 from gatewayd.config.result import Result
+from gatewayd.config.schema.deployment import ModelInfo
 
+_FACTS = "model_list[].model_info."
 _LITELLM_SECTIONS = ("litellm_settings", "router_settings", "general_settings")
-_SUPPORT = {"approximated": "approximated", "ignored_key": "ignored", "unknown_key": "ignored"}
-"""What a warning's code says about how a key of litellm's is supported."""
+_SUPPORT = {
+    "approximated": "approximated",
+    "misplaced_key": "sent on",
+    "ignored_key": "ignored",
+    "unknown_key": "ignored",
+    "overridden_key": "ignored",
+    "unsupported_key": "refused",
+}
+"""What a problem's code says about how a key of litellm's is supported."""
 
 
 def check(named: str | None, *, form: Format, strict: bool) -> int:
@@ -60,9 +69,12 @@ def _support_text(path: str, problems: tuple[Problem, ...]) -> str:
     if not any(section in tree for section in _LITELLM_SECTIONS):
         return ""
     told = {_general(problem.path): _SUPPORT[problem.code] for problem in problems if problem.code in _SUPPORT}
-    groups: dict[str, list[str]] = {"supported": [], "approximated": [], "ignored": []}
+    groups: dict[str, list[str]] = {
+        name: [] for name in ("supported", "approximated", "sent on", "only shown", "ignored", "refused")
+    }
     for key in dict.fromkeys(_litellm_keys(tree)):
-        groups[told.get(key, "supported")].append(key)
+        fact = key.startswith(_FACTS) and key.removeprefix(_FACTS) not in ModelInfo.model_fields
+        groups[told.get(key, "only shown" if fact else "supported")].append(key)
     rows = (f"  {name:12} {', '.join(keys)}\n" for name, keys in groups.items() if keys)
     return "litellm keys in this file:\n" + "".join(rows)
 

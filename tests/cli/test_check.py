@@ -82,6 +82,24 @@ def test_how_litellms_keys_are_supported(tmp_path: Path, capsys: pytest.CaptureF
     assert "litellm_settings.nonsense_key_of_mine" in rows["ignored"]
 
 
+def test_keys_that_do_nothing_are_not_called_supported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        GOOD.replace("hi}}", "hi, supports_vision: true}, model_info: {id: x, mode: chat}}")
+        + "general_settings: {custom_auth: mine.auth}\n"
+        + "router_settings: {fallbacks: [{a: [a]}]}\n"
+        + "litellm_settings: {fallbacks: [{a: [a]}]}\n"
+    )
+    run(str(file))
+    rows = {line[2:14].strip(): line[15:] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+    assert "model_list[].model_info.id" in rows["supported"]
+    assert "router_settings.fallbacks" in rows["supported"]
+    assert rows["sent on"] == "model_list[].litellm_params.supports_vision"
+    assert rows["only shown"] == "model_list[].model_info.mode"
+    assert rows["ignored"] == "litellm_settings.fallbacks"
+    assert rows["refused"] == "general_settings.custom_auth"
+
+
 def test_colours_only_on_a_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
