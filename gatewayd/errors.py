@@ -98,6 +98,10 @@ class ConfigInvalid(GatewaydError):
         self.problems = tuple(problems)
         super().__init__("\n".join(p.as_text() for p in self.problems))
 
+    def __reduce__(self) -> tuple[type[ConfigInvalid], tuple[tuple[Problem, ...]]]:
+        """It is made of its problems, not of its text: pools of processes send exceptions by pickle."""
+        return type(self), (self.problems,)
+
 
 class GatewayError(GatewaydError):
     """One request failed. Class attributes are the defaults; `error.code` comes from the closed list `CODES`.

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gatewayd
+from gatewayd.config.problems import Problem
+from gatewayd.errors import ConfigInvalid, ConfigurationError
 
 HERE = Path(__file__).parent
 
@@ -109,3 +115,14 @@ def test_a_type_checker_sees_precise_types_in_users_code(tmp_path: Path) -> None
     environ = {name: value for name, value in os.environ.items() if name != "MYPYPATH"}
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])
+def test_errors_survive_the_way_out_of_a_pool_of_processes(again: Callable[[Exception], Any]) -> None:
+    """One that cannot be read again breaks the whole pool."""
+    refused = again(ConfigInvalid([Problem("a", "odd", "x", severity="warning"), Problem("b", "bad", "y", hint="z")]))
+    assert [problem.hint for problem in refused.problems] == [None, "z"]
+    assert str(refused) == "warning[a] x: odd\nerror[b] y: bad\n    hint: z"
+    wrong = again(ConfigurationError("bad", config_key="k", invalid_value=3, valid_options=["4"], suggestion="k=4"))
+    assert (str(wrong), wrong.config_key, wrong.invalid_value) == ("bad\n  hint: k=4", "k", 3)
+    assert (wrong.valid_options, wrong.suggestion) == (["4"], "k=4")
