@@ -115,17 +115,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise ValueError(text)
-    return port
+    return _number(text, 0, 65535)
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= 256:
-        raise ValueError(text)
-    return count
+    return _number(text, 1, 256)
+
+
+def _number(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"must be a number from {least} to {most}, not {text!r}")
+    return int(text)
 
 
 def _version() -> int:

@@ -33,6 +33,8 @@ class Admin:
     key: str | None = None
     guessed: bool = False
     """The file does not say where the listener is, as far as it can be read."""
+    default: str = ""
+    """Why it is the default address that is asked: the mistake may be in the very line that names another."""
 
     def request(self, method: str, path: str, *, timeout: float) -> tuple[int, Any]:
         """Status and decoded JSON body. Raises NoDaemon, or TimeoutError after `timeout` seconds of silence."""
@@ -48,7 +50,8 @@ class Admin:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-            hint = " (a guess: the file does not tell; name it with --admin)" if self.guessed else ""
+            hint = f" (the default: {self.default}; --admin names another)" if self.default else ""
+            hint = " (a guess: the file does not tell; name it with --admin)" if self.guessed else hint
             raise NoDaemon(f"no daemon answers at {self.url}{hint}: {reason.lower()}") from error
         finally:
             connection.close()
@@ -86,7 +89,7 @@ def discover(url: str | None, config: str | None, environ: Mapping[str, str]) ->
         return Admin(told, key)
     path = search.find(config, environ)
     if path is None:
-        return Admin(_DEFAULT, key)
+        return Admin(_DEFAULT, key, default="there is no configuration file")
     tree = source.read(path).tree
     own = tree.get("gatewayd")
     address = own.get("admin") if isinstance(own, Mapping) else None
@@ -97,7 +100,7 @@ def discover(url: str | None, config: str | None, environ: Mapping[str, str]) ->
     try:
         place = parse_address(address)
     except ValueError:
-        return Admin(_DEFAULT, key, guessed=address is not None or not tree)
+        return Admin(_DEFAULT, key, guessed=address is not None or not tree, default=f"{path} has no gatewayd.admin")
     folder = os.path.dirname(os.path.abspath(path))
     return Admin(f"unix:{os.path.join(folder, place.path)}" if place.path else str(place), key)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -91,7 +92,7 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
         style = "error" if last["result"] == "rejected" else "ok"
         yield f"last      {paint(last['result'], style, sys.stdout)} at {last['at']}"
         for problem in last.get("problems", ()):
-            yield "          " + problems_text([Problem(**problem)], "text", sys.stdout).strip()
+            yield textwrap.indent(problems_text([Problem(**problem)], "text", sys.stdout).rstrip(), " " * 10)
     for group in answer["groups"]:
         yield ""
         yield paint(group["name"], "bold", sys.stdout)

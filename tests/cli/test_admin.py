@@ -108,6 +108,30 @@ def test_the_files_address(text: str, url: str, guessed: bool, tmp_path: Path) -
     assert found.guessed is guessed
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MODELS, "(the default: FILE has no gatewayd.admin; --admin names another)"),
+        (
+            MODELS + "gatewayd: {admni: '127.0.0.1:9'}\n",
+            "(the default: FILE has no gatewayd.admin; --admin names another)",
+        ),
+        (MODELS + "broken: [", "(a guess: the file does not tell; name it with --admin)"),
+        (MODELS + "gatewayd: {admin: '127.0.0.1:1'}\n", "no daemon answers at 127.0.0.1:1: "),
+    ],
+)
+def test_who_is_not_there_is_told_with_where_the_address_comes_from(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F-12: an edit that spoils the address's own line must not look like a daemon that died."""
+    monkeypatch.setattr("gatewayd.cli.admin._DEFAULT", "127.0.0.1:1")
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(text)
+    with pytest.raises(NoDaemon) as caught:
+        discover(None, str(file), {}).request("GET", "/status", timeout=10)
+    assert said.replace("FILE", str(file)) in str(caught.value)
+
+
 @pytest.mark.parametrize("word", ["off", "'off'", "false"])
 def test_an_admin_listener_that_is_off(word: str, tmp_path: Path) -> None:
     file = tmp_path / "gatewayd.yaml"

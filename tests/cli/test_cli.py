@@ -56,6 +56,22 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert "usage: gatewayd" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--port", "70000"], "--port: must be a number from 0 to 65535, not '70000'"),
+        (["run", "--port", "http"], "--port: must be a number from 0 to 65535, not 'http'"),
+        (["run", "--workers", "0"], "--workers: must be a number from 1 to 256, not '0'"),
+    ],
+)
+def test_a_wrong_number_is_told_with_what_is_right(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["run", "check", "reload", "status", "schema", "version"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
