@@ -5,6 +5,7 @@
 # (general_settings: {master_key: os.environ/LITELLM_MASTER_KEY}); without one the daemon refuses to start.
 # Mount the directory of the file, not the file, if edits are to be followed: an editor replaces the file, and a mount
 # of the file alone keeps showing the old one.
+# The health check asks the admin listener; with `gatewayd: {admin: off}` use --no-healthcheck, and /livez from outside.
 
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

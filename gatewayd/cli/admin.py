@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from gatewayd.config import search, source
 from gatewayd.config.schema.address import parse_address
+from gatewayd.config.secrets import Resolver, Unresolved, export_environment
 from gatewayd.errors import GatewaydError
 
 _DEFAULT = "127.0.0.1:4001"
@@ -82,7 +83,9 @@ class _UnixConnection(http.client.HTTPConnection):
 def discover(url: str | None, config: str | None, environ: Mapping[str, str]) -> Admin:
     """The listener of `--admin`, else of `$GATEWAYD_ADMIN`, else the one that the file names. Raises NoDaemon.
 
-    The file may be broken: that is when `gatewayd reload --wait` is needed most. So it is not validated here.
+    The key is `$GATEWAYD_API_KEY`, else the file's, if the file's address asks for one: so that a health check and
+    `systemctl reload` need no secret of their own. The file may be broken: that is when `gatewayd reload --wait` is
+    needed most. So it is not validated here.
     """
     key = environ.get("GATEWAYD_API_KEY")
     if told := url or environ.get("GATEWAYD_ADMIN"):
@@ -90,9 +93,12 @@ def discover(url: str | None, config: str | None, environ: Mapping[str, str]) ->
     path = search.find(config, environ)
     if path is None:
         return Admin(_DEFAULT, key, default="there is no configuration file")
+    folder = os.path.dirname(os.path.abspath(path))
     tree = source.read(path).tree
-    own = tree.get("gatewayd")
-    address = own.get("admin") if isinstance(own, Mapping) else None
+    resolver = Resolver(environ, folder)
+    if isinstance(exported := tree.get("environment_variables"), Mapping):
+        export_environment(exported, resolver)
+    address = _setting(tree, "gatewayd", "admin", resolver)
     if not tree:
         address = _scan(path)
     if address is False or address == "off":  # YAML 1.1 reads a plain `off` as false
@@ -101,8 +107,22 @@ def discover(url: str | None, config: str | None, environ: Mapping[str, str]) ->
         place = parse_address(address)
     except ValueError:
         return Admin(_DEFAULT, key, guessed=address is not None or not tree, default=f"{path} has no gatewayd.admin")
-    folder = os.path.dirname(os.path.abspath(path))
+    if key is None and not place.is_loopback:  # only there it is asked for
+        master = _setting(tree, "general_settings", "master_key", resolver)
+        key = master if isinstance(master, str) and master.isascii() and master.isprintable() else None
     return Admin(f"unix:{os.path.join(folder, place.path)}" if place.path else str(place), key)
+
+
+def _setting(tree: Mapping[str, Any], section: str, name: str, resolver: Resolver) -> object:
+    """A value of the file, not validated; Unresolved itself for a reference that leads nowhere."""
+    settings = tree.get(section)
+    value = settings.get(name) if isinstance(settings, Mapping) else None
+    if not isinstance(value, str):
+        return value
+    try:
+        return resolver.resolve(value, own_section=section == "gatewayd")
+    except Unresolved as error:
+        return error
 
 
 def _scan(path: str) -> str | None:

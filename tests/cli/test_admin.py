@@ -89,6 +89,7 @@ def test_what_was_said_wins_over_what_the_file_says(tmp_path: Path) -> None:
         (MODELS + "gatewayd: {admin: 'unix:g.sock'}\n", "unix:DIR/g.sock", False),
         (MODELS + "gatewayd: {admin: '0.0.0.0:9'}\n", "0.0.0.0:9", False),
         (MODELS + "gatewayd: {admin: [nonsense]}\n", "127.0.0.1:4001", True),
+        (MODELS + "gatewayd: {admin: os.environ/NOT_SET}\n", "127.0.0.1:4001", True),
         # The file is broken, which is when the daemon is asked most.
         (
             MODELS + "gatewayd:\n  listen: x\n\n  # here\n  admin: '127.0.0.1:9'  # note\nbroken: [",
@@ -130,6 +131,37 @@ def test_who_is_not_there_is_told_with_where_the_address_comes_from(
     with pytest.raises(NoDaemon) as caught:
         discover(None, str(file), {}).request("GET", "/status", timeout=10)
     assert said.replace("FILE", str(file)) in str(caught.value)
+
+
+@pytest.mark.parametrize("reference", ["sk-in-the-file-0001", "os.environ/MINE", "os.environ/OURS", "file:secret"])
+def test_the_files_key_goes_where_one_is_asked_for(reference: str, tmp_path: Path) -> None:
+    """D-09: and nowhere else: not to a loopback address, not to one that was told."""
+    file = tmp_path / "gatewayd.yaml"
+    (tmp_path / "secret").write_text("sk-in-the-file-0001\n")
+    text = (
+        MODELS + f"general_settings: {{master_key: '{reference}'}}\nenvironment_variables: {{OURS: os.environ/MINE}}\n"
+    )
+    environ = {"MINE": "sk-in-the-file-0001"}
+    file.write_text(text + "gatewayd: {admin: '0.0.0.0:9'}\n")
+    assert discover(None, str(file), environ).key == "sk-in-the-file-0001"
+    assert discover(None, str(file), {**environ, "GATEWAYD_API_KEY": "sk-mine"}).key == "sk-mine"
+    assert discover("http://127.0.0.1:9", str(file), environ).key is None
+    for loopback in ("127.0.0.1:9", "unix:/run/g.sock", "'[::1]:9'"):
+        file.write_text(text + f"gatewayd: {{admin: {loopback}}}\n")
+        assert discover(None, str(file), environ).key is None
+
+
+def test_a_key_that_leads_nowhere_is_not_sent(tmp_path: Path) -> None:
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(MODELS + "general_settings: {master_key: os.environ/NOT_SET}\ngatewayd: {admin: '0.0.0.0:9'}\n")
+    assert discover(None, str(file), {}).key is None
+
+
+def test_the_files_address_may_be_a_reference(tmp_path: Path) -> None:
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(MODELS + "gatewayd: {admin: '${PLACE:-127.0.0.1:8}'}\n")
+    assert discover(None, str(file), {}).url == "127.0.0.1:8"
+    assert discover(None, str(file), {"PLACE": "127.0.0.1:9"}).url == "127.0.0.1:9"
 
 
 @pytest.mark.parametrize("word", ["off", "'off'", "false"])
