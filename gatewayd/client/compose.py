@@ -41,7 +41,7 @@ def compose(
     for what, named in (("api_keys", keys), ("api_bases", bases)):
         for name in named:
             _known_provider(f"{what}.{name}", name)
-    chosen = list(keys) if providers is None else arguments.names("providers", providers)
+    chosen = list(keys | bases) if providers is None else arguments.names("providers", providers)
     for index, name in enumerate(chosen):
         _known_provider(f"providers[{index}]", name)
     if not chosen:

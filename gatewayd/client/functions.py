@@ -41,9 +41,9 @@ def create_gateway(
 
     * `base_url`, or `$GATEWAYD_BASE_URL`: attaches to that daemon, with `api_key` or `$GATEWAYD_API_KEY`. Providers,
       their keys, fallbacks, `retry_delay` and `kwargs` are the daemon's own affair then and not used.
-    * `providers` or `api_keys` (a mapping of provider to key; `providers` may be left out): a private daemon in this
-      process. A key that is not given is taken from the provider's environment variable, and its address from
-      `api_bases`, else from the environment, else it is the provider's own.
+    * `providers`, `api_keys` (a mapping of provider to key) or `api_bases` (of provider to base URL): a private daemon
+      in this process. Without `providers` they are those that have a key or an address here. A key that is not given is
+      taken from the provider's environment variable, and an address likewise, else it is the provider's own.
     * none of these: attaches to a daemon on `http://127.0.0.1:4000/v1` if one answers there; else a private daemon if
       the environment holds the key of `default_model`'s provider.
 
@@ -62,7 +62,7 @@ def create_gateway(
     delay = arguments.seconds("retry_delay", retry_delay, arguments.RETRY_DELAY)
     if default_model is not None:
         arguments.name("default_model", default_model)
-    named = providers is not None or api_keys is not None
+    named = providers is not None or api_keys is not None or api_bases is not None
     url = address(base_url, named, environ=os.environ)
     if url is not None:
         gateway = LiteLLMGateway(

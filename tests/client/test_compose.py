@@ -80,6 +80,15 @@ def test_a_local_server_serves_models_of_any_name() -> None:
     assert models(config)["my-model"] == "openai/my-model"
 
 
+def test_an_address_names_a_provider_as_a_key_does() -> None:
+    """Else a prompt for the server of one's own would go to the provider that is left."""
+    bases = {"hosted_vllm": "http://127.0.0.1:1/v1"}
+    assert models(composed(None, "my-model", None, api_bases=bases))["my-model"] == "hosted_vllm/my-model"
+    both = composed(None, "gpt-4", {"openai": "sk-o"}, api_bases=bases)
+    assert [group for group in both.groups if "*" in group] == ["openai/*", "hosted_vllm/*"]
+    assert "hosted_vllm/*" not in composed(["openai"], "gpt-4", {"openai": "sk-o"}, api_bases=bases).groups
+
+
 def test_another_provider_may_list_the_model_too() -> None:
     config = composed(["azure"], "gpt-4", {"azure": "sk-z"}, api_bases={"azure": "https://me.openai.azure.com"})
     assert models(config)["gpt-4"] == "azure/gpt-4"

@@ -141,6 +141,11 @@ def test_several_providers_and_fallbacks(up: Upstream) -> None:
     assert up.requests[0].headers["authorization"] == "Bearer sk-openai-key"
 
 
+def test_an_address_alone_is_enough(up: Upstream) -> None:
+    with create_gateway(default_model="my-model", api_bases={"hosted_vllm": up.base_url}) as gateway:
+        assert generate_text(gateway, "Hi") == "my-model: Hi"
+
+
 def test_a_base_url_attaches(up: Upstream) -> None:
     with create_gateway(
         base_url=up.base_url, api_key="sk-mine", default_model="m", max_retries=1, timeout=9
