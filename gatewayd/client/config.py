@@ -52,8 +52,8 @@ class GatewayConfig:
             "timeout": arguments.seconds("timeout", self.timeout, arguments.TIMEOUT),
             "max_retries": arguments.count("max_retries", self.max_retries, arguments.MAX_RETRIES),
             "retry_delay": arguments.seconds("retry_delay", self.retry_delay, arguments.RETRY_DELAY),
-            "router_settings": copy.deepcopy(dict(self.router_settings)),
-            "litellm_settings": copy.deepcopy(dict(self.litellm_settings)),
+            "router_settings": _settings("router_settings", self.router_settings),
+            "litellm_settings": _settings("litellm_settings", self.litellm_settings),
         }
         for name, value in own.items():
             object.__setattr__(self, name, value)
@@ -125,6 +125,12 @@ def _entries(model_list: object) -> list[dict[str, Any]]:
                 f"model_list[{index}] must be a mapping, not {type(entry).__name__}", config_key=f"model_list[{index}]"
             )
     return [copy.deepcopy(dict(entry)) for entry in model_list]
+
+
+def _settings(key: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{key} must be a mapping, not {type(value).__name__}", config_key=key)
+    return copy.deepcopy(dict(value))
 
 
 def _fallbacks(value: object) -> list[str] | dict[str, list[str]]:

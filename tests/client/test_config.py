@@ -82,6 +82,8 @@ def test_keys_are_not_shown() -> None:
         ({"model_list": [ENTRY], "fallbacks": {"gpt-4": "b"}}, "fallbacks.gpt-4"),
         ({"model_list": [ENTRY], "fallbacks": 5}, "fallbacks"),
         ({"model_list": [ENTRY], "default_model": 5}, "default_model"),
+        ({"model_list": [ENTRY], "router_settings": None}, "router_settings"),
+        ({"model_list": [ENTRY], "litellm_settings": ["drop_params"]}, "litellm_settings"),
     ],
 )
 def test_wrong_types_and_ranges(given: Any, key: str) -> None:
