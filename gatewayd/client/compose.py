@@ -190,7 +190,7 @@ def _serving(key: str, model: str, access: Mapping[str, Mapping[str, str]]) -> t
             config_key=key,
             invalid_value=model,
             valid_options=_models(access) or None,
-            suggestion=_similar(model, access) or f"to use it as it is, write '{next(iter(access))}/{model}'",
+            suggestion=f"{_similar(model, access)}to use it as it is, write '{next(iter(access))}/{model}'",
         )
     owner = known.get(found[0])
     variables = " or ".join(owner.key_env) if owner is not None else ""
@@ -212,9 +212,10 @@ def _models(access: Mapping[str, Any]) -> list[str]:
     return sorted({model for name in access for model in known.models(name)})
 
 
-def _similar(model: str, access: Mapping[str, Any]) -> str | None:
+def _similar(model: str, access: Mapping[str, Any]) -> str:
+    """Only a question: a model may be newer than litellm's list."""
     close = nearest(model, _models(access))
-    return f"did you mean '{close}'?" if close else None
+    return f"did you mean '{close}'? If not, " if close else ""
 
 
 def _sections(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

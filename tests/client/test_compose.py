@@ -196,6 +196,7 @@ def test_a_mistyped_model_is_answered_with_the_nearest_one() -> None:
     error = refused(["anthropic"], "claud-opus-4-5", {"anthropic": "sk-a"})
     assert error.suggestion is not None
     assert "claude-opus-4-5" in error.suggestion
+    assert error.suggestion.endswith("to use it as it is, write 'anthropic/claud-opus-4-5'")
 
 
 def test_an_unknown_model_is_answered_with_how_to_insist() -> None:
