@@ -182,6 +182,8 @@ class LoopConnection(Connection):
         self._request_count += 1
 
     def answer(self, data: bytes, now: float) -> None:
+        if self.retiring:  # since the call was sent: it is the last one here, and the client is told so
+            data = data.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
         if self.transport is not None:
             self.transport.write(data)
         self._call = None

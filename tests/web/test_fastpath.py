@@ -281,7 +281,7 @@ async def test_a_drain_that_ends_says_so() -> None:
 
 
 async def test_a_drain_waits_for_what_is_under_way() -> None:
-    """F-01."""
+    """F-01; and S2: the client is told to come back on another connection."""
     async with placed() as place, RawClient.to(place.port) as client:
         await place.warm(client)
         gate = asyncio.Event()
@@ -291,6 +291,7 @@ async def test_a_drain_waits_for_what_is_under_way() -> None:
         draining = asyncio.get_running_loop().create_task(place.site.listener.drain(5))
         await asyncio.sleep(0.02)
         gate.set()
-        assert (await client.answer()).status == 200
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert await client.ended() == b""
         assert await draining == 0
