@@ -48,6 +48,13 @@ def test_a_star_import_brings_all_of_them() -> None:
     assert json.loads(python(script)) == []
 
 
+def test_the_module_that_older_programs_import_from_has_the_same_classes() -> None:
+    from gatewayd.gateway import GatewayConfig, LiteLLMGateway
+
+    assert LiteLLMGateway is gatewayd.LiteLLMGateway
+    assert GatewayConfig is gatewayd.GatewayConfig
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     script = """
 import sys, time
