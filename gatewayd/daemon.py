@@ -8,8 +8,10 @@ alone; whoever owns the process does that (`gatewayd.cli.run`).
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -51,6 +53,16 @@ _SETTLE = 2.0
 _ADMIN_CONNECTIONS = 64
 _MOST_LINES = 50
 """Lines about one reload that are logged; the reply to who asked for it has them all."""
+
+
+_HINTS: Mapping[object, str] = {
+    errno.EADDRINUSE: "is another gatewayd running? `gatewayd status` asks it",
+    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 stands for all it has",
+    errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE, a socket file a folder that may be written",
+    errno.ENOENT: "the socket file's folder must exist",
+    socket.gaierror: "the host name is not known here; an address needs no looking up",
+}
+"""What may help when an address cannot be listened on."""
 
 
 class CannotListen(ConfigInvalid):
@@ -355,18 +367,12 @@ async def _stage(staging: Awaitable[Staged], addresses: tuple[Address, ...], pat
     try:
         return await staging
     except OSError as error:
-        names = ", ".join(map(str, addresses))
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else type(error).__name__
-        raise CannotListen(
-            [
-                Problem(
-                    "listen_failed",
-                    f"cannot listen on {names}: {reason.lower()}",
-                    path=path,
-                    hint="is another gatewayd running? `gatewayd status` asks it",
-                )
-            ]
-        ) from error
+        where = error.filename or ", ".join(map(str, addresses))
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror or type(error).__name__
+        hint = _HINTS.get(type(error) if isinstance(error, socket.gaierror) else number)
+        message = f"cannot listen on {where}: {reason.lower()}"
+        raise CannotListen([Problem("listen_failed", message, path=path, hint=hint)]) from error
 
 
 def _tell(level: int, lines: Sequence[str]) -> None:

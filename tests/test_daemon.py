@@ -122,8 +122,42 @@ async def test_an_address_in_use_raises_and_leaves_nothing(side: str) -> None:
             await Daemon(tree("a", gatewayd={**OWN, side: place})).start()
     (problem,) = caught.value.problems
     assert problem.path == f"gatewayd.{side}"
-    assert place in problem.message
+    assert problem.message == f"cannot listen on {place}: address already in use"
+    assert problem.hint is not None
+    assert "another gatewayd" in problem.hint
     assert len(os.listdir("/proc/self/fd")) <= files
+
+
+@pytest.mark.parametrize(
+    ("place", "said", "hint"),
+    [
+        ("nobody:0", ": name or service not known", "host name"),
+        ("192.0.2.1:0", ": cannot assign requested address", "no such address"),
+        ("unix:nowhere/api.sock", ": no such file or directory", "folder"),
+    ],
+)
+async def test_what_cannot_be_listened_on_is_named_with_what_may_help(
+    place: str, said: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E-25: the one address of several; that somebody else has it is not the only reason there is."""
+    look_up = socket.getaddrinfo
+
+    def known(host: str, *arguments: Any, **options: Any) -> Any:
+        if host == "nobody":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", known)
+    sections = {
+        "gatewayd": {**OWN, "listen": ["127.0.0.1:0", place]},
+        "general_settings": {"master_key": "sk-12345678"},
+    }
+    with pytest.raises(CannotListen) as caught:
+        await Daemon(tree("a", **sections)).start()
+    (problem,) = caught.value.problems
+    assert problem.message.startswith(f"cannot listen on {place}{said}".replace("unix:", f"unix:{os.getcwd()}/"))
+    assert problem.hint is not None
+    assert hint in problem.hint
 
 
 async def test_a_refused_edit_closes_what_it_had_opened(tmp_path: Path) -> None:

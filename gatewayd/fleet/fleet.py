@@ -50,7 +50,8 @@ _GLANCE = 2.0
 
 
 class WorkerLost(ConfigInvalid):
-    """A worker ended before it could serve for the first time, which is no fault of the configuration."""
+    """A worker could not be started, or ended before it could serve, at the first start: no fault of the
+    configuration."""
 
 
 class Fleet:
@@ -171,10 +172,14 @@ class Fleet:
     # --- keeping them up ------------------------------------------------------------------------------------------
 
     async def _all(self) -> list[Member]:
-        """The workers; starts them if they have not been. Raises OSError."""
+        """The workers; starts them if they have not been. Raises WorkerLost."""
         if not self._tasks:
             for number in self._restarts:
-                self._members[number] = await Member.start(number, self.size, self._environ)
+                try:
+                    self._members[number] = await Member.start(number, self.size, self._environ)
+                except OSError as error:
+                    message = f"worker {number} could not be started: {(error.strerror or str(error)).lower()}"
+                    raise WorkerLost([Problem("build_failed", message)]) from error
             self._tasks = [spawn(self._keep(number), name=f"keep worker {number}") for number in self._restarts]
             self._tasks.append(supervise(self._watch, name="watch the workers"))
         return list(self._members.values())

@@ -148,7 +148,8 @@ def _bound(family: int, place: Any, *, shares: bool) -> socket.socket:
 def open_doors(
     wanted: Iterable[Address], standing: Collection[Door], inherited: Inherited | None = None, *, copies: int = 1
 ) -> dict[Address, Door]:
-    """Opens those of the wanted doors that do not stand yet. Raises OSError, then nothing is left open."""
+    """Opens those of the wanted doors that do not stand yet. Raises OSError with the address as its `filename`, then
+    nothing is left open."""
     known = {door.address for door in standing}
     opened: dict[Address, Door] = {}
     try:
@@ -156,7 +157,11 @@ def open_doors(
             if address not in known:
                 ours = [door for door in standing if address.port and door.port == address.port]
                 beside = [sock for door in ours for sock in door.sockets]
-                opened[address] = Door(address, beside=beside, inherited=inherited, copies=copies)
+                try:
+                    opened[address] = Door(address, beside=beside, inherited=inherited, copies=copies)
+                except OSError as error:
+                    error.filename = str(address)
+                    raise
     except BaseException:
         for door in opened.values():
             door.close()
