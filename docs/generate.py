@@ -104,6 +104,25 @@ own error in that form passes through unchanged; these are the codes of gatewayd
 |---|---|---|
 {requests}
 
+## What is tried again
+
+| What the upstream did | What happens |
+|---|---|
+{verdicts}
+
+Nothing is tried again once the client has been sent the first byte of an answer.
+
+A group gets `num_retries` further tries (2) before its fallbacks. Another deployment is asked at once; when all have
+been asked, the same ones are after 0.5 s, 1 s, 2 s and so on to 8 s, not before `retry_after` and the upstream's
+`retry-after`. Nobody waits longer than a minute for that, or than a second while a fallback is left.
+`gatewayd.retry_budget` limits what a group may retry in all.
+
+A deployment goes out of service at once for a 429 and for what only another deployment can mend; else after more than
+`allowed_fails` failures in a minute (3), or when more than half of five or more requests failed. The caller's
+mistakes, 409 and 425 do not count. How long: its own `cooldown_time`, else what its `retry-after` says (a minute at
+most), else `router_settings.cooldown_time` (5 s). The last deployment of a group that is in service goes out for its
+`retry-after` only. Afterwards one request probes it.
+
 ## Problems of configurations
 
 `gatewayd check`, a refused start and a refused reload name each problem by one of these codes:
@@ -159,7 +178,36 @@ def error_codes() -> str:
     status = {**_statuses(errors.GatewayError), **_STATUS}
     requests = (f"| `{code}` | {status.get(code, '')} | {_cell(meaning)} |" for code, meaning in errors.CODES.items())
     problems = (f"| `{code}` | {_cell(meaning)} |" for code, meaning in PROBLEM_CODES.items())
-    return ERRORS.format(requests="\n".join(requests), problems="\n".join(problems))
+    return ERRORS.format(
+        requests="\n".join(requests), verdicts="\n".join(_verdict_rows()), problems="\n".join(problems)
+    )
+
+
+def _verdict_rows() -> Iterator[str]:
+    kinds = (kind for kind in errors.UpstreamError.__subclasses__() if kind is not errors.UpstreamStatus)
+    codes = {
+        "upstream_auth_error": "refused the key (401, 403)",
+        "upstream_tls_error": "failed at TLS",
+        "upstream_redirect": "redirected",
+        "upstream_connection_error": "could not be reached",
+        "upstream_timeout": "was too slow",
+        "upstream_bad_response": "answered nonsense",
+        "upstream_incomplete": "broke off",
+    }
+    did: dict[errors.Verdict, list[str]] = {verdict: [] for verdict in errors.Verdict}
+    for status, (verdict, _) in errors.UpstreamStatus.VERDICTS.items():
+        if verdict is not errors.Verdict.FATAL or status == 400:
+            did[verdict].append({400: "any other 4xx", 500: "5xx"}.get(status, str(status)))
+    for kind in kinds:
+        did[kind.verdict].append(codes[kind.code])
+    did[errors.Verdict.NEXT_GROUP] += ["said that the request is too long", "refused its content"]
+    then = {
+        errors.Verdict.RETRY: "another deployment of the group, or the same one after a wait; then `fallbacks`",
+        errors.Verdict.ELSEWHERE: "another deployment of the group, never the same one; then `fallbacks`",
+        errors.Verdict.NEXT_GROUP: "`context_window_fallbacks` or `content_policy_fallbacks`, else `fallbacks`",
+        errors.Verdict.FATAL: "nobody else is asked: it is the caller's mistake",
+    }
+    yield from (f"| {', '.join(did[verdict])} | {meaning} |" for verdict, meaning in then.items())
 
 
 def schema_text() -> str:

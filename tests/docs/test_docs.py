@@ -10,7 +10,7 @@ from docs import generate
 from gatewayd.config.codes import PROBLEM_CODES
 from gatewayd.config.schema.base import below, known
 from gatewayd.config.schema.root import Root
-from gatewayd.errors import CODES
+from gatewayd.errors import CODES, UpstreamStatus, Verdict
 
 
 @pytest.mark.parametrize("name", generate.PAGES)
@@ -36,6 +36,15 @@ def test_every_code_is_on_the_page() -> None:
     page = generate.error_codes()
     listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
     assert listed == set(CODES) | set(PROBLEM_CODES)
+
+
+def test_every_status_with_a_verdict_of_its_own_is_on_the_page() -> None:
+    """`gatewayd check` points here for what becomes of litellm's retry policies."""
+    page = generate.error_codes()
+    rows = [line for line in page.partition("## What is tried again")[2].splitlines() if line.startswith("| ")]
+    for status, (verdict, _) in UpstreamStatus.VERDICTS.items():
+        if verdict is not Verdict.FATAL and status != 500:
+            assert len([row for row in rows if f"{status}" in row]) == 1
 
 
 def test_every_request_error_has_a_status() -> None:
