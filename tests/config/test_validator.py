@@ -256,6 +256,32 @@ class TestWhatGoesUpstream:
         assert "langfuse_secret_key" not in other.litellm_params
 
 
+class TestHints:
+    """Advice of `gatewayd check` that a person in a hurry may follow without making things worse."""
+
+    @pytest.mark.parametrize(
+        ("section", "name", "value", "hint"),
+        [
+            ("general_settings", "max_budget", 5, "where it has no effect either: budgets are not enforced"),
+            ("general_settings", "num_retries", 5, "it belongs in router_settings"),
+            ("router_settings", "fallback", [], "did you mean 'fallbacks'?"),
+            ("general_settings", "fallbacks", [], "it belongs in router_settings"),
+            ("general_settings", "model_list", [], "it belongs in the top level"),
+            ("general_settings", "disable_auth", False, "a key is asked for if there is a general_settings.master_key"),
+            ("litellm_settings", "num_workers", 4, "--workers"),
+            ("router_settings", "enable_cooldowns", True, None),
+        ],
+    )
+    def test_where_a_key_belongs(self, section: str, name: str, value: Any, hint: str | None) -> None:
+        (problem,) = problems(**{section: {name: value}})
+        assert (problem.hint is None) == (hint is None)
+        assert hint is None or hint in str(problem.hint)
+
+    def test_a_form_of_fallbacks_that_nobody_reads(self) -> None:
+        found = problems(litellm_settings={"fallbacks": [{"model_name": "gpt", "fallback_models": ["gpt"]}]})
+        assert {problem.hint for problem in found} == {"the form is `fallbacks: [{GROUP: [OTHER, ANOTHER]}]`"}
+
+
 class TestSeverity:
     def test_one_bad_deployment_refuses_the_whole_file(self) -> None:
         """E-16: atomic."""

@@ -16,11 +16,11 @@ from gatewayd.config.schema.root import SECTIONS, Root
 _MEANT: dict[str, str] = {
     "host": "the address is gatewayd.listen, such as `listen: 127.0.0.1:4000`",
     "port": "the address is gatewayd.listen, such as `listen: 127.0.0.1:4000`",
-    "num_workers": "one process serves all requests",
+    "num_workers": "the number of processes is `gatewayd run --workers N`",
     "log_level": "the key is gatewayd.log.level",
     "debug": "the key is gatewayd.log.level",
     "default_model": "the keys are general_settings.completion_model and embedding_model",
-    "disable_auth": "leave out general_settings.master_key; gatewayd then listens on loopback addresses only",
+    "disable_auth": "a key is asked for if there is a general_settings.master_key, and not otherwise",
     "api_keys": "clients use general_settings.master_key; providers' keys stand in litellm_params.api_key",
     "models": "the key is model_list",
     "providers": "each deployment is an entry of model_list",
@@ -130,11 +130,17 @@ class _Visit:
 
     def _unknown(self, section: type[Section], name: str, path: Path) -> None:
         hint = _MEANT.get(name)
-        owners = [other for other, keys in SECTIONS.items() if keys is not section and name in known(keys)]
+        places: dict[str, type[Section]] = {
+            other: keys for other, keys in SECTIONS.items() if keys is not section and name in known(keys)
+        }
         if section is not Root and name in Root.model_fields:
-            owners.append("the top level")
-        if owners and hint is None:
-            hint = f"it belongs in {owners[0]}"
+            places["the top level"] = Root
+        if places and hint is None:
+            owner = min(places, key=lambda other: name in unused(places[other]))  # where it works, if anywhere
+            hint = f"it belongs in {owner}"
+            support, reason = unused(places[owner]).get(name, ("full", ""))
+            if support == "ignored":
+                hint += f", where it has no effect either: {reason}"
         hint = hint or self._report.suggest(name, known(section)) or self._similar_elsewhere(section, name)
         if section.OWN:
             self._report.error("unknown_key", path, "no such key", hint, at_key=True)

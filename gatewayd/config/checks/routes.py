@@ -16,6 +16,12 @@ from gatewayd.config.schema.router import AliasItem, RouterSettings, as_lists, t
 from gatewayd.config.snapshot import Alias, Deployment, RoutingSettings
 from gatewayd.errors import FallbackKind
 
+_NO_GROUPS = frozenset(
+    {"model", "model_name", "from", "to", "to_model", "match", "fallback", "fallbacks", "fallback_models", "models"}
+)
+"""Keys that people write into fallbacks, whose only keys are names of groups."""
+_FORM = "the form is `fallbacks: [{GROUP: [OTHER, ANOTHER]}]`"
+
 
 class Names:
     """What a model name in the configuration may mean."""
@@ -170,7 +176,8 @@ def _check_edges(edges: Sequence[Edge], names: Names, report: Report) -> None:
             checked.add(edge.group_path)
             quoted = report.quote(edge.group_path, edge.group)
             message = f"no model group is called {quoted}, so these fallbacks are never used"
-            report.warning("unused_fallback", edge.group_path, message, names.hint(edge.group, report), at_key=True)
+            hint = _FORM if edge.group in _NO_GROUPS else names.hint(edge.group, report)
+            report.warning("unused_fallback", edge.group_path, message, hint, at_key=True)
 
 
 def _check_circles(edges: Sequence[Edge], kind: FallbackKind, report: Report) -> None:

@@ -22,7 +22,7 @@ def nearest(name: str, candidates: Collection[str]) -> str | None:
     best: tuple[int, str] | None = None
     for candidate in candidates:
         other = _plain(candidate)
-        if abs(len(other) - len(plain)) > allowed:
+        if abs(len(other) - len(plain)) > allowed or _opposite(plain, other):
             continue
         away = distance(plain, other, allowed)
         if away <= allowed and (best is None or (away, candidate) < best):
@@ -55,3 +55,8 @@ def distance(one: str, other: str, limit: int) -> int:
 
 def _plain(name: str) -> str:
     return name.casefold().replace("-", "_").replace(" ", "_").replace(".", "_")
+
+
+def _opposite(one: str, other: str) -> bool:
+    """`enable_x` is as good as `disable_x` to a spelling check, and the wrong advice."""
+    return {one.partition("_")[0], other.partition("_")[0]} == {"enable", "disable"}

@@ -68,8 +68,9 @@ class LitellmSettings(Section):
             "store_audit_logs", "priority_reservation", "priority_reservation_settings", "model_group_settings",
             "public_model_groups", "mcp_aliases",
         ),
+        "providers are litellm's own, or openai/NAME with an api_base: code is not loaded": ("custom_provider_map",),
         "gatewayd decides this for each deployment or not at all": (
-            "modify_params", "custom_provider_map", "use_litellm_proxy", "model_alias_map", "model_fallbacks",
+            "modify_params", "use_litellm_proxy", "model_alias_map", "model_fallbacks",
             "num_retries_per_request", "enable_json_schema_validation", "check_provider_endpoint",
             "disable_hf_tokenizer_download", "disable_token_counter", "suppress_debug_info",
             "return_response_headers", "add_function_to_prompt", "responses", "enable_preview_features",

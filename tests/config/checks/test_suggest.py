@@ -22,6 +22,8 @@ from gatewayd.config.schema.router import RouterSettings
         ("timeot", "timeout"),
         ("retry_afer", "retry_after"),
         ("routing_stratgey", "routing_strategy"),
+        ("disable_cooldown", "disable_cooldowns"),
+        ("enable_cooldowns", None),
         ("colour", None),
         ("", None),
         ("x" * 200, None),
