@@ -184,7 +184,7 @@ def batch_generate(
     model: str | None = None,
     *,
     max_concurrency: int = 8,
-    return_exceptions: Literal[True],
+    return_exceptions: bool,
     progress: bool = False,
     **kwargs: Any,
 ) -> list[str | Exception]: ...
@@ -236,7 +236,7 @@ async def batch_generate_async(
     model: str | None = None,
     *,
     max_concurrency: int = 8,
-    return_exceptions: Literal[True],
+    return_exceptions: bool,
     progress: bool = False,
     **kwargs: Any,
 ) -> list[str | Exception]: ...

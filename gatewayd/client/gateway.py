@@ -163,7 +163,7 @@ class LiteLLMGateway:
         model: str | None = None,
         *,
         max_concurrency: int = 8,
-        return_exceptions: Literal[True],
+        return_exceptions: bool,
         progress: bool = False,
         **kwargs: Any,
     ) -> list[str | Exception]: ...
@@ -208,7 +208,7 @@ class LiteLLMGateway:
         model: str | None = None,
         *,
         max_concurrency: int = 8,
-        return_exceptions: Literal[True],
+        return_exceptions: bool,
         progress: bool = False,
         **kwargs: Any,
     ) -> list[str | Exception]: ...

@@ -43,6 +43,8 @@ def with_threads() -> None:
     assert_type(generate_embeddings(gateway, ["a", "b"]), list[list[float]])
     assert_type(batch_generate(gateway, ["a", "b"]), list[str])
     assert_type(batch_generate(gateway, (p for p in ("a", "b")), return_exceptions=True), list[str | Exception])
+    whether = bool(gateway.default_model)
+    assert_type(batch_generate(gateway, ["a"], return_exceptions=whether), list[str | Exception])
     assert_type(gateway.openai, openai.OpenAI)
     assert_type(gateway.batch(["a"]), list[str])
     assert_type(gateway.base_url, str)
