@@ -138,7 +138,8 @@ def stream_text(
 ) -> Generator[str, None, None]:
     """The answer in pieces as they arrive. Leaving the loop, or closing the iterator, cancels the request.
 
-    A stream that is cut raises `openai.APIConnectionError`, one that fails half-way `openai.APIError`.
+    A stream that fails or is cut half-way raises `openai.APIError`, with a code if the daemon could tell of it, else as
+    its subclass `openai.APIConnectionError`.
     """
     return gateway.stream(prompt, model, **kwargs)
 

@@ -126,7 +126,8 @@ class LiteLLMGateway:
     def stream(self, prompt: Prompt, model: str | None = None, **kwargs: Any) -> Generator[str, None, None]:
         """The answer in pieces, as they arrive. Closing the generator, or dropping it, cancels the request.
 
-        Raises `openai.APIConnectionError` when the answer is cut, `openai.APIError` when it fails half-way.
+        Raises `openai.APIError` when the answer fails or is cut half-way, with a code if the daemon could tell of it,
+        else as its subclass `openai.APIConnectionError`.
         """
         return calls.chat_stream(self.openai, self._model(model), prompt, kwargs)
 
