@@ -98,10 +98,21 @@ def _load() -> ModuleType:
     litellm.num_retries = None
     # Every async client litellm makes, for its own handlers or for the openai package, gets its transport here.
     AsyncHTTPHandler.create_async_transport = staticmethod(lambda *_, **__: Wire())
+    _ask_nobody()
     asyncio.run(_warm_up(litellm))
     gather()
     module: ModuleType = litellm
     return module
+
+
+def _ask_nobody() -> None:
+    """litellm asks Hugging Face's hub, or Lemonade's server, how long the texts of a model may be: four times per call,
+    past the bridge, twice of them on the loop, which then stands still for up to ten seconds."""
+    from litellm import utils
+    from litellm.llms.lemonade.chat.transformation import LemonadeChatConfig as Lemonade
+
+    utils._get_max_position_embeddings = lambda model_name: None
+    Lemonade.get_model_info = lambda self, model, **_: self._get_default_model_info(model.removeprefix("lemonade/"))
 
 
 async def _warm_up(litellm: ModuleType) -> None:
