@@ -18,6 +18,7 @@ MOST_KEPT = 1 << 20
 """Bytes that wait for a slow reader: some thousand lines."""
 _PIECE = 4096
 """PIPE_BUF: so much at a time goes into a pipe whole, and between the lines of other writers."""
+_LINE_END = ord("\n")
 _AGAIN = 0.05
 """Seconds until what was not taken is offered again."""
 
@@ -40,6 +41,8 @@ class Unblocked:
             except OSError:  # another user's, or without a reader
                 self._ask = True
         self._kept = bytearray()
+        self._within = False
+        """Whether what has been written last ends in the middle of a line."""
         self._lock = threading.Lock()
         self._waiting = False
 
@@ -86,11 +89,14 @@ class Unblocked:
         try:
             while self._kept:
                 end = self._kept.rfind(b"\n", 0, _PIECE) + 1 or _PIECE
-                del self._kept[: self._send(bytes(self._kept[:end]))]
+                if sent := self._send(bytes(self._kept[:end])):
+                    self._within = self._kept[sent - 1] != _LINE_END
+                    del self._kept[:sent]
         except BlockingIOError:
             return
         except OSError:
-            self._kept.clear()
+            # A full disk may have taken half a line: the next one must not become its other half.
+            self._kept[:] = b"\n" if self._within else b""
             raise
 
     def _send(self, piece: bytes) -> int:

@@ -1,6 +1,7 @@
 """Lines for a reader who may be slow, stuck or gone. Nothing here may ever wait, or the test's time limit ends it."""
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -113,3 +114,27 @@ def test_a_file_is_written_at_its_end(tmp_path: object) -> None:
         out.close()
     with open(path) as file:
         assert file.read() == "before\nline \\udc80\n" + 100 * LINE
+
+
+def test_half_a_line_on_a_full_disk_does_not_spoil_the_next(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G-01"""
+    room, write = 150, os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room -= (taken := min(room, len(data)))
+        return write(descriptor, data[:taken])
+
+    monkeypatch.setattr(os, "write", full)
+    with open(f"{tmp_path}/log", "w") as file:
+        out = Unblocked(file.fileno())
+        for text in (LINE + LINE, LINE, "lost\n"):
+            with pytest.raises(OSError, match="No space"):
+                out.write(text)
+        room = 10_000
+        out.write("there is room\n")
+        out.write("again\n")
+    with open(f"{tmp_path}/log") as file:
+        assert file.read() == LINE + "x" * 50 + "\nthere is room\nagain\n"
