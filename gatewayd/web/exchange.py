@@ -205,9 +205,9 @@ class Exchange:
                 raise ShuttingDown("The gateway is stopping; connect again.")
             else:
                 with self._held or self.gateway.lease() as runtime:
+                    self.runtime = runtime
                     if self._interruption is not None:
                         raise self._interruption
-                    self.runtime = runtime
                     self.principal = authenticate(self.inbound.headers, runtime.snapshot.server)
                     await route.handle(self)
         except GatewayError as error:

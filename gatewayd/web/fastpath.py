@@ -259,17 +259,8 @@ class FastCall(Answer):
     """One call under way: what its upstream answers, and what becomes of it (`web.exchange.UnderWay`)."""
 
     __slots__ = (
-        "_call",
-        "_client",
-        "_due",
-        "_exchanges",
-        "_known",
-        "_lane",
-        "_runtime",
-        "_sent",
-        "_started",
-        "_upstream",
-    )
+        "_call", "_client", "_due", "_exchanges", "_known", "_lane", "_runtime", "_sent", "_started", "_upstream",
+    )  # fmt: skip
 
     kind = "model"
 
@@ -346,6 +337,7 @@ class FastCall(Answer):
     def interrupt(self, error: GatewayError) -> None:
         self._upstream.drop(self)
         exchange = self._exchange(None)
+        exchange.trail.attempts = 1
         exchange.interrupt(error)
         self._client.go_on(exchange, self._known.route)
 

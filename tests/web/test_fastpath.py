@@ -276,8 +276,10 @@ async def test_a_drain_that_ends_says_so() -> None:
         assert await place.site.listener.drain(0.05) == 1
         answer = await client.answer()
         assert (answer.status, answer.error["code"]) == (503, "server_shutting_down")
+        assert (answer.headers["x-gatewayd-attempts"], answer.headers["x-gatewayd-revision"]) == ("1", "r1")
         assert await client.ended() == b""
-        assert place.site.records.fields[-1]["outcome"] == "shutdown"
+        record = place.site.records.fields[-1]
+        assert (record["outcome"], record["attempts"], record["revision"]) == ("shutdown", 1, "r1")
 
 
 async def test_a_drain_waits_for_what_is_under_way() -> None:
