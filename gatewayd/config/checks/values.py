@@ -24,6 +24,9 @@ from gatewayd.config.secrets import Resolver, Unresolved, is_reference
 S = TypeVar("S", bound=Section)
 
 _SHELL = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}")
+_SHELL_BARE = re.compile(r"\$[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
+"""`$OPENAI_API_KEY`. Told apart from texts that begin with a dollar sign by the underscore, and by where it stands."""
+_ENVIRON_HINT = "write os.environ/NAME"
 _PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9_]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 _LIKE_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 
@@ -96,7 +99,9 @@ def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report, idle: S
                 report.error("reference_unresolved", path, error.message, error.hint)
         elif not own and value.startswith("$") and _SHELL.fullmatch(value) and "mock_response" not in path:
             message = "is taken as it stands: ${...} is looked up in the gatewayd section only"
-            report.error("unexpanded_variable", path, message, "write os.environ/NAME")
+            report.error("unexpanded_variable", path, message, _ENVIRON_HINT)
+        elif value.startswith("$") and _SHELL_BARE.fullmatch(value) and is_secret_path(path):
+            report.error("unexpanded_variable", path, "is taken as it stands: $NAME is not looked up", _ENVIRON_HINT)
         elif value[:1].isdigit() and "e" in value.lower() and _LIKE_NUMBER.fullmatch(value) and report.spelling(path):
             _trap_text_number(value, path, report)
         return value
@@ -114,7 +119,9 @@ def _unicode(text: str, path: Path, report: Report) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        report.error("invalid_value", path, "holds half a surrogate pair, which is no character")
+        found = "what it refers to is not UTF-8 text"  # bytes of the environment that Python could not decode
+        written = "holds half a surrogate pair, which is no character"
+        report.error("invalid_value", path, found if path in report.referenced else written)
         return text.encode(errors="replace").decode()
     return text
 
