@@ -17,7 +17,9 @@ from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.dial import Dialler, Origin
 from gatewayd.upstream.transport import Answer, Connection, StaleConnection
 
-MAX_CONNECTIONS: Final = 1024
+MAX_CONNECTIONS: Final = 32_768
+"""More than the local ports that the system has for one origin. Each busy connection serves a client's request, so how
+many there are is bounded by `limits.connections`; a smaller figure here would refuse clients that have been let in."""
 MAX_IDLE: Final = 256
 IDLE_EXPIRY: Final = 50.0
 """Seconds. Below the 60 after which common load balancers drop an idle connection without a word."""

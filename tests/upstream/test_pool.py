@@ -16,6 +16,7 @@ from gatewayd.upstream.answer import Answer
 from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.dial import Origin
 from gatewayd.upstream.pool import Pool
+from gatewayd.upstream.transport import Connection
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, body_reply, error_reply, head, json_reply, raw_reply
 from tests.upstream.doubles import LONG, SHORT, SILENT, STALLED, eventually
 
@@ -138,6 +139,26 @@ async def test_no_more_connections_than_allowed() -> None:
         answers = await asyncio.gather(*(ask(pool, b"%d" % n) for n in range(50)))
         assert [answer.body for answer in answers] == [b"%d" % n for n in range(50)]
         assert up.connection_count == 3
+
+
+async def test_all_clients_that_are_let_in_get_a_connection() -> None:
+    """B-24: how many those are is for `limits.connections` to say, which is far beyond a thousand."""
+    dials = 0
+
+    async def dial(*_: object) -> Connection:
+        nonlocal dials
+        dials += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    pool = Pool(Origin("127.0.0.1", 9, False))
+    pool._dialler.dial = dial  # type: ignore[assignment, method-assign]  # without sockets
+    tasks = [asyncio.ensure_future(ask(pool)) for _ in range(5000)]
+    await eventually(lambda: dials == len(tasks))
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert pool.open_count == 0
 
 
 async def test_waiting_ends_with_the_connect_timeout() -> None:

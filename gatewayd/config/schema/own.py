@@ -129,7 +129,9 @@ class Limits(Section):
         why="a few large uploads, or thousands of prompts",
     )
     connections: CountOrAuto = key(
-        None, "Largest number of client connections. Default: `auto`, from the limit of open files."
+        None,
+        "Largest number of client connections, and so of requests at once. Default: `auto`, half of the open files "
+        "that the system allows: each request may need a connection to an upstream too.",
     )
 
 
