@@ -55,6 +55,8 @@ def health_view(gateway: Gateway, uptime: float, now: float) -> bytes:
 
 def _count_workers(status: dict[str, Any], workers: Sequence[Mapping[str, Any]]) -> None:
     """Puts the workers' numbers in place of those of the process that only decides."""
+    # Those that do not serve, or are stuck, tell nothing of their groups.
+    status["ready"] = status["ready"] and any("groups" in worker for worker in workers)
     status["in_flight"] = sum(worker.get("in_flight", 0) for worker in workers)
     status["workers"] = [{name: value for name, value in worker.items() if name != "groups"} for worker in workers]
     told: dict[str, list[Any]] = defaultdict(list)

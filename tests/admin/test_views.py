@@ -86,6 +86,9 @@ async def test_the_numbers_of_workers_are_counted_together() -> None:
     workers = [{"number": number, "pid": number, **view} for number, view in enumerate(shown)]
     status = json.loads(status_view(gateway, reloader, 1.0, 100.0, [*workers, {"number": 3, "pid": 3}]))
     assert status["in_flight"] == 5
+    assert status["ready"] is True
+    nobody = status_view(gateway, reloader, 1.0, 100.0, [{"number": 3, "pid": 3}])
+    assert json.loads(nobody)["ready"] is False  # the deciding process alone answers no request
     assert [worker["number"] for worker in status["workers"]] == [0, 1, 2, 3]
     assert not any("groups" in worker for worker in status["workers"])
     (found,) = status["groups"][0]["deployments"]
