@@ -1,7 +1,8 @@
 """The forwarding upstream: the client's bytes go through, but for the model's name and what the operator configured.
 
 The request head is made once per endpoint; a call adds its length, a few of the client's headers, and its body. Answers
-are relayed as they are: whole ones after a look at both ends of the JSON, streams by `stream.StreamAnswer`.
+are relayed as they are: whole ones after a look at both ends of the JSON (but see `vectors`), streams by
+`stream.StreamAnswer`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gatewayd.upstream.refusal import failed_body, refused
 from gatewayd.upstream.rewrite import Rewriter
 from gatewayd.upstream.stream import StreamAnswer
 from gatewayd.upstream.transport import MAX_BODY, Answer, Connection
+from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.wire.coding import CodingError, decoded, is_identity
 from gatewayd.wire.headers import HOP_BY_HOP, client_headers
 from gatewayd.wire.sse import StreamWatcher
@@ -78,6 +80,8 @@ class ForwardUpstream:
             answer = Answer(ready)
             await self._pool.exchange(answer, head, body, call.timeouts, fresh=call.fresh)
             content = self.whole(answer)
+            if call.endpoint == "embeddings" and needs_packing(call, content):
+                content = await asyncio.to_thread(packed, content)
             return WholeReply(answer.status, client_headers(answer.fields), content, usage_of(content))
         choices = _choices(call) if self._omits_done else 0
         stream = StreamAnswer(ready, StreamWatcher(choices=choices, whole=True))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamIncomplete
 from gatewayd.tasks import spawn
 from gatewayd.upstream.base import Call, Gate, Header, Sink, WholeReply
+from gatewayd.upstream.vectors import pack
 from gatewayd.wire.openai import DONE, Usage, encode
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def whole(call: Call, answer: Any) -> WholeReply:
         for item in body["data"]:
             vector = item["embedding"]
             if isinstance(vector, list):  # else the provider has packed it itself
-                item["embedding"] = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+                item["embedding"] = pack(vector)
     return WholeReply(200, _JSON, encoded(body), usage_of(body.get("usage")))
 
 

@@ -32,6 +32,7 @@ from gatewayd.upstream.answer import Answer, KnownHead, lines
 from gatewayd.upstream.base import Call, Header
 from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.transport import Connection, StaleConnection
+from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, InboundHeaders, Responder, Route
 from gatewayd.web.render import SuccessHead, is_sane_id, new_request_id
 from gatewayd.web.request import too_large
@@ -217,10 +218,8 @@ class FastPath:
             return "partial" if len(data) - at < length and at + length <= MOST else "unknown"
         body = data[at:]
         if not self.begin(client, known, body):
-            client.run(
-                Exchange(self._exchanges, Inbound(known.path, known.headers, client.peer, body), client.responder()),
-                known.route,
-            )
+            inbound = Inbound(known.path, known.headers, client.peer, body)
+            client.run(Exchange(self._exchanges, inbound, client.responder()), known.route)
         return "taken"
 
     def begin(self, client: Client, known: KnownRequest, body: bytes) -> bool:
@@ -315,6 +314,8 @@ class FastCall(Answer):
             self._collect(delimited)
         try:
             body = self._lane.upstream.whole(self)
+            if self._call.endpoint == "embeddings" and needs_packing(self._call, body):
+                body = packed(body)
         except GatewayError as error:
             self._go_on(error)
         except Exception as error:
@@ -372,12 +373,9 @@ class FastCall(Answer):
         runtime.health.left(target.candidate, probe=False)
         known, client = self._known, self._client
         begun = None if error is None else Begun(target, error, self._started)
-        exchange = Exchange(
-            self._exchanges,
-            Inbound(known.path, known.headers, client.peer, self._call.intent.body),
-            client.responder(),
-            Held(runtime, self._started, begun, again=error is None),
-        )
+        held = Held(runtime, self._started, begun, again=error is None)
+        inbound = Inbound(known.path, known.headers, client.peer, self._call.intent.body)
+        exchange = Exchange(self._exchanges, inbound, client.responder(), held)
         exchange.principal = Principal(self._known.caller)
         exchange.trail.group = self._lane.group.name
         return exchange

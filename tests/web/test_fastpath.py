@@ -24,7 +24,7 @@ from tests.fakeup import (
     raw_reply,
     sse_reply,
 )
-from tests.web.fast import GOOD, OPEN, PATH, RETRIES, deployments, placed, request, shared
+from tests.web.fast import GOOD, OPEN, PATH, RETRIES, USAGE, deployments, placed, request, shared
 from tests.web.support import CHAT, STREAM, RawClient, until
 
 
@@ -56,6 +56,22 @@ async def test_both_ways_answer_alike() -> None:
         assert place.site.sample("gatewayd_requests_total", group="chat", outcome="ok") == (total or 0) + 1
         one, two = place.up.requests[:2]
         assert (one.head, one.body) == (two.head, two.body)
+
+
+async def test_both_ways_pack_vectors() -> None:
+    vectors = json_reply({"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "usage": USAGE})
+    asked = b'{"model":"chat","input":"a","encoding_format": "base64"}'
+    async with placed(vectors) as place, RawClient.to(place.port) as client:
+        answers = []
+        for headers in [()] * 20 + [("x-litellm-timeout: 100",)]:
+            client.post("/v1/embeddings", asked, *headers)
+            answers.append(await client.answer())
+        assert 0 < place.ordinary < len(answers)
+        assert {answer.body for answer in answers} == {
+            b'{"object":"list","data":[{"index":0,"embedding":"AAAAPw=="}],"usage":'
+            + json.dumps(USAGE).replace(" ", "").encode()
+            + b"}"
+        }
 
 
 async def test_the_clients_request_id_is_kept() -> None:
