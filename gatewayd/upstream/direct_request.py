@@ -20,7 +20,7 @@ MAX_BYTES: Final = 128 * 1024
 
 PROVIDERS: Final = frozenset({"anthropic", "bedrock", "cohere", "cohere_chat", "gemini", "vertex_ai"})
 _STREAMING: Final = frozenset({"anthropic", "bedrock", "gemini", "vertex_ai"})
-"""litellm 1.106.2 does not find the end of Cohere's streams, nor their usage, and counts the tokens itself."""
+"""Cohere's reader makes chunks of another kind, which only litellm's own wrapper of streams takes."""
 
 _FIELDS: Final = frozenset(
     {

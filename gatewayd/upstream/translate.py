@@ -26,6 +26,7 @@ from gatewayd.upstream.direct import Direct, Unfit
 from gatewayd.upstream.direct_request import fits, suits
 from gatewayd.upstream.translate_answer import TranslatedStream, whole
 from gatewayd.upstream.translate_errors import translated
+from gatewayd.upstream.translate_mends import mend
 from gatewayd.upstream.translate_parts import gather
 from gatewayd.upstream.translate_request import Arguments
 
@@ -51,17 +52,9 @@ _ENVIRONMENT: Final = {
 }
 
 
-# What the end of a stream has in it, for providers of which litellm 1.106.2 does not tell: it takes every chunk of
-# Gemini's for the last one, and looks for Cohere's end under another name.
+# What the end of a stream has in it, for a provider of which litellm 1.106.2 takes every chunk for the last one.
 _GEMINI_END: Final = re.compile(rb'"(finishReason|blockReason)"')
-_COHERE_END: Final = re.compile(rb'"message-end"')
-_END_MARKS: Final = {
-    "cohere": _COHERE_END,
-    "cohere_chat": _COHERE_END,
-    "gemini": _GEMINI_END,
-    "vertex_ai": _GEMINI_END,
-    "vertex_ai_beta": _GEMINI_END,
-}
+_END_MARKS: Final = dict.fromkeys(("gemini", "vertex_ai", "vertex_ai_beta"), _GEMINI_END)
 
 
 async def load(*providers: str) -> ModuleType:
@@ -98,21 +91,11 @@ def _load() -> ModuleType:
     litellm.num_retries = None
     # Every async client litellm makes, for its own handlers or for the openai package, gets its transport here.
     AsyncHTTPHandler.create_async_transport = staticmethod(lambda *_, **__: Wire())
-    _ask_nobody()
+    mend()
     asyncio.run(_warm_up(litellm))
     gather()
     module: ModuleType = litellm
     return module
-
-
-def _ask_nobody() -> None:
-    """litellm asks Hugging Face's hub, or Lemonade's server, how long the texts of a model may be: four times per call,
-    past the bridge, twice of them on the loop, which then stands still for up to ten seconds."""
-    from litellm import utils
-    from litellm.llms.lemonade.chat.transformation import LemonadeChatConfig as Lemonade
-
-    utils._get_max_position_embeddings = lambda model_name: None
-    Lemonade.get_model_info = lambda self, model, **_: self._get_default_model_info(model.removeprefix("lemonade/"))
 
 
 async def _warm_up(litellm: ModuleType) -> None:

@@ -11,14 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gatewayd.secret import Secret
 from gatewayd.upstream.translate import TranslateUpstream
-from tests.fakeup import FakeUpstream, chat_events, json_reply, sse_reply
+from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
 from tests.upstream.doubles import call, deployment, eventually
 from tests.upstream.sinks import ListSink
@@ -159,31 +158,6 @@ async def test_embeddings_as_numbers_and_packed() -> None:
         assert tree(reply)["data"][0]["embedding"] == [4.0, 0.5]
         assert reply.usage is not None
         assert reply.usage.prompt_tokens == cohere.INPUT_TOKENS
-
-
-@pytest.mark.parametrize("provider", ["huggingface", "lemonade"])
-async def test_nobody_is_asked_about_a_model(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """litellm would do it on the loop, and wait."""
-    asked: list[str] = []
-
-    def refuse(_: Any, request: httpx.Request) -> httpx.Response:
-        asked.append(str(request.url))
-        raise httpx.ConnectError("refused")
-
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refuse)  # of its clients that do not know the loop
-    async with FakeUpstream(json_reply(CHAT), sse_reply(chat_events("Good day."))) as up:
-        upstream = TranslateUpstream(deployment(up.base_url, kind="translate", provider=provider, model="some/model"))
-        assert tree(await upstream.open(call(messages=MESSAGES)))["choices"][0]["message"]["content"] == "Good day."
-        await events(await upstream.open(call(messages=MESSAGES, stream=True)))
-        await upstream.aclose()
-    assert asked == []
-
-
-CHAT = {
-    "id": "c1", "object": "chat.completion", "created": 1, "model": "some/model",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Good day."}}],
-    "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
-}  # fmt: skip
 
 
 async def test_connections_are_kept_and_closed_with_the_upstream() -> None:

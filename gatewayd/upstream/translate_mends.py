@@ -1,0 +1,133 @@
+"""What litellm 1.106.2 gets wrong, mended in litellm itself, so that it is right whichever way a call goes.
+
+Each mend is pinned by a test of what a caller gets, which fails when a release of litellm has moved what is mended.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, Final
+
+_log = logging.getLogger("gatewayd.upstream")
+
+
+def mend() -> None:
+    """Once, when litellm has been imported. What another litellm does not have is left as it is."""
+    for one in (_ask_nobody, _tell_a_cut, _tell_cohere, _read_cohere):
+        try:
+            one()
+        except (ImportError, AttributeError) as error:
+            _log.warning("this litellm is not known (%s): what it gets wrong is not mended", error)
+
+
+def _ask_nobody() -> None:
+    """litellm asks Hugging Face's hub, or Lemonade's server, how long the texts of a model may be: four times per call,
+    past the bridge, twice of them on the loop, which then stands still for up to ten seconds."""
+    from litellm import utils
+    from litellm.llms.lemonade.chat.transformation import LemonadeChatConfig as Lemonade
+
+    utils._get_max_position_embeddings = lambda model_name: None
+    Lemonade.get_model_info = lambda self, model, **_: self._get_default_model_info(model.removeprefix("lemonade/"))
+
+
+def _tell_a_cut() -> None:
+    """What is not in the table becomes `stop`: to the caller, an answer that was cut off would be complete."""
+    from litellm.litellm_core_utils.core_helpers import _FINISH_REASON_MAP
+
+    _FINISH_REASON_MAP["model_context_window_exceeded"] = "length"
+
+
+# --- Cohere's answers (https://docs.cohere.com/reference/chat-stream)
+
+_REASONS: Final = {"MAX_TOKENS": "length", "TOOL_CALL": "tool_calls"}
+_CHOICES: Final = {"required": "REQUIRED", "none": "NONE"}
+
+
+def _tell_cohere() -> None:
+    """litellm leaves `tool_choice` out. The configuration of the first API maps parameters for the second one too."""
+    from litellm.llms.cohere.chat.transformation import CohereChatConfig
+
+    mapped = CohereChatConfig.map_openai_params
+
+    def map_openai_params(self: Any, non_default_params: dict[str, Any], **named: Any) -> Any:
+        found = mapped(self, non_default_params=non_default_params, **named)
+        choice = _CHOICES.get(str(non_default_params.get("tool_choice")))
+        if choice is not None and not named["model"].startswith("v1/"):
+            found["tool_choice"] = choice
+        return found
+
+    CohereChatConfig.map_openai_params = map_openai_params
+
+
+def _read_cohere() -> None:
+    """litellm takes every answer of Cohere's for a complete one, and looks for the parts of a stream where they are
+    not: it loses tool calls, usage and the end."""
+    from litellm.llms.cohere.chat.v2_transformation import CohereV2ChatConfig
+    from litellm.llms.cohere.common_utils import CohereV2ModelResponseIterator as Reader
+
+    to_response = CohereV2ChatConfig.transform_response
+
+    def transform_response(self: Any, *args: Any, raw_response: Any, **named: Any) -> Any:
+        answer = to_response(self, *args, raw_response=raw_response, **named)
+        answer.choices[0].finish_reason = _reason(raw_response.json().get("finish_reason"))
+        return answer
+
+    CohereV2ChatConfig.transform_response = transform_response
+    Reader.speechless = False
+    Reader.convert_str_chunk_to_generic_chunk = lambda self, chunk: _generic(_event(chunk), self)
+
+
+def _event(line: str | bytes) -> dict[str, Any]:
+    """The event of a line: JSON alone, or as a server-sent event. Nothing, if the line holds none."""
+    text = (line.decode() if isinstance(line, bytes) else line).strip()
+    if not text.startswith("{"):
+        name, _, text = text.partition(":")
+        text = text.strip()
+        if name != "data" or text == "[DONE]":
+            return {}
+    event: dict[str, Any] = json.loads(text)
+    return event
+
+
+def _generic(event: dict[str, Any], state: Any) -> dict[str, Any]:
+    """litellm's chunk for an event. `state` is its reader, one for each stream."""
+    delta = event.get("delta") or {}
+    message = delta.get("message") or {}
+    chunk: dict[str, Any] = {
+        "text": "", "tool_use": None, "is_finished": False, "finish_reason": "", "usage": None, "index": 0,
+    }  # fmt: skip
+    match event.get("type"):
+        case "content-delta":
+            chunk["text"] = (message.get("content") or {}).get("text") or ""  # else it is a thought
+        case "tool-call-start":
+            call = message["tool_calls"]
+            chunk["tool_use"] = _called(event, call["function"], id=call["id"])
+            state.speechless = not call["function"].get("arguments")
+        case "tool-call-delta":
+            chunk["tool_use"] = _called(event, message["tool_calls"]["function"])
+            state.speechless = state.speechless and not message["tool_calls"]["function"].get("arguments")
+        case "tool-call-end" if state.speechless:  # what takes no arguments is called with an empty object
+            chunk["tool_use"] = _called(event, {"arguments": "{}"})
+        case "message-end":
+            tokens = (delta.get("usage") or {}).get("tokens") or {}
+            asked, answered = (int(tokens.get(name) or 0) for name in ("input_tokens", "output_tokens"))
+            chunk |= {"is_finished": True, "finish_reason": _reason(delta.get("finish_reason"))}
+            chunk["usage"] = {
+                "prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered,
+            }  # fmt: skip
+        case _:  # what has no place in OpenAI's answer
+            pass
+    return chunk
+
+
+def _called(event: dict[str, Any], function: dict[str, Any], **more: Any) -> dict[str, Any]:
+    said = {"name": function.get("name"), "arguments": function.get("arguments") or ""}
+    return {"id": None, "type": "function", "function": said, "index": int(event.get("index") or 0), **more}
+
+
+def _reason(told: Any) -> str:
+    """Raises ValueError for an answer that is none."""
+    if told in ("ERROR", "TIMEOUT"):
+        raise ValueError("Cohere did not finish the answer")
+    return _REASONS.get(told, "stop")
