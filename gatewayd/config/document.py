@@ -31,6 +31,8 @@ class Document:
     """First 12 hex digits of the SHA-256 over all bytes read (each file prefixed by its name's and its own length)."""
     files: tuple[str, ...] = ()
     """Absolute paths of all files read, the main one first."""
+    patterns: tuple[str, ...] = ()
+    """Absolute glob patterns under `include`, for which other files may match later."""
     problems: list[Problem] = field(default_factory=list)
     """Findings of the reading itself; any error here means that `tree` may be incomplete."""
     directory: str = "."

@@ -42,12 +42,15 @@ class _Entry:
     file: SourceFile
 
 
-def merge_includes(shown: str, path: str, root: MappingNode, load: Load, problems: list[Problem]) -> None:
+def merge_includes(shown: str, path: str, root: MappingNode, load: Load, problems: list[Problem]) -> tuple[str, ...]:
     """Merges everything that `root`, the main file's, includes into `root`, and removes the key `include` from it.
 
-    `path` is absolute. Findings are added to `problems`; an entry with an error is left out.
+    `path` is absolute. Findings are added to `problems`; an entry with an error is left out. Returns the patterns among
+    the entries, absolute: a file that appears there belongs to the configuration.
     """
-    _Merger(SourceFile(shown, path, frozenset((os.path.realpath(path),))), root, load, problems).run()
+    merger = _Merger(SourceFile(shown, path, frozenset((os.path.realpath(path),))), root, load, problems)
+    merger.run()
+    return tuple(dict.fromkeys(merger.patterns))
 
 
 class _Merger:
@@ -58,6 +61,7 @@ class _Merger:
         self._problems = problems
         self._seen = set(main.chain)
         self._joined: set[str] = set()
+        self.patterns: list[str] = []
         # Configuration folders are often full of links (Kubernetes volumes, stow, Nix): a file is inside when its
         # real path is below the folder the main file was asked for in, or the one it really lies in.
         self._folders = {os.path.realpath(os.path.dirname(main.path))} | {os.path.dirname(p) for p in main.chain}
@@ -116,6 +120,7 @@ class _Merger:
         if os.path.isabs(entry.text) or ".." in entry.text.split("/"):
             self._report("include_outside", entry, "a pattern may not leave the folder of its file")
             return []
+        self.patterns.append(os.path.join(glob.escape(here), entry.text))
         names = sorted(glob.glob(entry.text, root_dir=here))
         if not names:
             self._report("include_no_match", entry, "no file matches this pattern", severity="warning")

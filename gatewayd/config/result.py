@@ -18,7 +18,8 @@ class Result:
     snapshot: Snapshot | None
     problems: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
-    """Absolute paths of all files read, also when there is no snapshot: an edit of any of them may mend it."""
+    """Absolute paths of all files read, also when there is no snapshot: an edit of any of them may mend it. Then the
+    patterns by which files were included."""
 
     def packed(self) -> Result:
         """The same with the snapshot's biggest part, its effective tree, packed if it can be: what a daemon keeps."""

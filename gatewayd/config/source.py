@@ -48,6 +48,7 @@ class _Reading:
         self._problems: list[Problem] = []
 
     def document(self) -> Document:
+        patterns: tuple[str, ...] = ()
         try:
             root = self._load(self._shown, self._path)
         except Unreadable as error:
@@ -55,11 +56,12 @@ class _Reading:
             self._problems.append(Problem(error.code, f"the file {error.message}", file=self._shown, hint=error.hint))
         else:
             if root is not None:
-                merge_includes(self._shown, self._path, root, self._load, self._problems)
+                patterns = merge_includes(self._shown, self._path, root, self._load, self._problems)
         document = Document(
             tree={} if root is None else root.value,
             revision=self._digest.hexdigest()[:12],
             files=tuple(self._files),
+            patterns=patterns,
             problems=self._problems,
             directory=os.path.dirname(self._path),
         )

@@ -88,9 +88,9 @@ class _Validation:
 
     def result(self) -> Result:
         if not self._written and errors(self._document.problems):
-            return Result(None, tuple(self._document.problems), self._document.files)
+            return Result(None, tuple(self._document.problems), (*self._document.files, *self._document.patterns))
         snapshot = self._snapshot()
-        return Result(snapshot, self._report.problems(), self._files())
+        return Result(snapshot, self._report.problems(), (*self._files(), *self._document.patterns))
 
     def _snapshot(self) -> Snapshot | None:
         report, document = self._report, self._document

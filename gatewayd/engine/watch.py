@@ -2,7 +2,8 @@
 
 Editors rename a new file over the old one and Kubernetes swaps a symbolic link, so the *directories* are watched: of
 each file, and of every link on the way to it. Events only say "look": what counts is whether the bytes differ from
-those seen last. A slow poll catches what the kernel does not tell (network mounts, exhausted inotify limits).
+those seen last, whether others may write them, and which files match a pattern. A slow poll catches what the kernel
+does not tell (network mounts, exhausted inotify limits).
 
 This module must not know what a configuration is or what a reload does.
 """
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import glob
 import hashlib
 import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import aclosing
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 from watchfiles import Change, awatch
@@ -40,11 +43,12 @@ _MAX_LINKS = 40
 """Links followed for one file (the kernel's own limit)."""
 
 Digest = bytes | None
-"""SHA-256 of a file's bytes; None when there is no readable regular file."""
+"""SHA-256 of a file's bytes and of who may write it; None when there is no readable regular file."""
 
 
 class Watcher:
-    """`files` names what to watch, asked anew each time; `changed` is called on the loop, once per difference seen.
+    """`files` names what to watch, files and glob patterns, asked anew each time; `changed` is called on the loop, once
+    per difference seen.
 
     `seen` holds digests from before the files were read, so that an edit in between is noticed; a file that is not in
     it counts as changed. `poll`: seconds.
@@ -158,7 +162,17 @@ class Watcher:
 
 
 def _among(paths: Set[str]) -> Callable[[Change, str], bool]:
-    return lambda change, path: path in paths
+    patterns = [(folder, name) for folder, name in map(os.path.split, paths) if glob.has_magic(name)]
+
+    def among(change: Change, path: str) -> bool:
+        folder, name = os.path.split(path)
+        return path in paths or any(folder == where and fnmatchcase(name, what) for where, what in patterns)
+
+    return among
+
+
+def _is_pattern(path: str) -> bool:
+    return glob.has_magic(path) and not os.path.lexists(path)
 
 
 def digests(files: Iterable[str], seen: Mapping[str, Digest] = MappingProxyType({})) -> dict[str, Digest]:
@@ -175,14 +189,18 @@ def digests(files: Iterable[str], seen: Mapping[str, Digest] = MappingProxyType(
 
 def _digest(path: str) -> Digest:
     """Raises OSError if nothing can be said about the file."""
+    if _is_pattern(path):
+        return hashlib.sha256(os.fsencode("\0".join(sorted(glob.glob(path))))).digest()
     try:
         # O_NONBLOCK: a FIFO in the file's place must not block us.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
                 return None
+            writers = b"%d" % (mode & (stat.S_IWGRP | stat.S_IWOTH))  # a file is refused for them, whatever is in it
             with open(descriptor, "rb", closefd=False) as file:  # it would not close that of a directory
-                return hashlib.sha256(file.read(_READ_LIMIT)).digest()
+                return hashlib.sha256(writers + file.read(_READ_LIMIT)).digest()
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -195,8 +213,11 @@ def spots(file: str) -> set[str]:
     """Every path at which an event can mean that `file` now has other bytes; the directory of each exists.
 
     The file itself, and each symbolic link met on the way to its bytes, be it a link in place of the file or of a
-    directory above it (`..data` in Kubernetes). Below a directory that does not exist: where that will appear.
+    directory above it (`..data` in Kubernetes). Below a directory that does not exist: where that will appear. The last
+    part of a pattern stays one, in each directory in which a file could match.
     """
+    if _is_pattern(file):
+        return _spots_of_pattern(file)
     found: set[str] = set()
     path = os.path.abspath(file)
     for _ in range(_MAX_LINKS):
@@ -210,6 +231,13 @@ def spots(file: str) -> set[str]:
             break
         path = os.path.normpath(target + path[len(link) :])
     return found
+
+
+def _spots_of_pattern(pattern: str) -> set[str]:
+    folder, name = os.path.split(pattern)
+    while not (found := [match for match in glob.glob(folder) if os.path.isdir(match)]):
+        folder, name = os.path.dirname(folder), "*"  # whatever appears there may lead to a match
+    return {os.path.join(match, name) for match in found}
 
 
 def _first_link(path: str) -> str | None:

@@ -9,6 +9,7 @@ import pytest
 from gatewayd.config import include
 from gatewayd.config.document import Document, Position
 from gatewayd.config.source import read
+from gatewayd.config.validator import ConfigValidator
 
 
 def lay(folder: Path, **files: str) -> Path:
@@ -95,6 +96,21 @@ def test_a_pattern_without_a_match_is_a_warning(tmp_path: Path) -> None:
     document = read(lay(tmp_path, main="include:\n  - conf.d/*.yaml\nl: []\n"))
     assert codes(document) == [("include_no_match", "main.yaml", 2, 5)]
     assert document.problems[0].severity == "warning"
+
+
+def test_patterns_are_watched_for_files_to_come(tmp_path: Path) -> None:
+    """E-31: what is watched are the files read, and the patterns by which others may join them."""
+    folder = tmp_path / "[prod]"
+    main = lay(
+        folder,
+        main="include: ['conf.d/*.yaml', sub/more.yaml, 'conf.d/*.yaml']\nmodel_list: []\n",
+        **{"conf.d__a": "l: []\n", "sub__more": "include: ['x?.yaml']\n"},
+    )
+    document = read(main)
+    assert document.files == tuple(f"{folder}/{name}" for name in ("main.yaml", "conf.d/a.yaml", "sub/more.yaml"))
+    escaped = f"{tmp_path}/[[]prod]"
+    assert document.patterns == (f"{escaped}/conf.d/*.yaml", f"{escaped}/sub/x?.yaml")
+    assert ConfigValidator(environ={}).check(main).files == (*document.files, *document.patterns)
 
 
 def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:

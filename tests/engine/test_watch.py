@@ -1,6 +1,7 @@
 """The watcher on real files: every way to save one is seen, and only differences count."""
 
 import asyncio
+import glob
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -281,6 +282,33 @@ async def test_files_that_join_are_watched_after_rearm(tmp_path: Path) -> None:
     await asyncio.wait([task])
 
 
+async def test_a_file_that_begins_to_match_a_pattern_is_seen(tmp_path: Path) -> None:
+    """E-31: `include: [conf.d/*.yaml]`; the folder itself may come later, and other files in it mean nothing."""
+    file = _plain(tmp_path)
+    folder = tmp_path / "[prod]" / "conf.d"
+    pattern = Path(glob.escape(str(folder))) / "*.yaml"
+    folder.parent.mkdir()
+    async with watching([file, pattern]) as (_, bell):
+        folder.mkdir()
+        (folder / "one.yaml").write_text("0")
+        await bell.rung()
+        (folder / "notes.txt").write_text("0")
+        (folder / "two.yaml").write_text("0")
+        await bell.rung()
+        (folder / "one.yaml").unlink()
+        await bell.rung()
+        assert bell.rings == 3
+
+
+async def test_who_may_write_a_file_is_part_of_it(tmp_path: Path) -> None:
+    """E-02: a file that was refused because others may write it is looked at again when they may not any more."""
+    file = _plain(tmp_path)
+    file.chmod(0o646)
+    async with watching([file]) as (_, bell):
+        file.chmod(0o644)
+        await bell.rung()
+
+
 def test_what_is_no_regular_file_is_nothing(tmp_path: Path) -> None:
     """E-06: and nothing blocks."""
     fifo, loop, folder = tmp_path / "fifo", tmp_path / "loop", tmp_path / "folder"
@@ -289,6 +317,14 @@ def test_what_is_no_regular_file_is_nothing(tmp_path: Path) -> None:
     folder.mkdir()
     paths = [str(p) for p in (fifo, loop, folder, tmp_path / "missing", Path("/dev/zero"))]
     assert digests(paths) == dict.fromkeys(paths)
+
+
+def test_the_spots_of_a_pattern(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    assert spots(f"{tmp_path}/*.yaml") == {f"{tmp_path}/*.yaml"}
+    assert spots(f"{tmp_path}/?/x.yaml*") == {f"{tmp_path}/a/x.yaml*", f"{tmp_path}/b/x.yaml*"}
+    assert spots(f"{tmp_path}/no/such/*.yaml") == {f"{tmp_path}/*"}
 
 
 def test_the_spots_of_a_link_chain(tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ class Root(Section):
     )
     credential_list: list[Credential] = key([], "See *credential_list*.")
     include: list[str] = key(
-        [], "Files to merge into this one, relative to it. Lists are joined; any other value of theirs replaces ours."
+        [],
+        "Files to merge into this one, relative to it, or patterns such as `conf.d/*.yaml`. Lists are joined; any "
+        "other value of theirs replaces ours.",
     )
 
     IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
