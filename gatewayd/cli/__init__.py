@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from gatewayd.cli import exits
 from gatewayd.cli.signals import EarlySignals
+from gatewayd.cli.streams import fill_standard_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     # Before anything slow: a SIGHUP must never kill the daemon, however early it comes.
     early = EarlySignals() if arguments[:1] == ["run"] else None
+    fill_standard_streams()
     options = _parser().parse_args(arguments)
     try:
         match options.command:

@@ -45,7 +45,6 @@ def run(
     last_good: bool = False,
 ) -> int:
     """Serves until a signal ends it. Returns the exit code."""
-    _fill_standard_streams()
     faulthandler.enable(2)  # the watchdog's SIGABRT then shows where the loop was stuck
     source: Source | None = search.find(config, os.environ) or search.from_environment(os.environ)
     if source is None:
@@ -124,17 +123,6 @@ async def _serve(
     struck = await daemon.stop()
     _log.info("stopped; %d requests were cut short", struck)
     return exits.OK
-
-
-def _fill_standard_streams() -> None:
-    """Opens what was closed of the first three descriptors (F-09): the next socket would be "standard error"."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # for as long as the process lives
 
 
 def _announce(daemon: Daemon, source: Source, workers: int) -> None:

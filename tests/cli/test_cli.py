@@ -33,6 +33,17 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines] == ["gatewayd", "python", "aiohttp", "litellm"]
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("command", "code"), [("version", 0), ("check configs/quickstart.yaml", 0), ("check tests/e2e", 78), ("--help", 0)]
+)
+def test_closed_streams_change_no_exit_code(command: str, code: int, closed: str) -> None:
+    """F-09"""
+    shell = f"exec {sys.executable} -m gatewayd {command} {closed}"
+    run = subprocess.run(["/bin/sh", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (code, "")
+
+
 def test_quick_commands_load_nothing_slow() -> None:
     assert not loaded_by("version") & {"aiohttp", "litellm", "pydantic", "asyncio", "yaml"}
     assert not loaded_by("check", "configs/quickstart.yaml") & {"aiohttp", "litellm"}
