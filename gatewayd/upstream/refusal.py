@@ -68,10 +68,11 @@ def failed_body(body: bytes, secrets: tuple[bytes, ...] = ()) -> UpstreamError |
 
 
 def failed_event(data: bytes, *, told: bool, secrets: tuple[bytes, ...] = ()) -> UpstreamError:
-    """The exception for an error event of a stream. `told`: the event has been relayed, the client knows."""
+    """The exception for an error event of a stream. `told`: the event has been relayed. Then the client knows, if the
+    event has the one form that OpenAI's SDKs raise for."""
     tree = _parsed(data)
     error = _status(_told_status(tree), tree, data, secrets, None)
-    error.told = told
+    error.told = told and isinstance(tree, dict) and bool(tree.get("error"))
     return error
 
 

@@ -240,7 +240,7 @@ def error_body(error: GatewayError, message: str | None = None) -> bytes:
 def error_event(error: GatewayError) -> bytes:
     """The same as one server-sent event, for a stream that breaks after its commit point.
 
-    Empty if the upstream's own error event went through: a client gets one error event, never two.
+    Empty if the upstream's own error event went through and clients know it for one: they get one, never two.
     """
     if error.told:
         return b""

@@ -117,7 +117,9 @@ class Decoder:
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
-        if name == b"data":
+        if name == b"error":  # llama.cpp until September 2025, for `data: {"error": ...}`
+            self._type = name
+        if name == b"data" or name == b"error":
             self._size += len(value)
             if self._too_large or self._size > self._limit:
                 self._too_large = True
@@ -191,7 +193,9 @@ class StreamWatcher:
             and self.started
             and data.endswith(_ENDS)
             and data.rfind(b"[DONE]") < 0
-            and (data.rfind(b"error") < 0 or (b'"error"' not in data and b"event:" not in data))
+            and (
+                data.rfind(b"error") < 0 or (b'"error"' not in data and b"event:" not in data and b"error:" not in data)
+            )
             and not (self._choices and _FINISHED.search(data))
         ):
             if data.rfind(b'"usage"') >= 0:

@@ -26,18 +26,24 @@ FORMS = {
     ),
     "Anthropic's": b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"boom"}}\n\n',
     "an event named error": b"event: error\ndata: boom\n\n",
+    "llama.cpp, older": b'error: {"code":500,"message":"boom","type":"server_error"}\n\n',
     "a mere text": event({"error": "boom"}),
     "CRLF": event({"error": {"message": "boom"}}).replace(b"\n", b"\r\n"),
 }
+UNKNOWN = {"vLLM, older": "500: boom", "llama.cpp, older": "500: boom", "an event named error": "502."}
+"""Forms that OpenAI's SDKs do not raise for, and what is told of them."""
 ALIVE = b": OPENROUTER PROCESSING\n\n"
 
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_in_the_middle(form: str) -> None:
-    """A-09: as it came, once, and not the `[DONE]` that some send behind it."""
+    """A-09: as it came, once, and not the `[DONE]` that some send behind it. What no SDK would see is told again."""
+    ours = {"type": "upstream_error", "param": None, "code": "upstream_error"}
+    told = f"The upstream answered {UNKNOWN.get(form)}"
+    again = event({"error": {"message": told, **ours}}) if form in UNKNOWN else b""
     async with before(sse_reply([*EVENTS[:2], FORMS[form], DONE])) as (_, site), RawClient.to(site.port) as client:
         client.post("/v1/chat/completions", ASK_STREAM)
-        assert (await client.answer()).body == b"".join([*EVENTS[:2], FORMS[form]])
+        assert (await client.answer()).body == b"".join([*EVENTS[:2], FORMS[form], again])
         assert await client.ended() == b""
         assert (await site.record())["outcome"] == "broken_stream"
         assert site.gateway.health.state("d1").fails == 1
@@ -72,6 +78,18 @@ async def test_an_answer_about_errors_is_none(word: str) -> None:
         client.post("/v1/chat/completions", ASK_STREAM)
         assert (await client.answer()).body == told + null + b"".join(EVENTS)
         assert (await site.record())["outcome"] == "ok"
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_sdk_raises_for_every_form(form: str) -> None:
+    """A-09: a stream that ends without an error, and without `[DONE]`, is a whole one to the SDK."""
+    async with (
+        before(sse_reply([*EVENTS[:2], FORMS[form], DONE])) as (_, site),
+        openai.AsyncOpenAI(base_url=site.base_url, api_key="x", max_retries=0) as client,
+    ):
+        stream = await client.chat.completions.create(model="chat", messages=MESSAGES, stream=True)
+        with pytest.raises((openai.APIError, json.JSONDecodeError)):  # the latter for what is no JSON
+            _ = [part async for part in stream]
 
 
 async def test_the_sdk_raises_with_the_upstreams_words() -> None:

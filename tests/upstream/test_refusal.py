@@ -234,3 +234,18 @@ def test_errors_that_came_with_a_200() -> None:
         ({}, 502),
     ):
         assert failed_event(openai("x", **detail), told=False).status == status
+
+
+@pytest.mark.parametrize(
+    ("data", "known"),
+    [
+        (b'{"error": {"message": "x"}}', True),
+        (b'{"error": "x"}', True),
+        (b'{"object": "error", "message": "x"}', False),
+        (b'{"message": "x"}', False),
+        (b"x", False),
+    ],
+)
+def test_a_client_knows_of_an_error_event_if_its_sdk_does(data: bytes, known: bool) -> None:
+    assert failed_event(data, told=True).told is known
+    assert not failed_event(data, told=False).told

@@ -301,3 +301,12 @@ def test_usage_that_makes_no_sense_is_no_usage() -> None:
 
 def test_event_is_a_value() -> None:
     assert Event(b"", b"a", 3) == Event(b"", b"a", 3)
+
+
+def test_the_error_field_of_older_llama_cpp_is_an_error_event() -> None:
+    watcher = StreamWatcher()
+    good, bad = b'data: {"choices": []}\n\n', b'error: {"code":400,"message":"the context is full"}\n\n'
+    assert watcher.feed(good) == good
+    assert watcher.feed(bad + b"data: [DONE]\n\n") == bad
+    assert (watcher.over, watcher.done) == (True, False)
+    assert watcher.error == b'{"code":400,"message":"the context is full"}'
