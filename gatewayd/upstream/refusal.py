@@ -22,6 +22,7 @@ MAX_RETRY_AFTER: Final = 60.0
 """Seconds. A longer `Retry-After` is cut to this: a header must not take a deployment out for a day, and the next
 answer will say so again if it is still true."""
 _MAX_TEXT: Final = 500
+_MAX_COMPLAINTS: Final = 10
 
 # Codes and words by which upstreams say that the prompt is too long. The words are those that litellm 1.106.2 looks for
 # (`litellm_core_utils/exception_mapping_utils.py`) and those of vLLM, llama.cpp and LM Studio.
@@ -120,7 +121,7 @@ def _status(status: int, tree: Any, body: bytes, secrets: tuple[bytes, ...], wai
     shaped = isinstance(error, dict) and isinstance(error.get("message"), str)
     safe = not any(secret in body for secret in secrets)
     detail = error if isinstance(error, dict) else tree
-    words = _words(error, detail.get("message"), tree.get("detail"))
+    words = _words(error, _complaints(detail.get("message")), _complaints(tree.get("detail")))
     kind = _kind(status, detail, words)
     message = words if shaped else f"The upstream answered {status}" + (f": {words}" if words else ".")
     return UpstreamStatus(
@@ -138,6 +139,20 @@ _CODES: Final = {
     FallbackKind.CONTEXT_WINDOW: "context_length_exceeded",
     FallbackKind.CONTENT_POLICY: "content_policy_violation",
 }
+
+
+def _complaints(told: Any) -> Any:
+    """FastAPI's list of what is wrong with a request as words; anything else as it is. Mistral has it in `message`."""
+    complaints = told.get("detail") if isinstance(told, dict) else told
+    if not isinstance(complaints, list):
+        return told
+    texts = []
+    for complaint in complaints[:_MAX_COMPLAINTS]:
+        if isinstance(complaint, dict) and isinstance(complaint.get("msg"), str):
+            place = complaint.get("loc")
+            places = [str(part) for part in place] if isinstance(place, list) else []
+            texts.append(": ".join([*filter(None, [".".join(places)]), complaint["msg"]]))
+    return "; ".join(texts) or None
 
 
 def _words(*candidates: Any) -> str:

@@ -80,6 +80,15 @@ def test_redirects(status: int) -> None:
         (b'{"error": "no such model"}', "The upstream answered 404: no such model"),
         (b'{"object": "error", "message": "old vLLM"}', "The upstream answered 404: old vLLM"),
         (b'{"detail": [{"loc": 1}]}', "The upstream answered 404."),
+        (
+            b'{"detail": [{"loc": ["body", "n", 0], "msg": "too large", "input": "a prompt"}, 5, {"msg": "no"}]}',
+            "The upstream answered 404: body.n.0: too large; no",
+        ),
+        (
+            b'{"object": "error", "message": {"detail": [{"loc": ["body", "foo"], "msg": "not permitted"}]}}',
+            "The upstream answered 404: body.foo: not permitted",
+        ),
+        (b'{"message": {"detail": 5}}', "The upstream answered 404."),
         (b"<html>secret page</html>", "The upstream answered 404."),
         (b"[]", "The upstream answered 404."),
         (b"", "The upstream answered 404."),
