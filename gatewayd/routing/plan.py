@@ -7,7 +7,8 @@ The rules, in the order a reader meets them:
   1. The group asked for is tried first, then the fallback groups of the list that its failure asks for.
   2. Inside a group: the lowest `order` that has somebody left, picked by weight; nobody twice while another is left.
   3. A group gets at most `num_retries` + 1 tries, and no retry that the budget of all its requests refuses. When
-     everybody was tried and tries are left, wait and start over with those whose failure a wait can mend.
+     everybody was tried and tries are left, wait and start over with those whose failure a wait can mend. When there is
+     no retry any more, each `order` that was not reached gets one try: it is what the group falls back to.
   4. A long wait is not worth it while a fallback group is left: the client would pay for the upstream's trouble.
   5. The caller's own mistake (FATAL) ends everything when the group asked for says so. From a fallback group it only
      ends that group: the request was right for the model the client named.
@@ -17,6 +18,7 @@ The rules, in the order a reader meets them:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -143,20 +145,25 @@ def _try_group(
     error: GatewayError | None = None
     rounds = 0
     tries_left = hop.group.num_retries + 1
+    deepest = -math.inf  # the last `order` that was reached
     granted = False
     try:
-        while tries_left:
-            candidates = _left(hop, tried, available) if begun is None else [begun]
-            begun = None
+        while True:
+            if begun is not None:
+                candidates, begun = [begun], None
+            else:
+                candidates = _left(hop, tried, available) if tries_left > 0 else []
             seconds = 0.0
             if error is not None:
-                if not candidates:
+                if tries_left > 0 and not candidates:
                     seconds = _wait(error, rounds, retry_after, rng)
                     if not (tried - hopeless) or seconds > (WAIT_WITH_FALLBACK if has_fallback else WAIT_MAX):
                         return error
-                if not may_retry(hop.group):
-                    return error
-                granted = True
+                granted = tries_left > 0 and may_retry(hop.group)
+                if not granted:
+                    seconds, candidates = 0.0, _left(hop, tried, available, deepest)
+                    if not candidates:
+                        return error
             if seconds:
                 yield Wait(seconds)
                 rounds += 1
@@ -168,6 +175,7 @@ def _try_group(
                 return error
             candidate = pick(candidates, rng)
             tries_left -= 1
+            deepest = max(deepest, candidate.order)
             error = yield Try(hop, candidate)
             if granted:
                 granted = False
@@ -182,7 +190,6 @@ def _try_group(
                     hopeless.add(candidate.id)
                 case Verdict.RETRY:
                     pass
-        return error
     finally:
         if granted:  # nobody waits for the plan any more: the retry was not needed, or it has answered
             hop.group.budget.settle(failed=False)
@@ -201,9 +208,12 @@ def _behind_a_probe(
     return _left(hop, tried, lambda candidate: available(candidate, True))
 
 
-def _left(hop: Hop, tried: set[str], available: Callable[[Candidate], bool]) -> list[Candidate]:
+def _left(
+    hop: Hop, tried: set[str], available: Callable[[Candidate], bool], above: float = -math.inf
+) -> list[Candidate]:
+    """Those of the lowest `order` above this one that has somebody left."""
     for level in hop.group.levels:
-        if left := [c for c in level if c.id not in tried and available(c)]:
+        if left := [c for c in level if c.order > above and c.id not in tried and available(c)]:
             return left
     return []
 

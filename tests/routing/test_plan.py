@@ -118,6 +118,31 @@ def test_orders_are_levels() -> None:
     assert run(start(chain(ordered)), refused)[0] == ["early", "late"]
 
 
+@pytest.mark.parametrize(("retries", "granted", "first"), [(0, True, 1), (1, True, 2), (2, True, 3), (2, False, 1)])
+def test_each_order_is_tried_when_no_retry_is_left(retries: int, granted: bool, first: int) -> None:
+    """A-28, A-40: as litellm falls back to it. A backup is of no use if those before it take all tries."""
+    orders = {"a1": 1, "a2": 1, "a3": 1, "b1": 2, "b2": 2, "c1": 3}
+    steps = plan(
+        chain(group("a", *orders, retries=retries, orders=orders), group("z", "z1", retries=0)),
+        available=lambda candidate, last_resort=False: candidate.id != "c1",
+        cooling_for=lambda candidate: 0.0,
+        rng=Random(1),
+        may_retry=lambda group: granted,
+    )
+    tried, waits, _ = run(steps, refused)
+    assert [name[0] for name in tried] == ["a"] * first + ["b", "z"]
+    assert len(set(tried)) == len(tried)
+    assert not waits
+
+
+def test_what_no_deployment_of_the_group_can_do_better_is_asked_of_no_further_order() -> None:
+    """A-29"""
+    long = UpstreamStatus("long", status=400, fallback=FallbackKind.CONTEXT_WINDOW)
+    for error in (long, InvalidRequest("no")):
+        ordered = group("a", "a1", "b1", retries=0, orders={"a1": 1, "b1": 2})
+        assert run(start(chain(ordered)), lambda _, error=error: error)[0] == ["a1"]  # type: ignore[misc]
+
+
 def test_a_callers_mistake_is_asked_of_nobody_else() -> None:
     """A-29"""
     mistake = UpstreamStatus("bad", status=400)
@@ -224,6 +249,33 @@ def test_for_any_groups_and_failures(
     else:
         assert isinstance(end, GatewayError)
         assert not tried or end in told
+
+
+@given(
+    orders=st.lists(st.integers(0, 3), min_size=1, max_size=6),
+    retries=st.integers(0, 4),
+    down=st.sets(st.integers(0, 5)),
+    grants=st.lists(st.booleans(), min_size=8, max_size=8),
+    seed=st.integers(0, 9999),
+)
+def test_every_order_is_reached_before_a_group_has_failed(
+    orders: list[int], retries: int, down: set[int], grants: list[bool], seed: int
+) -> None:
+    """A-28"""
+    names = {f"d{number}": order for number, order in enumerate(orders)}
+    up = {name: order for name, order in names.items() if int(name[1:]) not in down}
+    asked = iter(grants)
+    steps = plan(
+        chain(group("a", *names, retries=retries, orders=names)),
+        available=lambda candidate, last_resort=False: candidate.id in up,
+        cooling_for=lambda candidate: 0.0 if candidate.id in up else 3.0,
+        rng=Random(seed),
+        may_retry=lambda group: next(asked),
+    )
+    tried, waits, _ = run(steps, refused)
+    assert {up[name] for name in tried} == set(up.values())
+    assert len(tried) <= retries + max(1, len(set(up.values())))
+    assert waits or len(set(tried)) == len(tried)
 
 
 def test_no_budget_is_no_retry_and_no_wait_but_a_fallback_is_neither() -> None:

@@ -69,7 +69,11 @@ class LitellmParams(Section):
     weight: Share | None = key(
         None, "Share of the group's requests, relative to the others'. Default: by `rpm`, else `tpm`, else equal."
     )
-    order: Whole | None = key(None, "Lower is tried first; deployments without it come last.")
+    order: Whole | None = key(
+        None,
+        "Lower is tried first; deployments without it come last. Before a group has failed somebody of each order has "
+        "been tried, whatever `num_retries` says.",
+    )
     timeout: Seconds | None = key(
         None, "Seconds for one try, all of it. Default: `router_settings.timeout`, then `gatewayd.timeouts.total`."
     )
