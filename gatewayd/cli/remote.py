@@ -93,8 +93,8 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
     if (last := answer["last_reload"]) is not None:
         style = "error" if last["result"] == "rejected" else "ok"
         yield f"last      {paint(last['result'], style, sys.stdout)} at {last['at']}"
-        for problem in last.get("problems", ()):
-            yield textwrap.indent(problems_text([Problem(**problem)], "text", sys.stdout).rstrip(), " " * 10)
+        if problems := [Problem(**problem) for problem in last.get("problems", ())]:
+            yield textwrap.indent(problems_text(problems, "text", sys.stdout).rstrip(), " " * 10)
     for group in answer["groups"]:
         yield ""
         yield paint(group["name"], "bold", sys.stdout)

@@ -52,13 +52,14 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert ", ready, up 0 s, 0 in flight" in out
         assert f"file      {file}" in out
         assert "  openai/a (" in out
-        file.write_text("modle_list: 5\n")
+        file.write_text("modle_list: 5\nlitellm_settings: {no_key: 1}\n")
         await daemon.reloader.reload("test")
         assert await run(*ask) == 0
         out = capsys.readouterr().out
         assert "1 rejected" in out
         assert f"\n          {file}:1:1: error[no_models]" in out
         assert "\n              hint: 'modle_list' looks like it, mistyped\n" in out
+        assert out.index("error[no_models]") < out.index("warning[unknown_key]")  # as `gatewayd check` tells them
         assert await run(*ask, "--format", "json") == 0
         assert json.loads(capsys.readouterr().out)["revision"] == daemon.gateway.current.snapshot.revision
 

@@ -294,6 +294,23 @@ class TestSeverity:
         found = problems(entry(), entry("other", rpm="x"), router_settings={"fallbacks": [{"gpt": ["other"]}]})
         assert [p.code for p in found] == ["wrong_type"]
 
+    def test_a_mistyped_model_name_is_one_mistake(self) -> None:
+        """What refers to the group is not wrong as well."""
+        mistyped = {"modle_name": "gpt", "litellm_params": {"model": "openai/gpt-4o"}}
+        found = problems(
+            mistyped,
+            router_settings={"fallbacks": [{"gpt": ["gpt"]}], "model_group_alias": {"a": "gpt"}},
+            general_settings={"completion_model": "gpt", "embedding_model": "other"},
+        )
+        assert sorted((p.code, p.path) for p in errors(found)) == [
+            ("missing_key", "model_list[0].model_name"),
+            ("unknown_group", "general_settings.embedding_model"),
+        ]
+
+    def test_where_there_is_no_group_none_is_listed(self) -> None:
+        found = problems({"litellm_params": {"model": "openai/gpt-4o"}}, general_settings={"completion_model": "gpt"})
+        assert [(p.code, p.hint) for p in found] == [("missing_key", None), ("unknown_group", None)]
+
     def test_a_wrong_section_does_not_hide_the_rest(self) -> None:
         found = problems(general_settings={"master_key": "sk-0123456789abcdef", "completion_model": 5}, gatewayd={
             "listen": "0.0.0.0:4000", "drain": -1})  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatewayd.config.checks.report import Report
+from gatewayd.config.checks.suggest import nearest
 from gatewayd.config.document import Path, printable
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
@@ -33,7 +34,7 @@ class Names:
         self._others = frozenset(others)
         self._all = self.groups | self.aliases
         first = [_short(name) for name in heapq.nsmallest(9, self._all)]
-        self._listing = f"known: {', '.join(first[:8])}{', ...' if len(first) > 8 else ''}"
+        self._listing = f"known: {', '.join(first[:8])}{', ...' if len(first) > 8 else ''}" if first else None
         self._patterns = [_pattern(name) for name in self.groups if "*" in name]
         self._stripped = frozenset(name.partition("/")[2] for name in self.groups)
         self._slashed = [_pattern(f"x/{tail}") for name in self.groups if "*" in (tail := name.partition("/")[2])]
@@ -53,7 +54,7 @@ class Names:
             return True
         return any(pattern.fullmatch(f"x/{name}") for pattern in self._slashed)
 
-    def hint(self, name: str, report: Report) -> str:
+    def hint(self, name: str, report: Report) -> str | None:
         """What to do about an unknown name."""
         return report.suggest(name, self._all) or self._listing
 
@@ -74,7 +75,9 @@ def names_of(entries: Iterable[Any], deployments: Sequence[Deployment], router_s
     others = {deployment.id for deployment in deployments}
     others.update(f"{deployment.provider}/{deployment.model}" for deployment in deployments)
     for entry in entries:
-        name = entry.get("model_name") if isinstance(entry, dict) else None
+        if not isinstance(entry, dict):
+            continue
+        name = entry.get("model_name") or entry.get(nearest("model_name", entry) or "")  # `modle_name` is one mistake
         if isinstance(name, str):
             groups.add(name)
     aliases = router_settings.get("model_group_alias")

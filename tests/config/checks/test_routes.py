@@ -76,5 +76,5 @@ class TestNames:
         report = Report(Document(tree={}, revision="r"))
         assert self.names.hint("gtp", report) == "did you mean 'gpt'?"
         many = Names([f"name-of-group-{n:02}" for n in range(20)], [], [])
-        assert many.hint("else", report).startswith("known: name-of-group-00, ")
-        assert many.hint("else", report).endswith(", ...")
+        assert str(many.hint("else", report)).startswith("known: name-of-group-00, ")
+        assert str(many.hint("else", report)).endswith(", ...")
