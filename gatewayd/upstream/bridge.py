@@ -70,6 +70,8 @@ class Exchange:
     """Of the last answer, if it was an error (4xx, 5xx)."""
     failure: UpstreamError | None = None
     """What kept the last request from being answered, or its answer from being complete."""
+    last: bytes = b""
+    """The last piece that came of a stream."""
     marked: bool = False
     """Whether `end_mark` has come."""
     closed: bool = False
@@ -207,6 +209,8 @@ class _Incoming(Answer):
                     seen = tail + data
                     exchange.marked = exchange.end_mark.search(seen) is not None
                     tail = seen[-64:]
+                if endless:
+                    exchange.last = data
                 yield data
             if inflater is not None and not inflater.complete:
                 raise CodingError("truncated content coding")

@@ -12,7 +12,6 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamError, UpstreamRedirect
@@ -88,12 +87,16 @@ class Direct:
             is_text=call.endpoint == "completions",
             with_usage=isinstance(options, dict) and options.get("include_usage") is True,
         )
-        explain = partial(self._explained, errand=errand)
+
+        def explain(error: Exception, last: bytes) -> GatewayError:
+            return self._explained(error, errand, last)
+
         is_claude = self._provider == "anthropic"
         return Translator(errand.feed, chunks, events, explain, self._end_mark, is_claude=is_claude)
 
-    def _explained(self, error: Exception, errand: _Errand) -> GatewayError:
-        """What went wrong after the request was sent."""
+    def _explained(self, error: Exception, errand: _Errand, last: bytes = b"") -> GatewayError:
+        """What went wrong after the request was sent; `last` is the piece of a stream at which it did."""
+        errand.last = last
         if errand.failure is None:
             if errand.status >= 400:
                 return self._refused(errand)
@@ -129,6 +132,7 @@ class _Errand:
     fields: Fields = field(default_factory=dict)
     error_body: bytes = b""
     failure: UpstreamError | None = None
+    last: bytes = b""
 
     async def post(
         self,

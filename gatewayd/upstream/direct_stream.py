@@ -191,13 +191,14 @@ class Translator:
         feed: Feed,
         chunks: Any,
         events: Events,
-        explain: Callable[[Exception], GatewayError],
+        explain: Callable[[Exception, bytes], GatewayError],
         end_mark: re.Pattern[bytes] | None,
         *,
         is_claude: bool = False,
     ) -> None:
-        """`chunks` is litellm's iterator over what is laid into `feed`; `explain` reads its exceptions. `end_mark` is
-        what a whole stream has in it, where litellm does not tell. `is_claude`: the wire is Anthropic's."""
+        """`chunks` is litellm's iterator over what is laid into `feed`; `explain` reads its exceptions and the piece of
+        the stream at which they came. `end_mark` is what a whole stream has in it, where litellm does not tell.
+        `is_claude`: the wire is Anthropic's."""
         self._feed = feed
         self._steps = Steps(chunks)
         self._events = events
@@ -205,21 +206,25 @@ class Translator:
         self._end_mark = end_mark
         self._marked = False
         self._reads_text = is_claude
+        self._is_stream = True
         self._decoder = Decoder(MAX_BODY)
         self.started = self.done = self.over = False
         self.failure: GatewayError | None = None
 
     def told(self, fields: Fields) -> None:
         """The answer's header fields, for those who read the stream."""
+        self._is_stream = b"json" not in fields.get(b"content-type", b"")
         self._feed.headers.update([(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields.items()])
 
     def feed(self, data: bytes) -> bytes:
         out: list[bytes] = []
+        piece = data
         try:
             if self._feed.by_line:
                 for event in self._decoder.feed(data):
                     if event.data is None:
                         raise ValueError("an event is too large")
+                    piece = event.data
                     if said := self._said(event.data):
                         out.append(said)
                     else:
@@ -229,7 +234,7 @@ class Translator:
                 self._feed.give(data)
                 self._read(out)
         except Exception as error:  # litellm's readers raise whatever they come across
-            self.failure = self._explain(error)
+            self.failure = self._explain(error, piece if self._is_stream else b"")
             self.over = True
         if out:
             self.started = True
@@ -248,7 +253,7 @@ class Translator:
                 return None
             out.append(self._events.end())
         except Exception as error:
-            self.failure = self._explain(error)
+            self.failure = self._explain(error, b"")
             return None
         self.started = self.done = True
         return b"".join(out)

@@ -183,4 +183,6 @@ def _told_status(tree: Any) -> int:
     names = {name for name in (detail.get("type"), detail.get("code")) if isinstance(name, str)}
     if names & {"rate_limit_error", "rate_limit_exceeded", "insufficient_quota", "tokens", "requests"}:
         return 429
+    if "overloaded_error" in names:  # Anthropic's
+        return 529
     return 400 if "invalid_request_error" in names else 502

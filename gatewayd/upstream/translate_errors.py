@@ -8,6 +8,7 @@ tracebacks.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Protocol
@@ -24,7 +25,7 @@ from gatewayd.errors import (
     UpstreamTimeout,
     Verdict,
 )
-from gatewayd.upstream.refusal import refused
+from gatewayd.upstream.refusal import failed_body, failed_event, refused
 
 _FALLBACK: dict[str, tuple[FallbackKind, str]] = {
     "ContextWindowExceededError": (FallbackKind.CONTEXT_WINDOW, "context_length_exceeded"),
@@ -42,6 +43,17 @@ _STATUS: dict[str, int] = {
     "InternalServerError": 500,
 }
 _AUTH = frozenset({"AuthenticationError", "PermissionDeniedError"})
+# AWS's exceptions in the middle of a stream, in its binary encoding: the name, and the status it would have had. Of
+# 424, which means that the model failed, clients think that they are to blame.
+_EXCEPTION = re.compile(rb":exception-type\x07..(\w+)", re.DOTALL)
+_EXCEPTIONS = {
+    b"internalServerException": 500,
+    b"modelStreamErrorException": 502,
+    b"modelTimeoutException": 504,
+    b"serviceUnavailableException": 503,
+    b"throttlingException": 429,
+    b"validationException": 400,
+}
 _URL = re.compile(r"\b[a-z]+://\S+", re.IGNORECASE)
 
 
@@ -60,6 +72,10 @@ class Facts(Protocol):
     @property
     def failure(self) -> UpstreamError | None: ...
 
+    @property
+    def last(self) -> bytes:
+        """The last piece that came of a stream."""
+
 
 def translated(error: Exception, exchange: Facts, provider: str, secrets: tuple[bytes, ...]) -> GatewayError:
     """What a failed call through litellm means. Raise it `from None`: litellm's exception holds keys and prompts.
@@ -77,8 +93,11 @@ def translated(error: Exception, exchange: Facts, provider: str, secrets: tuple[
         return failure
     if exchange.status >= 400:
         return _refused(exchange, names, secrets)
-    if not _AUTH.isdisjoint(names):
+    told = _told(exchange.last, secrets)
+    if not _AUTH.isdisjoint(names) or (told is not None and told.status in (401, 403)):
         return UpstreamAuth("The upstream refused the gateway's credentials.")
+    if told is not None:
+        return _worded(told, names)
     if "Timeout" in names:
         return UpstreamTimeout("The upstream did not answer in time.", kind="first_byte")
     if (fallback := _fallback(names)) is not None:
@@ -92,8 +111,11 @@ def translated(error: Exception, exchange: Facts, provider: str, secrets: tuple[
 
 def _refused(exchange: Facts, names: list[str], secrets: tuple[bytes, ...]) -> GatewayError:
     error = refused(exchange.status, exchange.fields, exchange.error_body, secrets)
-    if not isinstance(error, UpstreamStatus):
-        return error
+    return _worded(error, names) if isinstance(error, UpstreamStatus) else error
+
+
+def _worded(error: UpstreamStatus, names: list[str]) -> UpstreamStatus:
+    """The provider's words and litellm's reading of them."""
     fallback = _fallback(names)
     kind, code = fallback if fallback is not None else (error.fallback, error.code)
     # The body is the provider's own shape, not OpenAI's: only its words go on.
@@ -104,6 +126,29 @@ def _refused(exchange: Facts, names: list[str], secrets: tuple[bytes, ...]) -> G
         fallback=kind,
         retry_after=error.retry_after,
     )
+
+
+def _told(piece: bytes, secrets: tuple[bytes, ...]) -> UpstreamStatus | None:
+    """The error that a stream broke off with, if this piece of it is one: litellm keeps neither its words nor, mostly,
+    what would have been its status."""
+    error: UpstreamError | None = None
+    if (exception := _EXCEPTION.search(piece)) is not None:
+        error = refused(_EXCEPTIONS.get(exception[1], 502), {}, _payload(piece[exception.end() :]), secrets)
+    else:
+        for line in (piece, *piece.splitlines()):
+            data = line.removeprefix(b"data:")
+            if b'"error"' in data and failed_body(data, secrets) is not None:
+                error = failed_event(data, told=False, secrets=secrets)
+    return error if isinstance(error, UpstreamStatus) else None
+
+
+def _payload(frame: bytes) -> bytes:
+    """The JSON object in the rest of a binary frame, which has a checksum behind it."""
+    text = frame[max(frame.find(b"{"), 0) :].decode(errors="replace")
+    try:
+        return text[: json.JSONDecoder().raw_decode(text)[1]].encode()
+    except ValueError:
+        return b""
 
 
 def _unsent(error: Exception, names: list[str], provider: str) -> GatewayError:

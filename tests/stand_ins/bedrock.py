@@ -46,10 +46,20 @@ def streamed(events: list[bytes]) -> Reply:
 
 
 def event(kind: str, **fields: Any) -> bytes:
-    """One message: prelude (lengths and their CRC), headers, payload, CRC of it all."""
+    return _message({":event-type": kind, ":content-type": "application/json", ":message-type": "event"}, fields)
+
+
+def exception(kind: str, message: str) -> bytes:
+    """What a stream breaks off with."""
+    headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
+    return _message(headers, {"message": message})
+
+
+def _message(told: dict[str, str], fields: dict[str, Any]) -> bytes:
+    """Prelude (lengths and their CRC), headers, payload, CRC of it all."""
     headers = b"".join(
         struct.pack(">B", len(name)) + name.encode() + struct.pack(">BH", 7, len(value)) + value.encode()
-        for name, value in ((":event-type", kind), (":content-type", "application/json"), (":message-type", "event"))
+        for name, value in told.items()
     )
     payload = json.dumps(fields).encode()
     prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))

@@ -51,7 +51,7 @@ def translator() -> tuple[Translator, list[bool]]:
     closed: list[bool] = []
     feed = Feed({})
     events = Events("m", lambda *_, **__: None, is_text=True, with_usage=False)
-    explain = lambda error: UpstreamBadResponse(type(error).__name__)  # noqa: E731
+    explain = lambda error, piece: UpstreamBadResponse(type(error).__name__)  # noqa: E731
     return Translator(feed, chunks(feed.aiter_lines(), closed), events, explain, None), closed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from gatewayd.upstream.translate import TranslateUpstream
 from gatewayd.upstream.translate_errors import translated
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, Reply, body_reply, json_reply, raw_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
+from tests.upstream.both_ways import of
 from tests.upstream.doubles import KEY, LONG, SILENT, STALLED, call, deployment
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, translating
+from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, translating
 
 pytestmark = KNOWN_WARNINGS
 LIMITED = [("Retry-After", "7")]
@@ -153,7 +155,7 @@ async def test_a_stream_that_breaks(events: list[Any], framing: str, written: in
 @pytest.mark.parametrize(
     ("reply", "status", "code"),
     [
-        (sse_reply([anthropic.error_event()]), 500, "upstream_error"),
+        (sse_reply([anthropic.error_event()]), 529, "upstream_error"),
         (sse_reply([]), 502, "upstream_incomplete"),
         (sse_reply([anthropic.start(), *anthropic.end()[:0]]), 502, "upstream_incomplete"),
         (sse_reply([anthropic.start(), *[anthropic.event("ping")] * 3, HANG], finish=False), 504, "upstream_timeout"),
@@ -164,6 +166,70 @@ async def test_a_stream_without_a_good_first_event(reply: Reply, status: int, co
     async with FakeUpstream(reply) as up:
         error = await failure(up, stream=True, timeouts=SILENT if status == 504 else LONG)
         assert (error.status, error.code, error.verdict) == (status, code, Verdict.RETRY)
+
+
+def claude_broke(kind: str, message: str) -> list[bytes]:
+    return [anthropic.start(), anthropic.delta("a"), anthropic.error_event(kind, message)]
+
+
+def gemini_broke(code: int, message: str) -> list[bytes]:
+    error = {"error": {"code": code, "message": message, "status": "X"}}
+    return [gemini.chunk("a"), b"data: " + json.dumps(error).encode() + b"\r\n\r\n"]
+
+
+def bedrock_broke(kind: str, message: str) -> list[bytes]:
+    return [*bedrock.stream()[:2], bedrock.exception(kind, message)]
+
+
+BROKE: list[tuple[str, list[bytes], tuple[int, str, str]]] = [
+    ("anthropic", claude_broke("overloaded_error", "Overloaded"), (529, "upstream_error", "Overloaded")),
+    ("anthropic", claude_broke("rate_limit_error", "Slow down."), (429, "upstream_rate_limited", "Slow down.")),
+    ("anthropic", claude_broke("api_error", f"I know {KEY}"), (502, "upstream_error", "The upstream answered 502.")),
+    ("anthropic", claude_broke("api_error", "See http://x/?k=1"), (502, "upstream_error", "See (address)")),
+    ("gemini", gemini_broke(429, "Exhausted."), (429, "upstream_rate_limited", "Exhausted.")),
+    ("gemini", gemini_broke(503, "The model is busy."), (503, "upstream_error", "The model is busy.")),
+    (
+        "gemini",
+        gemini_broke(403, "No."),
+        (502, "upstream_auth_error", "The upstream refused the gateway's credentials."),
+    ),
+    (
+        "bedrock",
+        bedrock_broke("throttlingException", "Slow down."),
+        (429, "upstream_rate_limited", "The upstream answered 429: Slow down."),
+    ),
+    (
+        "bedrock",
+        bedrock_broke("modelStreamErrorException", "Odd."),
+        (502, "upstream_error", "The upstream answered 502: Odd."),
+    ),
+    (
+        "bedrock",
+        bedrock_broke("validationException", "Input is too long for requested model."),
+        (400, "context_length_exceeded", "The upstream answered 400: Input is too long for requested model."),
+    ),
+]
+
+
+@WAYS
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize(("family", "pieces", "expected"), BROKE)
+async def test_a_stream_that_breaks_off_with_an_error_says_which(
+    family: str, pieces: list[bytes], expected: tuple[int, str, str], begun: bool, direct: bool
+) -> None:
+    """A-08, A-09"""
+    pieces = pieces if begun else pieces[-1:]
+    async with FakeUpstream(bedrock.streamed(pieces) if family == "bedrock" else sse_reply(pieces)) as up:
+        upstream, sink = TranslateUpstream(of(family, up), direct=direct), ListSink()
+        failed: GatewayError | None = None
+        try:
+            await (await upstream.open(call(messages=MESSAGES, stream=True))).pipe(sink)
+        except GatewayError as error:
+            failed = error
+        assert failed is not None
+        assert (failed.status, failed.code, failed.message) == expected
+        assert bool(sink.data) is begun
+        await upstream.aclose()
 
 
 @pytest.mark.parametrize("family", ["gemini", "cohere", "bedrock"])
