@@ -7,7 +7,7 @@ import contextvars
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -77,7 +77,8 @@ def run_in_thread(make: Callable[[Tick], Coroutine[Any, Any, list[Any]]], tick: 
             tick()
     except BaseException:
         loop = known.result()
-        loop.call_soon_threadsafe(_cancel_all, loop)
+        with suppress(RuntimeError):  # the loop is closed: it is over already
+            loop.call_soon_threadsafe(_cancel_all, loop)
         raise
     finally:
         thread.join()

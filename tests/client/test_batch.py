@@ -10,6 +10,7 @@ import pytest
 from gatewayd.client import batch
 from gatewayd.client.calls import Prompt
 from gatewayd.errors import ConfigurationError
+from tests.client.upstreams import eventually
 
 
 class Calls:
@@ -125,6 +126,17 @@ def test_an_interrupt_ends_the_thread() -> None:
         batch.run_in_thread(work, interrupted)
     assert calls.cancelled == 2
     assert threads() <= before
+
+
+def test_an_interrupt_that_comes_when_all_is_done() -> None:
+    """While a bar is still drawn, say."""
+
+    def interrupted() -> None:
+        eventually(lambda: all(thread.name != "gatewayd-batch" for thread in threading.enumerate()))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batch.run_in_thread(lambda tick: gather(Calls(), ["1"], tick=tick), interrupted)
 
 
 @pytest.mark.parametrize("value", [0, 1001, 2.5, "8"])
