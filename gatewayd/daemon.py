@@ -292,10 +292,11 @@ class Daemon:
             self._redactor.know(secrets)
             await breath()
         server = snapshot.server
-        data = await _stage(self._data.stage(snapshot), server.listen, "gatewayd.listen")
+        lent = self._inherited
+        data = await _stage(self._data.stage(snapshot), server.listen, "gatewayd.listen", lent)
         try:
             place = () if server.admin is None else (server.admin,)
-            admin = await _stage(self._admin.stage(place), place, "gatewayd.admin")
+            admin = await _stage(self._admin.stage(place), place, "gatewayd.admin", lent)
         except BaseException:
             await data.rollback()
             raise
@@ -363,7 +364,7 @@ class _Going:
             await doors.rollback()
 
 
-async def _stage(staging: Awaitable[Staged], addresses: tuple[Address, ...], path: str) -> Staged:
+async def _stage(staging: Awaitable[Staged], addresses: tuple[Address, ...], path: str, inherited: Inherited) -> Staged:
     try:
         return await staging
     except OSError as error:
@@ -371,6 +372,9 @@ async def _stage(staging: Awaitable[Staged], addresses: tuple[Address, ...], pat
         number = error.errno or 0
         reason = os.strerror(number) if number > 0 else error.strerror or type(error).__name__
         hint = _HINTS.get(type(error) if isinstance(error, socket.gaierror) else number)
+        port = f":{where.rpartition(':')[2]}"
+        if number == errno.EADDRINUSE and (lent := [name for name in inherited.unused if name.endswith(port)]):
+            hint = f"{lent[0]} was handed over ($LISTEN_FDS): write ListenStream= and the configuration alike"
         message = f"cannot listen on {where}: {reason.lower()}"
         raise CannotListen([Problem("listen_failed", message, path=path, hint=hint)]) from error
 

@@ -115,3 +115,15 @@ async def test_sockets_meant_for_another_process_are_left_alone(data: socket.soc
     async with Daemon(file, sockets=[data], environ={"LISTEN_PID": "1"}, wait=False) as daemon:
         assert await daemon.exit_code() == 1
         assert any("address already in use" in line for line in daemon.log)
+
+
+async def test_a_socket_at_nearly_the_same_address_is_named_as_what_is_in_the_way(tmp_path: Path) -> None:
+    """F-11, E-25: `ListenStream=4000` is [::]:4000, and takes IPv4 too."""
+    file = tmp_path / "gatewayd.yaml"
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+        port = both.getsockname()[1]
+        file.write_text(config("a", own=f"listen: 127.0.0.1:{port}\nadmin: off"))
+        async with Daemon(file, sockets=[both], wait=False) as daemon:
+            assert await daemon.exit_code() == 1
+            assert f"127.0.0.1:{port}: address already in use" in daemon.log[0]
+            assert f"[::]:{port} was handed over" in daemon.log[1]
