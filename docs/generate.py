@@ -186,7 +186,7 @@ def error_codes() -> str:
 def _verdict_rows() -> Iterator[str]:
     kinds = (kind for kind in errors.UpstreamError.__subclasses__() if kind is not errors.UpstreamStatus)
     codes = {
-        "upstream_auth_error": "refused the key (401, 403)",
+        "upstream_auth_error": "refused the key (401, 403, Google's 400)",
         "upstream_tls_error": "failed at TLS",
         "upstream_redirect": "redirected",
         "upstream_connection_error": "could not be reached",

@@ -47,6 +47,11 @@ _POLICY_WORDS: Final = re.compile(
     r"|the model produced invalid content",
     re.IGNORECASE,
 )
+# Two troubles of the gateway's own account that come as if the caller had asked wrongly, with status 400.
+_NO_SUCH_KEY: Final = b'"API_KEY_INVALID"'
+"""Google's reason."""
+_NO_CREDIT: Final = "Your credit balance is too low"
+"""Anthropic's words."""
 _SIGNIFICANT: Final = (400, 413, 422, 500)
 """Statuses with which a prompt that is too long or not allowed is refused (500: older TGI and some gateways)."""
 
@@ -55,7 +60,7 @@ def refused(status: int, fields: Mapping[bytes, bytes], body: bytes, secrets: tu
     """The exception for an answer whose status is not 2xx. `secrets` are the deployment's: they never pass."""
     if 300 <= status < 400:
         return UpstreamRedirect("The upstream answered with a redirect; the gateway does not follow them.")
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and _NO_SUCH_KEY in body):
         return UpstreamAuth(f"The upstream refused the gateway's credentials ({status}).")
     return _status(status, _parsed(body), body, secrets, retry_after(fields))
 
@@ -122,6 +127,8 @@ def _status(status: int, tree: Any, body: bytes, secrets: tuple[bytes, ...], wai
     safe = not any(secret in body for secret in secrets)
     detail = error if isinstance(error, dict) else tree
     words = _words(error, _complaints(detail.get("message")), _complaints(tree.get("detail")))
+    if status == 400 and words.startswith(_NO_CREDIT):  # what a caller wrote may be repeated further on
+        status = 402
     kind = _kind(status, detail, words)
     message = words if shaped else f"The upstream answered {status}" + (f": {words}" if words else ".")
     return UpstreamStatus(

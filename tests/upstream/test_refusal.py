@@ -64,6 +64,27 @@ def test_our_own_key_is_not_the_clients_business(status: int) -> None:
     assert "canary" not in error.message
 
 
+def test_a_key_that_google_does_not_know_is_not_the_clients_business() -> None:
+    """It is refused with 400, as a wrong request would be."""
+    reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+    error = {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT", "details": [reason]}
+    for tree in ({"error": error}, [{"error": error}]):  # of the API itself, and of the one that is like OpenAI's
+        assert isinstance(refused(400, {}, json.dumps(tree, indent=2).encode()), UpstreamAuth)
+    asked = {**error, "message": 'No such word: "API_KEY_INVALID".', "details": []}
+    assert isinstance(refused(400, {}, json.dumps({"error": asked}).encode()), UpstreamStatus)
+
+
+def test_an_account_without_credit_is_not_the_clients_fault() -> None:
+    """Anthropic says it with 400; another provider may have the answer."""
+    words = (
+        "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to purchase credits."
+    )
+    body = json.dumps({"type": "error", "error": {"type": "invalid_request_error", "message": words}}).encode()
+    error = status_error(400, body)
+    assert (error.status, error.message) == (402, words)
+    assert (error.verdict, error.blames_deployment) == (Verdict.ELSEWHERE, True)
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirects(status: int) -> None:
     """A-34"""
