@@ -140,7 +140,7 @@ class Table:
     def _find(self, model: str) -> Hop | None:
         group = self._groups.get(model)
         if group is not None:
-            return Hop(group)
+            return Hop(group, "*" if "*" in model else "")  # a pattern taken for a name, as lists of models show it
         for pattern, by_pattern in self._patterns:
             if (match := pattern.fullmatch(model)) is not None:
                 return Hop(by_pattern, match[1])

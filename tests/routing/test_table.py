@@ -44,6 +44,13 @@ def test_the_most_specific_pattern_wins_and_captures() -> None:
     assert (table.chain("anything").first.group.name, table.chain("anything").first.capture) == ("*", "anything")
 
 
+def test_who_takes_a_pattern_for_a_name_is_told_of_it_and_not_of_an_empty_one() -> None:
+    """`GET /v1/models` lists patterns as they are written, and people choose from that list."""
+    table = Table(groups("openai/*", "chat"))
+    assert table.chain("openai/*").first.capture == "*"
+    assert table.chain("chat").first.capture == ""
+
+
 def test_an_alias_is_the_group_it_names_with_its_fallbacks() -> None:
     table = Table(groups("a", "b"), aliases={"nick": "a", "shy": "b"}, hidden=["shy"], fallbacks=general(a=("b",)))
     assert names(table, "nick") == ["a", "b"]
