@@ -124,7 +124,10 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
                         reply = await _open(runtime, target, call, deadline)
                     except GatewayError as error:
                         trail.errors.append((candidate.id, error))
-                        _failed(runtime, target, error, group)
+                        # A model that a pattern let through is the caller's choice: that there is none of that name
+                        # says nothing about the deployment.
+                        if not (hop.capture and error.status == 404):
+                            _failed(runtime, target, error, group)
                         if time.monotonic() >= deadline:
                             raise
                         step = steps.send(error)

@@ -132,6 +132,21 @@ async def test_what_a_pattern_caught_reaches_the_upstream() -> None:
     trail.close()
 
 
+@pytest.mark.parametrize(("group", "blamed"), [("openai/*", False), ("openai/nope", True)])
+async def test_nobody_is_blamed_for_a_model_that_the_caller_made_up(group: str, blamed: bool) -> None:
+    """A-29: or anybody could bench the deployments of a pattern for everybody."""
+    gateway, trail = Gateway(), Trail()
+    missing = UpstreamStatus("no such model", status=404)
+    upstreams = {"w1": FakeUpstream([missing]), "w2": FakeUpstream([missing])}
+    runtime = runtime_of(gateway, {group: upstreams}, routing=RoutingSettings(num_retries=1))
+    with pytest.raises(UpstreamStatus):
+        await dispatch(runtime, call("openai/nope"), trail)
+    trail.close()
+    states = [gateway.health.state(name) for name in ("w1", "w2")]
+    assert [state.fails + (state.cooling_until > 0) for state in states].count(0) == (0 if blamed else 2)
+    assert [state.in_flight for state in states] == [0, 0]
+
+
 async def test_an_unknown_model_asks_nobody() -> None:
     trail = Trail()
     with pytest.raises(UnknownModel):
