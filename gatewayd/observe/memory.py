@@ -1,6 +1,7 @@
 """How near this process is to the memory it may have: its cgroup's limits (a container, `MemoryMax=`) and its own.
 
-What counts of a cgroup is what the kernel cannot take back, not the page cache, which fills any limit in time.
+What counts of a cgroup is what the kernel cannot take back: not the page cache and not the cache of file names, which
+fill any limit in time.
 """
 
 from __future__ import annotations
@@ -23,9 +24,16 @@ class _Kind:
     base: str
     limits: tuple[str, ...]
     counted: tuple[str, ...]
+    taken_back: tuple[str, ...] = ()
+    """Parts of what is counted that do not count."""
 
 
-_V2 = _Kind("sys/fs/cgroup", ("memory.high", "memory.max"), ("anon", "kernel", "sock", "shmem"))
+_V2 = _Kind(
+    "sys/fs/cgroup",
+    ("memory.high", "memory.max"),
+    ("anon", "kernel", "sock", "shmem"),
+    taken_back=("slab_reclaimable",),
+)
 _V1 = _Kind("sys/fs/cgroup/memory", ("memory.limit_in_bytes",), ("total_rss",))
 _VIRTUAL, _DATA = 0, 5
 """Fields of /proc/PID/statm, in pages."""
@@ -68,7 +76,7 @@ class Memory:
                     int(text) for name in kind.limits if (text := self._read(f"{folder}/{name}").strip()).isdecimal()
                 ]
                 if limits and (limit := min(limits)) < _UNLIMITED:
-                    yield partial(self._held, folder, kind.counted), limit
+                    yield partial(self._held, folder, kind), limit
 
     def _own(self) -> Iterator[Source]:
         for which, number in ((resource.RLIMIT_AS, _VIRTUAL), (resource.RLIMIT_DATA, _DATA)):
@@ -76,9 +84,11 @@ class Memory:
             if 0 < limit < _UNLIMITED:
                 yield partial(self._pages, number), limit
 
-    def _held(self, folder: str, counted: tuple[str, ...]) -> int:
+    def _held(self, folder: str, kind: _Kind) -> int:
         facts = dict(line.split(" ", 1) for line in self._read(f"{folder}/memory.stat").splitlines())
-        return sum(int(facts.get(name, 0)) for name in counted)
+        held = sum(int(facts.get(name, 0)) for name in kind.counted)
+        # Linux before 5.18 tells of no `kernel`, of which the caches are a part.
+        return held - sum(int(facts.get(name, 0)) for name in kind.taken_back if "kernel" in facts)
 
     def _pages(self, number: int) -> int:
         fields = self._read("proc/self/statm").split()

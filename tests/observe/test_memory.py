@@ -36,6 +36,21 @@ def test_the_soft_limit_of_a_cgroup_and_not_its_page_cache(tmp_path: Path) -> No
     assert memory.fullness() == pytest.approx(0.5)
 
 
+def test_file_names_that_the_kernel_remembers_do_not_count(tmp_path: Path) -> None:
+    """F-08: something else in the same slice has looked at a million files."""
+    stat = f"anon {40 * MB}\nkernel {50 * MB}\nslab_reclaimable {40 * MB}\nslab_unreclaimable {3 * MB}"
+    assert machine(tmp_path, "0::/a\n", a__memory_max=str(100 * MB), a__memory_stat=stat).fullness() == pytest.approx(
+        0.5
+    )
+
+
+def test_before_linux_told_of_its_own_memory(tmp_path: Path) -> None:
+    stat = f"anon {40 * MB}\nslab_reclaimable {30 * MB}"
+    assert machine(tmp_path, "0::/a\n", a__memory_max=str(100 * MB), a__memory_stat=stat).fullness() == pytest.approx(
+        0.4
+    )
+
+
 def test_the_nearest_of_several_limits(tmp_path: Path) -> None:
     """A slice above the service may be the tighter one."""
     files = {"a__memory_max": str(80 * MB), "a__memory_high": "max", "a__memory_stat": f"anon {60 * MB}"}
