@@ -155,7 +155,10 @@ async def _open(runtime: Runtime, target: Target, call: Call, deadline: float) -
             reply = await target.upstream.open(call)
         answered = True
     except TimeoutError:
-        raise UpstreamTimeout("The upstream did not answer in time.", kind="total") from None
+        late = UpstreamTimeout("The upstream did not answer in time.", kind="total")
+        if call.timeout is not None and deadline - now < call.timeouts.total:
+            late.blames_deployment = False  # only the client was in a hurry: as if it had left
+        raise late from None
     finally:
         if not answered:
             health.left(candidate, probe=probe)

@@ -88,6 +88,17 @@ async def test_the_clients_own_timeout_bounds_the_whole_request() -> None:
     assert stuck.cancelled == 1
 
 
+@pytest.mark.parametrize(("timeout", "fails"), [(0.05, 0), (30.0, 1)])
+async def test_a_client_in_a_hurry_blames_nobody(timeout: float, fails: int) -> None:
+    """A-21: as if it had left. Or one client could bench a deployment for all others."""
+    gateway = Gateway()
+    timeouts = Timeouts(connect=1, first_byte=1, idle=1, total=0.1)
+    runtime = runtime_of(gateway, {"a": {"a1": FakeUpstream(hang=True)}}, timeouts=timeouts)
+    with pytest.raises(UpstreamTimeout):
+        await dispatch(runtime, call("a", timeout=timeout), Trail())
+    assert gateway.health.state("a1").fails == fails
+
+
 async def test_no_wait_goes_beyond_the_deadline() -> None:
     gateway = Gateway()
     runtime = runtime_of(
