@@ -161,9 +161,9 @@ def _unsent(error: Exception, names: list[str], provider: str) -> GatewayError:
     if not _AUTH.isdisjoint(names) or "Credential" in kinds[0] or "GoogleAuthError" in kinds:
         return UpstreamAuth("The gateway has no credentials for the upstream.")
     if "UnsupportedParamsError" in names:
-        fields = re.findall(r"'(\w+)'", text.partition("[")[2].partition("]")[0])
+        fields, what = _untaken(text)
         return InvalidRequest(
-            f"{provider} does not take {_listed(fields)}; with 'drop_params' the gateway would leave that out.",
+            f"{provider} does not take {what}; with 'drop_params' the gateway would leave that out.",
             param=fields[0] if fields else None,
         )
     if "LiteLLMUnknownProvider" in names or "Unmapped LLM provider" in text:
@@ -179,8 +179,16 @@ def _fallback(names: list[str]) -> tuple[FallbackKind, str] | None:
     return next((_FALLBACK[name] for name in names if name in _FALLBACK), None)
 
 
-def _listed(fields: list[str]) -> str:
-    return " and ".join(f"'{name}'" for name in fields) or "one of the fields"
+def _untaken(text: str) -> tuple[list[str], str]:
+    """The fields that litellm says a provider does not take, and how to call them."""
+    listed = re.search(
+        r"(?:parameters:|Setting) (?:\[(.*?)\]|\{(.*?)\})", text, re.DOTALL
+    )  # names, or names and values
+    if listed is not None:
+        fields = re.findall(r"'(\w+)'" if listed[2] is None else r"'(\w+)': ", listed[1] or listed[2])
+        return fields, " and ".join(f"'{name}'" for name in fields) or "one of the fields"
+    fields = re.findall(r"Invalid `(\w+)`", text)[:1]
+    return fields, f"this value of '{fields[0]}'" if fields else "one of the fields"
 
 
 def _root(error: BaseException) -> BaseException:

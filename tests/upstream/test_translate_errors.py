@@ -292,6 +292,28 @@ async def test_no_image_is_fetched_from_inside(host: str) -> None:
         assert not up.requests
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "param", "what"),
+    [
+        ("embeddings", {"input": "x", "user": "u"}, "user", "'user'"),
+        ("chat/completions", {"messages": MESSAGES, "logit_bias": {}}, "logit_bias", "'logit_bias'"),
+        (
+            "chat/completions",
+            {"messages": MESSAGES, "reasoning_effort": "utmost"},
+            "reasoning_effort",
+            "this value of 'reasoning_effort'",
+        ),
+    ],
+)
+async def test_what_a_provider_does_not_take_is_named(endpoint: str, fields: Any, param: str, what: str) -> None:
+    async with FakeUpstream(gemini.answer) as up:
+        upstream = TranslateUpstream(of("gemini", up))
+        with pytest.raises(GatewayError) as caught:
+            await upstream.open(call(fields, endpoint=endpoint))
+        hint = "with 'drop_params' the gateway would leave that out."
+        assert (caught.value.param, caught.value.message) == (param, f"gemini does not take {what}; {hint}")
+
+
 async def test_with_drop_params_it_is_asked_without() -> None:
     async with FakeUpstream(anthropic.answer) as up:
         reply = await translating(up, drop_params=True).open(call(messages=MESSAGES, n=3, tools=[TOOL]))
