@@ -65,6 +65,9 @@ class Arguments:
         intent, deployment = call.intent, self._deployment
         known = FIELDS[call.endpoint]
         arguments = {name: intent.value(name) for name in intent.fields if name in known}
+        prompt = arguments.get("prompt")
+        if isinstance(prompt, list) and len(prompt) == 1:  # frameworks send lists, of one prompt too
+            arguments["prompt"] = prompt[0]
         _check(call.endpoint, arguments, deployment.provider)
         if call.endpoint == "completions":
             # What litellm's own text completion does; its streams do not tell whether the provider ended them.

@@ -165,8 +165,10 @@ def test_what_cannot_be_translated_is_the_callers_fault(endpoint: str, fields: A
     assert caught.value.param == param
 
 
-def test_a_text_completion_is_asked_as_a_chat() -> None:
-    given = arguments(endpoint="completions", prompt="Once", stream=True)
+@pytest.mark.parametrize("prompt", ["Once", ["Once"]])
+def test_a_text_completion_is_asked_as_a_chat(prompt: str | list[str]) -> None:
+    """LangChain and others send lists, of one prompt too."""
+    given = arguments(endpoint="completions", prompt=prompt, stream=True)
     assert given["messages"] == [{"role": "user", "content": "Once"}]
     assert given["stream_options"] == {"include_usage": True}
     assert "prompt" not in given
