@@ -100,7 +100,8 @@ def _cached(message: Any) -> bool:
 
 
 def _plain_message(message: Any) -> bool:
-    if any(value is not None and name not in _MESSAGE for name, value in message.items()):
+    # What holds nothing holds no address: Gemini's answers have `images`, which clients send back.
+    if any(name not in _MESSAGE and value is not None and value != [] for name, value in message.items()):
         return False
     content = message.get("content")
     if content is None or isinstance(content, str):

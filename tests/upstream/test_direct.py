@@ -86,6 +86,9 @@ ASKED: dict[str, dict[str, Any]] = {
     "a tool's result": {"messages": CONVERSATION, "tools": [TOOL]},
     "thoughts of before": {"messages": [MESSAGES[1], THOUGHTFUL, {"role": "user", "content": "Why?"}]},
     "what a client makes of an answer": {"messages": [MESSAGES[1], DUMPED, {"role": "user", "content": "Why?"}]},
+    "what a client makes of an answer of Gemini's": {
+        "messages": [MESSAGES[1], {**DUMPED, "images": [], "thinking_blocks": []}, {"role": "user", "content": "Why?"}]
+    },
     "a tool's result in parts": {
         "messages": [*CONVERSATION[:3], CONVERSATION[3] | {"content": [{"type": "text", "text": "rain"}]}],
         "tools": [TOOL],
