@@ -261,8 +261,9 @@ class Exchange:
         self.status = 200
         self.responder.send(200, [JSON, ("x-request-id", self.request_id), *self._revision()], body)
 
-    async def ask_model(self, endpoint: str) -> None:
-        """Asks a deployment and passes its answer on. `endpoint` is the path below the base URL."""
+    async def ask_model(self, endpoint: str, *, streams: bool = True) -> None:
+        """Asks a deployment and passes its answer on. `endpoint` is the path below the base URL; without `streams` its
+        answers are whole ones whatever the body says."""
         runtime = self.runtime
         assert runtime is not None
         server = runtime.snapshot.server
@@ -274,6 +275,7 @@ class Exchange:
         intent = peek(body, default_model=named or server.default_models.get(endpoint))
         if named is not None and named != intent.model and runtime.table.knows(named):
             intent = intent.asking(named)  # Azure, for whose clients such paths are, does not look at the body's
+        intent.stream = intent.stream and streams
         call = Call(
             endpoint,
             intent,

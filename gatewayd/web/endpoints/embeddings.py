@@ -8,7 +8,7 @@ ENDPOINT = "embeddings"
 
 
 async def create(exchange: Exchange) -> None:
-    await exchange.ask_model(ENDPOINT)
+    await exchange.ask_model(ENDPOINT, streams=False)
 
 
 ROUTES = (

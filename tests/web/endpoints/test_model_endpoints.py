@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from gatewayd.config.snapshot import Deployment
 from gatewayd.web.endpoints import chat, completions, embeddings
 from gatewayd.web.exchange import Route
-from tests.web.support import RawClient, Teller, serving
+from tests.fakeup import FakeUpstream, json_reply
+from tests.web.support import RawClient, Teller, serving, serving_deployments
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,17 @@ async def test_every_url_of_an_endpoint_means_the_same(routes: tuple[Route, ...]
                 assert (await client.answer()).status == 200
     assert {call.endpoint for call in upstream.calls} == {endpoint}
     assert len(upstream.calls) == 4
+
+
+async def test_embeddings_are_whole_whatever_the_body_says() -> None:
+    """C-09: else a stray field makes a fault of a good answer, and the deployment is blamed for it."""
+    body = b'{"model":"chat","input":"x","stream":true}'
+    async with FakeUpstream(json_reply({"object": "list", "data": []})) as up:
+        deployment = Deployment("d1", "d1", "chat", "forward", "openai", "chat", api_base=up.base_url)
+        async with serving_deployments(deployment) as site, RawClient.to(site.port) as client:
+            for _ in range(2):
+                client.post("/v1/embeddings", body)
+                answer = await client.answer()
+                assert (answer.status, answer.body) == (200, b'{"object":"list","data":[]}')
+            assert site.gateway.health.state("d1").fails == 0
+    assert up.requests[0].body == body
