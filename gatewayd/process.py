@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -16,6 +18,22 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
+
+
+_FILES = 65_536
+"""As many as the systemd unit allows."""
+
+
+def take_open_files() -> None:
+    """Takes as many open files as the system would give, for the daemon and the workers it starts. Shells and container
+    engines start programs with 1,024, so that those that use select(2) survive, and leave it to all others to take
+    more: 448 clients would be few.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # not allowed: then these have to do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def begin_start() -> None:

@@ -26,7 +26,7 @@ from gatewayd.observe import log
 from gatewayd.observe.loop_errors import LoopErrors
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
-from gatewayd.process import begin_start, end_start, loop_factory
+from gatewayd.process import begin_start, end_start, loop_factory, take_open_files
 from gatewayd.web.inherited import VARIABLES, Inherited
 
 _log = logging.getLogger("gatewayd")
@@ -45,6 +45,7 @@ def run(
     last_good: bool = False,
 ) -> int:
     """Serves until a signal ends it. Returns the exit code."""
+    take_open_files()
     faulthandler.enable(2)  # the watchdog's SIGABRT then shows where the loop was stuck
     source: Source | None = search.find(config, os.environ) or search.from_environment(os.environ)
     if source is None:

@@ -104,6 +104,23 @@ async def test_the_cap_follows_the_limit_of_files_and_leaves_room_for_upstreams(
         assert sum("out of system resource" in line for line in daemon.log) <= elapsed + 2
 
 
+async def test_the_open_files_that_the_system_would_give_are_taken(tmp_path: Path) -> None:
+    """B-24: 1,024 are the usual soft limit, of which 448 clients could be served; by the workers too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with FakeUpstream(HELLO) as up:
+        daemon = Daemon(config(tmp_path, up, "{}"), "--workers", "2")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
+        try:
+            await daemon.__aenter__()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        try:
+            for pid in (daemon.pid, *(worker["pid"] for worker in (await daemon.status())["workers"])):
+                assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (min(65_536, hard), hard)
+        finally:
+            await daemon.__aexit__()
+
+
 async def test_without_any_files_left_what_is_open_is_served_and_it_recovers(
     tmp_path: Path, environ: Mapping[str, str]
 ) -> None:

@@ -132,7 +132,8 @@ class Limits(Section):
     connections: CountOrAuto = key(
         None,
         "Largest number of client connections, and so of requests at once. Default: `auto`, half of the open files "
-        "that the system allows: each request may need a connection to an upstream too.",
+        "that the system allows (at most 65,536 of its hard limit are taken): each request may need a connection to an "
+        "upstream too.",
     )
 
 
