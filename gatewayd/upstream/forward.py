@@ -42,6 +42,8 @@ For these a properly delimited stream in which every choice got its finish reaso
 
 _validated: Final = msgspec.json.Decoder(msgspec.Raw)
 _SPACE: Final = b" \t\r\n"
+_VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
+"""What a base URL may hold as it is; the rest is encoded as in every browser."""
 
 
 class ForwardUpstream:
@@ -55,7 +57,7 @@ class ForwardUpstream:
             raise ConfigurationError("a forwarding deployment needs a base URL", config_key="api_base")
         self._origin, parts = Origin.of(deployment.api_base)
         self._pool = Pool(self._origin, tls=tls)
-        self._path, self._query = parts.path.rstrip("/"), parts.query
+        self._path, self._query = quote(parts.path.rstrip("/"), safe=_VISIBLE), quote(parts.query, safe=_VISIBLE)
         self._azure = deployment.provider == "azure"
         if self._azure:
             self._path, self._query = _azure(self._path, self._query, deployment.api_version)

@@ -89,6 +89,14 @@ async def test_without_a_key_nothing_is_sent_as_one() -> None:
         assert "api-key" not in up.requests[0].headers
 
 
+async def test_a_base_url_beyond_ascii() -> None:
+    async with FakeUpstream(json_reply(ANSWER)) as up:
+        forward = ForwardUpstream(deployment(f"{up.base_url}/für%20alle?an=ü{{}}"))
+        await forward.open(call())
+        assert up.requests[0].target == "/v1/f%C3%BCr%20alle/chat/completions?an=%C3%BC{}"
+        await forward.aclose()
+
+
 async def test_the_captured_text_of_a_wildcard() -> None:
     async with forwarding(json_reply(ANSWER), model="vendor/*") as (up, forward):
         await forward.open(call(capture="gpt-9"))
