@@ -61,14 +61,20 @@ class _Life:
         self._started: Future[str] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._halted: asyncio.Event | None = None
+        self._unwanted = False
         # A daemon thread, for the interpreter waits for others before it calls what `atexit` knows.
         self._thread = threading.Thread(target=self._run, name="gatewayd", daemon=True)
 
     def begin(self) -> str:
         """Returns the address, or raises what `Daemon.start` raised."""
-        self._thread.start()
-        address = self._started.result()
-        atexit.register(self.end)
+        try:
+            self._thread.start()
+            address = self._started.result()
+            atexit.register(self.end)
+        except BaseException:  # an interrupt: nobody will have the handle
+            self._unwanted = True
+            self.halt()
+            raise
         return address
 
     def halt(self) -> None:
@@ -97,6 +103,8 @@ class _Life:
 
     async def _serve(self) -> None:
         self._loop, self._halted = asyncio.get_running_loop(), asyncio.Event()
+        if self._unwanted:
+            return
         daemon = Daemon(self._tree)
         await daemon.start()
         try:

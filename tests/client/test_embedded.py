@@ -10,11 +10,13 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import openai
 import pytest
 
+from gatewayd.client import embedded
 from gatewayd.client.config import GatewayConfig
 from gatewayd.client.embedded import PrivateDaemon, as_configuration_error
 from gatewayd.client.gateway import LiteLLMGateway
@@ -117,6 +119,17 @@ def test_a_refused_configuration_leaves_nothing() -> None:
         PrivateDaemon({"model_list": []})
     assert daemons() == 0
     eventually(lambda: fds() <= files)
+
+
+def test_an_interrupt_while_it_starts_leaves_nothing(up: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(Future[str]):
+        def result(self, timeout: float | None = None) -> str:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(embedded, "Future", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        LiteLLMGateway(GatewayConfig([entry(up)]))
+    eventually(lambda: daemons() == 0)
 
 
 def test_several_problems_as_one_exception() -> None:
