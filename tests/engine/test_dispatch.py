@@ -99,6 +99,19 @@ async def test_a_client_in_a_hurry_blames_nobody(timeout: float, fails: int) -> 
     assert gateway.health.state("a1").fails == fails
 
 
+async def test_a_timer_that_is_early_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A-26: libuv counts in milliseconds. The deployment cools for as long as the wait is, and a moment before its end
+    nobody could be tried."""
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(seconds * 0.9))
+    busy = UpstreamStatus("busy", status=429, retry_after=0.6)
+    runtime = runtime_of(Gateway(), {"a": {"a1": FakeUpstream([busy])}}, routing=RoutingSettings(num_retries=1))
+    trail = Trail()
+    await dispatch(runtime, call("a"), trail)
+    assert trail.attempts == 2
+    trail.close()
+
+
 async def test_no_wait_goes_beyond_the_deadline() -> None:
     gateway = Gateway()
     runtime = runtime_of(
