@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from gatewayd.config import providers
-from gatewayd.config.checks.secrecy import is_secret_name
-from gatewayd.config.secrets import is_reference
+from gatewayd.config.checks.secrecy import is_secret_name, without_userinfo
+from gatewayd.config.secrets import is_reference, looks_like_a_key
 
 _REFERENCE = "os.environ/"
 
@@ -61,7 +61,9 @@ def _referenced(value: Any, path: tuple[str, ...], variables: _Variables, secret
         }
     if isinstance(value, list | tuple):
         return [_referenced(inner, path, variables, secret) for inner in value]
-    if not isinstance(value, str) or not secret or not value or is_reference(value):
+    if not isinstance(value, str) or not value or is_reference(value):
+        return value
+    if not (secret or looks_like_a_key(value) or without_userinfo(value) != value):
         return value
     return f"{_REFERENCE}{variables.name(_wish(path), value)}"
 

@@ -100,3 +100,13 @@ def test_a_file_without_secrets_has_no_heading() -> None:
 def test_a_server_of_ones_own_takes_no_name_from_the_provider() -> None:
     own, other = entry("a", "openai/x", api_base="http://127.0.0.1:1/v1"), entry("b", "openai/x", api_key="sk-one")
     assert GatewayConfig([own, other]).to_yaml().startswith("# Set before use: OPENAI_API_KEY\n")
+
+
+def test_keys_in_odd_places_become_references_too() -> None:
+    """What the daemon hides in its status page is not in the file either."""
+    key = "sk-0123456789abcdef"
+    odd = entry("a", "openai/x", api_key="sk-one", api_base="https://host/v1?key=canary", extra_body={"who": key})
+    text = GatewayConfig([odd]).to_yaml()
+    assert text.startswith("# Set before use: API_BASE, OPENAI_API_KEY, WHO\n")
+    assert "canary" not in text
+    assert key not in text
