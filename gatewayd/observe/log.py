@@ -160,11 +160,18 @@ def set_up(form: Format, level: Level, redactor: Redactor, *, stream: TextIO | N
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
+    handler.addFilter(_is_ours)
     root.addHandler(handler)
     root.setLevel(level.upper())
     # Costs of LogRecord that no line shows.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     return handler
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Of other packages only warnings are written: the openai package's details hold prompts, botocore's the session
+    tokens that it found in the environment, which no redactor knows."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] == "gatewayd"
 
 
 def finish(seconds: float = 1.0) -> None:

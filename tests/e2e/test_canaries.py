@@ -70,6 +70,8 @@ def config(
         "environment": {"model": "openai/m", "api_base": base, "api_key": "os.environ/THE_UPSTREAM_KEY"},
         "file": {"model": "openai/m", "api_base": base, "api_key": "file:secret.txt", "extra_body": {"a_token": BODY}},
         "claude": {"model": "anthropic/claude-m", "api_base": base.removesuffix("/v1"), "api_key": IN_FILE},
+        "package": {"model": "moonshot/m", "api_base": base, "api_key": IN_FILE},  # goes through the openai package
+        "bedrock": {"model": "bedrock/amazon.nova-m", "aws_region_name": "x", "api_base": base.removesuffix("/v1")},
         "nowhere": {"model": "openai/m", "api_base": "http://127.0.0.1:1/v1", "api_key": IN_FILE},
         "nobody": {"model": "openai/m", "api_base": "http://no-such-host.invalid/v1", "api_key": IN_FILE},
         "vertex": {"model": "vertex_ai/gemini-m", "vertex_project": "p", "vertex_location": "x",
@@ -99,6 +101,9 @@ ENVIRON = {
     "ANTHROPIC_API_KEY": canary("anthropic"),
     "DATABASE_PASSWORD": PASSWORD,
     "HF_TOKEN": canary("token"),
+    "AWS_ACCESS_KEY_ID": canary("aws"),
+    "AWS_SECRET_ACCESS_KEY": canary("aws-secret"),
+    "AWS_SESSION_TOKEN": canary("aws-session"),
 }
 
 SSE = head(200, [("content-type", "text/event-stream"), ("transfer-encoding", "chunked")])
@@ -186,6 +191,7 @@ async def everything_that_is_asked(daemon: Daemon, ears: Ears, key: str, *, all_
     if all_of_it:
         few = ["", "401", "500"]
         cases |= {"claude": CASES, "environment": few, "file": few, "nobody": [""], "vertex": [""]}
+        cases |= {"package": few, "bedrock": few}
     asked = [(model, case, False) for model, those in cases.items() for case in those]
     asked += [(model, case, True) for model in ("inline", "claude") for case in STREAMED if model in cases]
     for model, case, stream in asked:

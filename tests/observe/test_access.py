@@ -165,7 +165,7 @@ async def test_lines_of_one_moment_share_a_write_and_keep_their_order() -> None:
     for number in range(5):
         access(record_of(request_id=f"req_{number}"))
     assert writes == []
-    logging.getLogger("x").info("in between")
+    logging.getLogger("gatewayd.x").info("in between")
     access(record_of(request_id="req_last"))
     async with asyncio.timeout(100 * SOON):
         while len(writes) < 3:  # noqa: ASYNC110  # the handler tells nobody

@@ -60,6 +60,21 @@ def test_setting_up_again_replaces_what_was() -> None:
     assert json.loads(second.getvalue())["message"] == "yes"
 
 
+def test_details_of_other_packages_are_not_written() -> None:
+    """D-04: they hold prompts and tokens."""
+    stream = io.StringIO()
+    set_up("json", "debug", Redactor(), stream=stream)
+    for name in ("gatewayd.test", "gatewayd", "openai._base_client", "botocore.auth", "gatewaydish"):
+        logging.getLogger(name).debug("a detail")
+        logging.getLogger(name).info("a detail")
+        logging.getLogger(name).warning("a warning")
+    written = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["logger"] for line in written if line["message"] == "a detail"] == ["gatewayd.test"] * 2 + [
+        "gatewayd"
+    ] * 2
+    assert len(written) == 9
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 @given(text=st.text(st.characters(), max_size=60))
 def test_no_text_can_forge_a_line(form: Format, text: str) -> None:
@@ -161,5 +176,5 @@ print(handler.dropped)
 def test_a_call_with_wrong_arguments_is_told_not_raised() -> None:
     stream = io.StringIO()
     set_up("text", "info", Redactor(), stream=stream)
-    logging.getLogger("x").info("%d", "no number")
+    logging.getLogger("gatewayd.x").info("%d", "no number")
     assert "could not be formatted: TypeError" in stream.getvalue()

@@ -143,7 +143,9 @@ class Log(Section):
     OWN: ClassVar[bool] = True
 
     format: Literal["json", "text"] = key("text", "One JSON object a line, or text for people.")
-    level: Literal["debug", "info", "warning", "error"] = key("info", "Least severity that is written.")
+    level: Literal["debug", "info", "warning", "error"] = key(
+        "info", "Least severity that is written. Of the packages that gatewayd uses, warnings and errors only."
+    )
 
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {_NOT_YET: ("prompts",)}
 
