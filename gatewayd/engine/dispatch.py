@@ -17,6 +17,8 @@ from gatewayd.routing.table import Candidate, Group
 from gatewayd.upstream.base import Call, Reply
 
 _rng = random.Random()
+_EARLY = 0.002
+"""Seconds. A timer may be early by so much: libuv counts in milliseconds."""
 
 
 @dataclass(slots=True)
@@ -108,8 +110,8 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
                     until = time.monotonic() + seconds
                     if until >= deadline:
                         raise trail.errors[-1][1] if trail.errors else _nobody_in_time()
-                    while (left := until - time.monotonic()) > 0:  # noqa: ASYNC110  # timers may be early
-                        await asyncio.sleep(max(left, 0.001))
+                    while (left := until - time.monotonic()) > 0:  # noqa: ASYNC110  # see _EARLY
+                        await asyncio.sleep(max(left, _EARLY / 2))
                     step = next(steps)
                 case Try(hop, candidate):
                     if hop.group.name != group:
@@ -130,7 +132,7 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
                         # says nothing about the deployment.
                         if not (hop.capture and error.status == 404):
                             _failed(runtime, target, error, group)
-                        if time.monotonic() >= deadline:
+                        if time.monotonic() + _EARLY >= deadline:
                             raise
                         step = steps.send(error)
                     else:

@@ -112,6 +112,18 @@ async def test_a_timer_that_is_early_ends_no_wait(monkeypatch: pytest.MonkeyPatc
     trail.close()
 
 
+async def test_no_try_begins_when_the_time_is_as_good_as_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A-18: or a timer that is early would send the request once more, for nobody."""
+    upstreams = [FakeUpstream(hang=True), FakeUpstream(hang=True)]
+    runtime = runtime_of(
+        Gateway(), {"a": dict(zip("xy", upstreams, strict=True))}, routing=RoutingSettings(num_retries=1)
+    )
+    monkeypatch.setattr(runtime.deadlines, "limit", lambda seconds: asyncio.timeout(seconds - 0.001))
+    with pytest.raises(UpstreamTimeout):
+        await dispatch(runtime, call("a", timeout=0.05), Trail())
+    assert sum(len(upstream.calls) for upstream in upstreams) == 1
+
+
 async def test_no_wait_goes_beyond_the_deadline() -> None:
     gateway = Gateway()
     runtime = runtime_of(
