@@ -58,6 +58,7 @@ async def test_other_answers_go_through_as_they_are(body: Any) -> None:
     [
         b"{",
         b'{"data": null}',
+        b'{"data": [{"\xff": 1, "embedding": [1]}]}',
         b'{"data": [5]}',
         b'{"data": [{"embedding": [[0.5]]}]}',
         b'{"data": [{"embedding": ["a"]}]}',
