@@ -96,6 +96,16 @@ def retry_after(fields: Mapping[bytes, bytes]) -> float | None:
     return None if seconds is None or seconds < 0 else min(seconds, MAX_RETRY_AFTER)
 
 
+def _delay(detail: Mapping[str, Any]) -> float | None:
+    """Google's way to say it: `{"@type": ".../google.rpc.RetryInfo", "retryDelay": "27.5s"}` in an error's details."""
+    found = detail.get("details")
+    for entry in found if isinstance(found, list) else ():
+        told = entry.get("retryDelay") if isinstance(entry, dict) else None
+        if isinstance(told, str) and (seconds := _number(told.removesuffix("s").encode(), 1.0)) is not None:
+            return min(seconds, MAX_RETRY_AFTER) if seconds >= 0 else None
+    return None
+
+
 def _number(told: bytes | None, unit: float) -> float | None:
     try:
         value = math.nan if told is None else float(told) * unit
@@ -121,6 +131,8 @@ def _parsed(body: bytes) -> Any:
 
 
 def _status(status: int, tree: Any, body: bytes, secrets: tuple[bytes, ...], wait: float | None) -> UpstreamStatus:
+    listed = isinstance(tree, list) and bool(tree)  # so comes an error from Google's API that is like OpenAI's
+    tree = tree[0] if listed else tree
     tree = tree if isinstance(tree, dict) else {}
     error = tree.get("error")
     shaped = isinstance(error, dict) and isinstance(error.get("message"), str)
@@ -134,10 +146,10 @@ def _status(status: int, tree: Any, body: bytes, secrets: tuple[bytes, ...], wai
     return UpstreamStatus(
         message if safe else f"The upstream answered {status}.",
         status=status if status < 600 else 502,
-        body=body if shaped and safe else None,
+        body=body if shaped and safe and not listed else None,
         code=_CODES[kind],
         fallback=kind,
-        retry_after=wait,
+        retry_after=_delay(detail) if wait is None else wait,
     )
 
 

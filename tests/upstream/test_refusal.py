@@ -74,6 +74,34 @@ def test_a_key_that_google_does_not_know_is_not_the_clients_business() -> None:
     assert isinstance(refused(400, {}, json.dumps({"error": asked}).encode()), UpstreamStatus)
 
 
+@pytest.mark.parametrize(
+    ("told", "fields", "expected"),
+    [
+        ("27.5s", {}, 27.5),
+        ("50000s", {}, MAX_RETRY_AFTER),
+        ("27s", {b"retry-after": b"3"}, 3.0),
+        ("-1s", {}, None),
+        ("soon", {}, None),
+        ("nans", {}, None),
+        ("ü", {}, None),
+        (27, {}, None),
+    ],
+)
+def test_how_long_google_says_to_wait(told: Any, fields: dict[bytes, bytes], expected: float | None) -> None:
+    """A-26: it stands in the body, and there is no header."""
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": told}
+    error = {"code": 429, "message": "Quota exceeded.", "status": "RESOURCE_EXHAUSTED", "details": ["x", {}, info]}
+    assert status_error(429, json.dumps({"error": error}).encode(), fields).retry_after == expected
+
+
+def test_an_error_in_a_list_keeps_its_words() -> None:
+    """Google's API that is like OpenAI's sends errors so; clients could not read that."""
+    error = status_error(
+        429, b'[{"error": {"code": 429, "message": "Quota exceeded.", "status": "RESOURCE_EXHAUSTED"}}]'
+    )
+    assert (error.status, error.message, error.body) == (429, "Quota exceeded.", None)
+
+
 def test_an_account_without_credit_is_not_the_clients_fault() -> None:
     """Anthropic says it with 400; another provider may have the answer."""
     words = (
