@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from gatewayd.config import search, source
 from gatewayd.config.schema.address import parse_address
 from gatewayd.config.secrets import Resolver, Unresolved, export_environment
+from gatewayd.config.snapshot import Address
 from gatewayd.errors import GatewaydError
 
 _DEFAULT = "127.0.0.1:4001"
@@ -83,9 +85,9 @@ class _UnixConnection(http.client.HTTPConnection):
 def discover(url: str | None, config: str | None, environ: Mapping[str, str]) -> Admin:
     """The listener of `--admin`, else of `$GATEWAYD_ADMIN`, else the one that the file names. Raises NoDaemon.
 
-    The key is `$GATEWAYD_API_KEY`, else the file's, if the file's address asks for one: so that a health check and
-    `systemctl reload` need no secret of their own. The file may be broken: that is when `gatewayd reload --wait` is
-    needed most. So it is not validated here.
+    The key is `$GATEWAYD_API_KEY`, else the file's, if the file's address is this machine's and asks for one: so that a
+    health check and `systemctl reload` need no secret of their own. The file may be broken: that is when
+    `gatewayd reload --wait` is needed most. So it is not validated here.
     """
     key = environ.get("GATEWAYD_API_KEY")
     if told := url or environ.get("GATEWAYD_ADMIN"):
@@ -98,31 +100,52 @@ def discover(url: str | None, config: str | None, environ: Mapping[str, str]) ->
     resolver = Resolver(environ, folder)
     if isinstance(exported := tree.get("environment_variables"), Mapping):
         export_environment(exported, resolver)
-    address = _setting(tree, "gatewayd", "admin", resolver)
+    written = _written(tree, "gatewayd", "admin")
+    address = _resolved(written, resolver, own_section=True)
     if not tree:
         address = _scan(path)
     if address is False or address == "off":  # YAML 1.1 reads a plain `off` as false
         raise NoDaemon(f"{path} says `admin: off`, so there is nobody to ask")
     try:
         place = parse_address(address)
+        if isinstance(written, str) and written != address and not _is_ours(place):
+            raise ValueError("a variable has become the name of a host, which looking up would tell to strangers")
     except ValueError:
         return Admin(_DEFAULT, key, guessed=address is not None or not tree, default=f"{path} has no gatewayd.admin")
-    if key is None and not place.is_loopback:  # only there it is asked for
-        master = _setting(tree, "general_settings", "master_key", resolver)
+    if key is None and not place.is_loopback and _is_ours(place):  # a loopback address asks for none
+        master = _resolved(_written(tree, "general_settings", "master_key"), resolver)
         key = master if isinstance(master, str) and master.isascii() and master.isprintable() else None
     return Admin(f"unix:{os.path.join(folder, place.path)}" if place.path else str(place), key)
 
 
-def _setting(tree: Mapping[str, Any], section: str, name: str, resolver: Resolver) -> object:
-    """A value of the file, not validated; Unresolved itself for a reference that leads nowhere."""
+def _written(tree: Mapping[str, Any], section: str, name: str) -> object:
+    """A value of the file, as it stands there, not validated."""
     settings = tree.get(section)
-    value = settings.get(name) if isinstance(settings, Mapping) else None
+    return settings.get(name) if isinstance(settings, Mapping) else None
+
+
+def _resolved(value: object, resolver: Resolver, *, own_section: bool = False) -> object:
+    """What a reference leads to; Unresolved itself if that is nowhere."""
     if not isinstance(value, str):
         return value
     try:
-        return resolver.resolve(value, own_section=section == "gatewayd")
+        return resolver.resolve(value, own_section=own_section)
     except Unresolved as error:
         return error
+
+
+def _is_ours(place: Address) -> bool:
+    """Whether a daemon on this machine can listen there: a file found in some folder must not be able to send what it
+    refers to anywhere else. Names are not looked up: that alone would tell."""
+    if place.path or place.host == "localhost":
+        return True
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(place.host).version == 6 else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.bind((place.host, 0))
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def _scan(path: str) -> str | None:

@@ -36,7 +36,9 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
-        return bool(self.path) or self.host in ("localhost", "::1") or self.host.startswith("127.")
+        if self.path or self.host in ("localhost", "::1"):
+            return True
+        return self.host.startswith("127.") and not self.host.strip("0123456789.")  # 127.example.org is a name
 
     def __str__(self) -> str:
         if self.path:

@@ -151,6 +151,19 @@ def test_the_files_key_goes_where_one_is_asked_for(reference: str, tmp_path: Pat
         assert discover(None, str(file), environ).key is None
 
 
+@pytest.mark.parametrize("place", ["192.0.2.1:9", "elsewhere.example:9", "gatewayd:9", "127.elsewhere.example:9"])
+def test_a_file_cannot_send_what_it_refers_to_to_another_machine(place: str, tmp_path: Path) -> None:
+    """D-02: `gatewayd status` in a folder with a stranger's gatewayd.yaml must be harmless."""
+    file = tmp_path / "gatewayd.yaml"
+    key = "general_settings: {master_key: os.environ/OPENAI_API_KEY}\n"
+    file.write_text(MODELS + key + f"gatewayd: {{admin: '{place}'}}\n")
+    assert discover(None, str(file), {"OPENAI_API_KEY": "sk-mine"}).key is None
+    host, port = place.split(":")
+    file.write_text(MODELS + key + f"gatewayd: {{admin: '127.${{OPENAI_API_KEY}}.{host}:{port}'}}\n")
+    found = discover(None, str(file), {"OPENAI_API_KEY": "sk-mine"})
+    assert (found.url, found.key, found.guessed) == ("127.0.0.1:4001", None, True)
+
+
 def test_a_key_that_leads_nowhere_is_not_sent(tmp_path: Path) -> None:
     file = tmp_path / "gatewayd.yaml"
     file.write_text(MODELS + "general_settings: {master_key: os.environ/NOT_SET}\ngatewayd: {admin: '0.0.0.0:9'}\n")
