@@ -27,9 +27,13 @@ class Authority:
         self._count = 0
 
     @property
+    def pem(self) -> str:
+        """Its own certificate."""
+        return self._certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
+
+    @property
     def trust(self) -> ssl.SSLContext:
-        pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
-        return ssl.create_default_context(cadata=pem)
+        return ssl.create_default_context(cadata=self.pem)
 
     def server(self, *names: str, expired: bool = False, self_signed: bool = False) -> ssl.SSLContext:
         """A server's context with a certificate for these host names and addresses."""

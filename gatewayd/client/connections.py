@@ -48,8 +48,11 @@ class Target:
     @property
     def verify(self) -> ssl.SSLContext | bool:
         """How certificates are checked. Without TLS there are none, and loading the authorities costs 20 ms a client;
-        a context without any refuses every certificate, should a redirect lead to TLS."""
-        return True if self.base_url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        a context without any refuses every certificate, should a redirect lead to TLS. The HTTP library reads
+        `$SSL_CERT_FILE` only together with proxies, so where these are not wanted the system's context does."""
+        if not self.base_url.startswith("https:"):
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return True if self.trust_env else ssl.create_default_context()
 
 
 class Connections:

@@ -4,10 +4,13 @@ import asyncio
 import gc
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import openai
 import pytest
 
 from gatewayd.client.connections import Connections, Target
+from tests.certificates import Authority
 from tests.client.upstreams import Upstream, eventually, upstream
 
 
@@ -181,6 +184,24 @@ def test_clients_taken_out_outlive_what_made_them(up: Upstream) -> None:
 )
 def test_proxies_of_the_environment_are_not_for_this_machine(url: str, trusted: bool) -> None:
     assert Target(url, "sk-secret", 1.0, 0).trust_env is trusted
+
+
+def test_an_authority_of_ones_own_is_trusted_on_this_machine_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy in front of the daemon, with a certificate for `localhost`; the SDK's own clients take it."""
+    authority = Authority(tmp_path)
+    (tmp_path / "authority.pem").write_text(authority.pem)
+    with upstream(tls=authority.server("localhost")) as up:
+        stranger = connections(up)
+        with pytest.raises(openai.APIConnectionError):
+            say_now(stranger)
+        stranger.close()
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        made = connections(up)
+        say_now(made)
+        asyncio.run(say(made))
+        made.close()
 
 
 def test_the_key_is_not_shown() -> None:

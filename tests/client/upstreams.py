@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,9 +32,9 @@ class Upstream(FakeUpstream):
 
 
 @contextmanager
-def upstream(*replies: Reply | Script) -> Iterator[Upstream]:
+def upstream(*replies: Reply | Script, tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
     """An upstream in the background; answers like `polite` unless told otherwise."""
-    up = Upstream(*(replies or (polite,)))
+    up = Upstream(*(replies or (polite,)), tls=tls)
     with asyncio.Runner() as runner:
         up.loop = loop = runner.get_loop()
         runner.run(up.__aenter__())
