@@ -43,6 +43,8 @@ _STATUS: dict[str, int] = {
     "InternalServerError": 500,
 }
 _AUTH = frozenset({"AuthenticationError", "PermissionDeniedError"})
+_PACKAGES = {"botocore": "boto3", "google": "google-auth"}
+"""Modules → what to install, where the names differ."""
 # AWS's exceptions in the middle of a stream, in its binary encoding: the name, and the status it would have had. Of
 # 424, which means that the model failed, clients think that they are to blame.
 _EXCEPTION = re.compile(rb":exception-type\x07..(\w+)", re.DOTALL)
@@ -156,7 +158,9 @@ def _unsent(error: Exception, names: list[str], provider: str) -> GatewayError:
     cause = _root(error)
     text = str(error)
     if isinstance(cause, ImportError):
-        return UpstreamBadResponse(f"The provider needs the Python package '{cause.name}', which is not installed.")
+        module = (cause.name or "").partition(".")[0]
+        package = _PACKAGES.get(module, module)
+        return UpstreamBadResponse(f"The provider needs the Python package '{package}', which is not installed.")
     kinds = [kind.__name__ for kind in type(cause).__mro__]
     if not _AUTH.isdisjoint(names) or "Credential" in kinds[0] or "GoogleAuthError" in kinds:
         return UpstreamAuth("The gateway has no credentials for the upstream.")

@@ -351,6 +351,16 @@ class NoCredentialsError(Exception):
 
 
 @pytest.mark.parametrize(
+    ("module", "package"),
+    [("boto3", "boto3"), ("botocore.auth", "boto3"), ("google", "google-auth"), ("google.auth", "google-auth")],
+)
+def test_a_package_that_is_missing_is_called_as_it_is_installed(module: str, package: str) -> None:
+    exchange = Exchange(Pools(), Timeouts(1.0, 1.0, 1.0, 1.0))
+    found = translated(ModuleNotFoundError(name=module), exchange, "some_provider", ())
+    assert found.message == f"The provider needs the Python package '{package}', which is not installed."
+
+
+@pytest.mark.parametrize(
     ("error", "status", "expected"),
     [
         (AuthenticationError(), 0, "upstream_auth_error"),
