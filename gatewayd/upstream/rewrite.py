@@ -29,6 +29,7 @@ class Rewriter:
     def __init__(self, deployment: Deployment, renames: Sequence[tuple[str, str]] = ()) -> None:
         self._renames = tuple(renames)
         self._params = _raw(deployment.params)
+        self._params_of_streams = "stream_options" in self._params  # upstreams refuse it in calls that do not stream
         self._extra = _raw(deployment.extra_body)
         self._dropped: frozenset[str] = frozenset()
         self._paths: list[tuple[str, list[Step]]] = []
@@ -54,6 +55,8 @@ class Rewriter:
                 return intent.body
             return intent.rewritten({"model": self._raw(model)})
         changes: dict[str, msgspec.Raw] = {name: raw for name, raw in self._params.items() if name not in fields}
+        if self._params_of_streams and not intent.stream:
+            changes.pop("stream_options", None)
         dropped = self._dropped
         if self._renames and call.endpoint == "chat/completions":
             dropped |= self._rename(fields, changes)

@@ -244,6 +244,7 @@ class TestWhatGoesUpstream:
             {"langfuse_secret_key": "os.environ/OPENAI_API_KEY"},
             {"metadata": {"team": "x"}},
             {"auto_router_anything": 1},
+            {"stream": True},
             {"supports_system_message": False},
         ],
     )
@@ -255,6 +256,11 @@ class TestWhatGoesUpstream:
         other = only(model="anthropic/claude-sonnet-4-5", **params)
         assert other.params == {}
         assert "langfuse_secret_key" not in other.litellm_params
+
+    def test_options_of_streams(self) -> None:
+        options = {"include_usage": True}
+        assert only(stream_options=options).params == {"stream_options": options}
+        assert only(model="anthropic/claude-sonnet-4-5", stream_options=options).params == {}
 
 
 class TestHints:

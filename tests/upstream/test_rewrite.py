@@ -60,6 +60,15 @@ def test_params_fill_gaps_and_extra_body_wins() -> None:
     }
 
 
+def test_options_of_streams_are_for_streams() -> None:
+    """OpenAI answers 400 to a call that has them and does not stream."""
+    config: dict[str, Any] = {"params": {"stream_options": {"include_usage": True}, "seed": 1}}
+    plain = json.loads(rewritten(b'{"model":"gpt","messages":[],"stream":false}', **config))
+    assert plain == {"model": "gpt-real", "messages": [], "stream": False, "seed": 1}
+    stream = json.loads(rewritten(b'{"model":"gpt","messages":[],"stream":true}', **config))
+    assert stream["stream_options"] == {"include_usage": True}
+
+
 def test_dropped_fields() -> None:
     out = rewritten(
         BODY,

@@ -207,6 +207,8 @@ class _Entry:
         for name, value in self._raw.items():
             if value is None or (name in _KNOWN and name not in _HANDED_ON) or family(LitellmParams, name):
                 continue
+            if name == "stream_options" and target.kind == "translate":
+                continue  # of what litellm makes, every stream is asked for its usage anyway
             if name not in _HANDED_ON and not name.startswith(_HANDED_ON_PREFIXES):
                 completion[name] = _plain(value)
             elif target.kind == "translate":

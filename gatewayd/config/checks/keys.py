@@ -48,7 +48,7 @@ _FACTS = frozenset(
 _PARAMETERS = frozenset(
     {
         "top_k", "min_p", "top_a", "typical_p", "user", "logprobs", "top_logprobs", "logit_bias", "tools",
-        "tool_choice", "parallel_tool_calls", "stream", "stream_options", "store", "service_tier",
+        "tool_choice", "parallel_tool_calls", "stream_options", "store", "service_tier",
         "modalities", "audio", "prediction", "verbosity", "repetition_penalty", "best_of", "echo", "suffix",
         "encoding_format", "input_type", "guided_json", "guided_regex", "guided_choice", "web_search_options",
         "prompt_cache_key", "safety_identifier", "safety_settings", "num_ctx", "num_predict", "keep_alive",

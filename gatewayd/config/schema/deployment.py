@@ -176,6 +176,7 @@ class LitellmParams(Section):
         "there are no users in this version": ("fireworks_forward_user_id", "litellm_trace_id"),
         "a deployment is reached as its provider says": ("use_litellm_proxy", "use_xai_oauth"),
         "model_info stands beside litellm_params": ("model_info",),
+        "whether an answer is streamed is for the caller to say": ("stream",),
         "it belongs in model_info, beside litellm_params": ("id",),
         "it belongs in router_settings": (
             "fallbacks", "retry_policy", "retry_strategy", "routing_strategy", "enable_tag_filtering",
