@@ -6,6 +6,7 @@ This module must stay quick to import: no asyncio, no aiohttp, no pydantic, no l
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     early = EarlySignals() if arguments[:1] == ["run"] else None
     fill_standard_streams()
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # where the locale has no arrow there is an escape, and no traceback
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         match options.command:
             case "run":
@@ -71,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "-c",
         "--config",
         metavar="PATH",
+        type=_path,
         help="the configuration file (default: $GATEWAYD_CONFIG, ./gatewayd.yaml, "
         "$XDG_CONFIG_HOME/gatewayd/gatewayd.yaml, /etc/gatewayd/gatewayd.yaml)",
     )
@@ -101,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     check = commands.add_parser("check", parents=[config], help="print every problem of a configuration file")
-    check.add_argument("path", nargs="?", metavar="PATH", help="the file (default: as --config)")
+    check.add_argument("path", nargs="?", metavar="PATH", type=_path, help="the file (default: as --config)")
     check.add_argument("--format", choices=("text", "json", "github"), default="text")
     check.add_argument("--strict", action="store_true", help="warnings fail too")
 
@@ -114,6 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("schema", help="print the JSON Schema of the configuration file, for editors")
     commands.add_parser("version", help="print the versions of gatewayd and of what it runs on")
     return parser
+
+
+def _path(text: str) -> str:
+    if not text:  # `--config "$CONFIG"`, and there is no such variable
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
 
 
 def _port(text: str) -> int:

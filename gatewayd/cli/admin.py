@@ -52,6 +52,10 @@ class Admin:
         except TimeoutError:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if isinstance(error, http.client.InvalidURL):
+                raise NoDaemon(f"not an address: {self.url}") from error
+            if isinstance(error, http.client.HTTPException | json.JSONDecodeError | UnicodeDecodeError):
+                raise NoDaemon(f"what answers at {self.url} is no admin listener of gatewayd") from error
             reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
             hint = f" (the default: {self.default}; --admin names another)" if self.default else ""
             hint = " (a guess: the file does not tell; name it with --admin)" if self.guessed else hint

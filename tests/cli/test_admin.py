@@ -54,7 +54,7 @@ def test_asking(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", http(b"<html>")])
 def test_something_else_answers(answer: bytes) -> None:
-    with listener(answer) as (url, _), pytest.raises(NoDaemon, match=url):
+    with listener(answer) as (url, _), pytest.raises(NoDaemon, match=f"what answers at {url} is no admin listener"):
         Admin(url).request("GET", "/status", timeout=10)
 
 

@@ -72,10 +72,12 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     [
         (["run", "--port", "70000"], "--port: must be a number from 0 to 65535, not '70000'"),
         (["run", "--port", "http"], "--port: must be a number from 0 to 65535, not 'http'"),
+        (["run", "--config", ""], "--config: must not be empty"),
+        (["check", ""], "PATH: must not be empty"),
         (["run", "--workers", "0"], "--workers: must be a number from 1 to 256, not '0'"),
     ],
 )
-def test_a_wrong_number_is_told_with_what_is_right(
+def test_a_wrong_value_is_told_with_what_is_right(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -89,6 +91,22 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         cli.main([command, "--help"])
     assert caught.value.code == 0
     assert f"usage: gatewayd {command}" in capsys.readouterr().out
+
+
+def test_an_encoding_without_arrows(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    models = "".join(f"  - {{model_name: {name}, litellm_params: {{model: x, mock_response: x}}}}\n" for name in "ab")
+    file.write_text(f"model_list:\n{models}fallbacks: {{a: [b], b: [a]}}\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "gatewayd", "check", str(file)],
+        cwd=ROOT,
+        env={"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert r"in a circle: a \u2192 b \u2192 a" in run.stdout
+    assert run.stderr == ""
 
 
 def test_a_reader_that_has_seen_enough() -> None:
