@@ -7,8 +7,9 @@ The rules, in the order a reader meets them:
   1. The group asked for is tried first, then the fallback groups of the list that its failure asks for.
   2. Inside a group: the lowest `order` that has somebody left, picked by weight; nobody twice while another is left.
   3. A group gets at most `num_retries` + 1 tries, and no retry that the budget of all its requests refuses. When
-     everybody was tried and tries are left, wait and start over with those whose failure a wait can mend. When there is
-     no retry any more, each `order` that was not reached gets one try: it is what the group falls back to.
+     everybody was tried and tries are left, wait and start over with those whose failure a wait can mend, and wait on
+     if the failures of others have made them rest for longer. When there is no retry any more, each `order` that was
+     not reached gets one try: it is what the group falls back to.
   4. A long wait is not worth it while a fallback group is left: the client would pay for the upstream's trouble.
   5. The caller's own mistake (FATAL) ends everything when the group asked for says so. From a fallback group it only
      ends that group: the request was right for the model the client named.
@@ -89,7 +90,7 @@ def plan(
         is_first = index == 0
         more = chain.fallbacks if is_first else hops[index + 1 :]
         first = begun if is_first else None
-        error = yield from _try_group(hop, bool(more), available, may_retry, rng, retry_after, pick, first)
+        error = yield from _try_group(hop, bool(more), available, cooling_for, may_retry, rng, retry_after, pick, first)
         if error is _ANSWERED:
             return
         if error is not None:
@@ -133,6 +134,7 @@ def _try_group(
     hop: Hop,
     has_fallback: bool,
     available: Available,
+    cooling_for: Callable[[Candidate], float],
     may_retry: Callable[[Group], bool],
     rng: Random,
     retry_after: float,
@@ -146,6 +148,7 @@ def _try_group(
     rounds = 0
     tries_left = hop.group.num_retries + 1
     deepest = -math.inf  # the last `order` that was reached
+    longest = WAIT_WITH_FALLBACK if has_fallback else WAIT_MAX
     granted = False
     try:
         while True:
@@ -157,7 +160,7 @@ def _try_group(
             if error is not None:
                 if tries_left > 0 and not candidates:
                     seconds = _wait(error, rounds, retry_after, rng)
-                    if not (tried - hopeless) or seconds > (WAIT_WITH_FALLBACK if has_fallback else WAIT_MAX):
+                    if not (tried - hopeless) or seconds > longest:
                         return error
                 granted = tries_left > 0 and may_retry(hop.group)
                 if not granted:
@@ -169,10 +172,16 @@ def _try_group(
                 rounds += 1
                 tried = set(hopeless)
                 candidates = _left(hop, tried, available)
-            if not candidates and not has_fallback:
-                candidates = yield from _behind_a_probe(hop, tried, available, rng)
-            if not candidates:
-                return error
+            patience = 0.0 if error is None else longest - seconds
+            while not candidates:
+                if not has_fallback:
+                    candidates = yield from _behind_a_probe(hop, tried, available, rng)
+                if not candidates:
+                    if not 0 < (seconds := _cooling(hop, tried, cooling_for)) <= patience:
+                        return error
+                    yield Wait(seconds)
+                    patience -= seconds
+                    candidates = _left(hop, tried, available)
             candidate = pick(candidates, rng)
             tries_left -= 1
             deepest = max(deepest, candidate.order)
@@ -193,6 +202,12 @@ def _try_group(
     finally:
         if granted:  # nobody waits for the plan any more: the retry was not needed, or it has answered
             hop.group.budget.settle(failed=False)
+
+
+def _cooling(hop: Hop, tried: set[str], cooling_for: Callable[[Candidate], float]) -> float:
+    """How long the next one to come back still cools, 0 if nobody does: others were refused too, and later."""
+    times = (cooling_for(c) for c in hop.group.candidates if c.id not in tried)
+    return min((seconds for seconds in times if seconds > 0), default=0.0)
 
 
 def _behind_a_probe(

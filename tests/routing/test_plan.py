@@ -105,6 +105,51 @@ def test_a_wait_beyond_reason_is_left_to_the_client() -> None:
     assert (tried, waits, end) == (["a1"], [], busy)
 
 
+@pytest.mark.parametrize(
+    ("rests", "expected"),
+    [
+        ([0.5, 0.0], [7, 0.5]),
+        ([0.5, 3.0, 50.0], [7, 0.5, 3.0]),  # no longer than a minute in all
+        ([90.0], [7]),
+        ([0.0], [7]),
+    ],
+)
+def test_who_has_waited_waits_on_if_others_were_refused_meanwhile(rests: list[float], expected: list[float]) -> None:
+    """A-26, A-41: a burst meets a rate limit; not only those who come back first have a second try."""
+    busy = UpstreamStatus("busy", status=429, retry_after=7)
+    left = iter([0.0, *rests])
+    resting = 0.0
+
+    def cooling_for(_: Candidate) -> float:
+        return resting
+
+    steps = plan(
+        chain(group("a", "a1", retries=1)),
+        available=lambda candidate, last_resort=False: not resting,
+        cooling_for=cooling_for,
+        rng=Random(1),
+    )
+    step = next(steps)
+    waits: list[float] = []
+    tries = 0
+    end: object = None
+    try:
+        while True:
+            resting = next(left, resting)
+            if isinstance(step, Wait):
+                waits.append(step.seconds)
+                step = next(steps)
+            else:
+                tries += 1
+                step = steps.send(busy if tries == 1 else None)
+    except StopIteration:
+        end = "answered"
+    except GatewayError as error:
+        end = error
+    assert waits == expected
+    assert (tries, end) == ((2, "answered") if rests[-1] == 0.0 else (1, busy))
+
+
 def test_a_long_wait_is_not_worth_it_while_a_fallback_is_left() -> None:
     busy = UpstreamStatus("busy", status=429, retry_after=7)
     tried, waits, end = run(
