@@ -97,7 +97,7 @@ class Direct:
     def _explained(self, error: Exception, errand: _Errand, last: bytes = b"") -> GatewayError:
         """What went wrong after the request was sent; `last` is the piece of a stream at which it did."""
         errand.last = last
-        if errand.failure is None:
+        if errand.failure is None and not isinstance(error, GatewayError):
             if errand.status >= 400:
                 return self._refused(errand)
             error = self._parts.explained(self._provider, errand.model, error)

@@ -86,6 +86,9 @@ def translated(error: Exception, exchange: Facts, provider: str, secrets: tuple[
     """
     if exchange.failure is not None:
         return exchange.failure
+    if isinstance(error, GatewayError):  # ours, about the answer as litellm gave it
+        error.__context__ = None
+        return error
     error = getattr(error, "original_exception", None) or error  # a stream's error comes wrapped
     names = [kind.__name__ for kind in type(error).__mro__]
     if exchange.status == 0:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gatewayd.errors import Verdict
 from tests.fakeup import FakeUpstream, Received, Reply, body_reply, json_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
 from tests.upstream.both_ways import CALLED, JSON_OF_A_SCHEMA, PIXEL, both, claude_body, of, same
@@ -238,6 +239,18 @@ async def test_geminis_answers(said: str, stream: bool) -> None:
     events = [f"data: {json.dumps(event)}\r\n\r\n".encode() for event in GEMINI[said]]
     async with FakeUpstream(sse_reply(events) if stream else json_reply(GEMINI[said][0])) as up:
         await same(up, of("gemini", up), ASKED, stream=stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_of_geminis_without_a_candidate_is_none(stream: bool) -> None:
+    """Clients look at the first of `choices`; another try may have the answer."""
+    said = GEMINI["no candidate"][0]
+    events = [b"data: " + json.dumps(said).encode() + b"\r\n\r\n"]
+    async with FakeUpstream(sse_reply(events) if stream else json_reply(said)) as up:
+        failed = (await same(up, of("gemini", up), ASKED, stream=stream))["failed"]
+        assert (failed["status"], failed["verdict"]) == (502, Verdict.RETRY)
+        if not stream:
+            assert failed["message"] == "The upstream's answer holds no choice."
 
 
 @pytest.mark.parametrize("stream", [False, True])
