@@ -131,8 +131,10 @@ class _AsyncHttp(openai.DefaultAsyncHttpxClient):
         self.daemon = target.daemon
 
 
-class _Client(openai.OpenAI):
-    """A copy shares its original's connections, so it keeps the original, whose end would close them."""
+class OpenAI(openai.OpenAI):
+    """A copy shares its original's connections, so it keeps the original, whose end would close them.
+
+    The SDK makes the `User-Agent` of the class's name, so it keeps that too."""
 
     _original: openai.OpenAI | None = None
 
@@ -144,7 +146,7 @@ class _Client(openai.OpenAI):
     with_options = copy
 
 
-class _AsyncClient(openai.AsyncOpenAI):
+class AsyncOpenAI(openai.AsyncOpenAI):
     """The same."""
 
     _original: openai.AsyncOpenAI | None = None
@@ -157,9 +159,9 @@ class _AsyncClient(openai.AsyncOpenAI):
     with_options = copy
 
 
-def _sync_client(target: Target) -> _Client:
+def _sync_client(target: Target) -> OpenAI:
     http = _Http(target)
-    client = _Client(
+    client = OpenAI(
         base_url=target.base_url,
         api_key=target.api_key,
         timeout=target.timeout,
@@ -182,7 +184,7 @@ class _LoopClient:
 
     def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
         http = _AsyncHttp(target)
-        self.client = _AsyncClient(
+        self.client = AsyncOpenAI(
             base_url=target.base_url,
             api_key=target.api_key,
             timeout=target.timeout,

@@ -46,6 +46,15 @@ def test_one_client_for_all_threads(up: Upstream) -> None:
     made.close()
 
 
+def test_servers_see_the_sdk_by_its_name(up: Upstream) -> None:
+    made = connections(up)
+    say_now(made)
+    asyncio.run(say(made))
+    names = [request.headers["user-agent"] for request in up.requests]
+    assert names == [f"OpenAI/Python {openai.__version__}", f"AsyncOpenAI/Python {openai.__version__}"]
+    made.close()
+
+
 def test_every_loop_has_a_client_that_is_closed_with_it(up: Upstream) -> None:
     made = connections(up)
     for number in range(1, 4):
