@@ -51,7 +51,7 @@ PROBLEM_CODES: dict[str, str] = {
     "yaml_trap": "YAML 1.1 reads the value as something else than was surely meant: `no`, `12:30`, `010`, `1e3`.",
     "out_of_range": "A number that is too small or too large, or a text or list that must not be empty.",
     "invalid_value": "A value that is not one of those allowed, or holds what it must not hold.",
-    "unexpanded_variable": "`${NAME}` outside the `gatewayd` section, or `$NAME`, where it is not looked up.",
+    "unexpanded_variable": "`${NAME}` outside `gatewayd`, `$NAME`, `os.environ/NAME` within a text: not looked up.",
     "invalid_url": "`api_base` is no usable address.",
     "too_many_problems": "Only the first problems are shown.",
     # names that lead to each other

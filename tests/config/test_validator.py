@@ -284,6 +284,10 @@ class TestHints:
         assert (problem.hint is None) == (hint is None)
         assert hint is None or hint in str(problem.hint)
 
+    def test_keys_that_are_not_indented_enough(self) -> None:
+        found = problems({"model_name": "gpt", "litellm_params": None, "model": "openai/gpt-4o", "api_key": "k"})
+        assert {p.hint for p in warnings(found)} == {"it belongs in litellm_params: indent it"}
+
     def test_a_form_of_fallbacks_that_nobody_reads(self) -> None:
         found = problems(litellm_settings={"fallbacks": [{"model_name": "gpt", "fallback_models": ["gpt"]}]})
         assert {problem.hint for problem in found} == {"the form is `fallbacks: [{GROUP: [OTHER, ANOTHER]}]`"}

@@ -8,7 +8,7 @@ from typing import Any
 from gatewayd.config.checks.report import Report
 from gatewayd.config.document import Path
 from gatewayd.config.schema.base import Section, family, known, nested, unused
-from gatewayd.config.schema.deployment import LitellmParams
+from gatewayd.config.schema.deployment import LitellmParams, ModelEntry
 from gatewayd.config.schema.mock import MockResponse
 from gatewayd.config.schema.root import SECTIONS, Root
 
@@ -130,6 +130,8 @@ class _Visit:
 
     def _unknown(self, section: type[Section], name: str, path: Path) -> None:
         hint = _MEANT.get(name)
+        if section is ModelEntry and name in known(LitellmParams):
+            hint = "it belongs in litellm_params: indent it"
         places: dict[str, type[Section]] = {
             other: keys for other, keys in SECTIONS.items() if keys is not section and name in known(keys)
         }

@@ -26,6 +26,9 @@ S = TypeVar("S", bound=Section)
 _SHELL = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}")
 _SHELL_BARE = re.compile(r"\$[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 """`$OPENAI_API_KEY`. Told apart from texts that begin with a dollar sign by the underscore, and by where it stands."""
+_EMBEDDED = re.compile(r"(?<![\w.])os\.environ/[A-Za-z_]")
+_NOTES = frozenset({"mock_response", "model_info", "credential_info"})
+"""Keys below which any text may stand."""
 _ENVIRON_HINT = "write os.environ/NAME"
 _PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9_]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 _LIKE_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
@@ -102,6 +105,10 @@ def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report, idle: S
             report.error("unexpanded_variable", path, message, _ENVIRON_HINT)
         elif value.startswith("$") and _SHELL_BARE.fullmatch(value) and is_secret_path(path):
             report.error("unexpanded_variable", path, "is taken as it stands: $NAME is not looked up", _ENVIRON_HINT)
+        elif "os.environ/" in value and _EMBEDDED.search(value) and _NOTES.isdisjoint(path):
+            message = "is taken as it stands: os.environ/NAME is looked up only where it is the whole value"
+            hint = "put the whole value into a variable"
+            report.error("unexpanded_variable", path, message, hint if not own else f"{hint}, or write ${{NAME}} in it")
         elif value[:1].isdigit() and "e" in value.lower() and _LIKE_NUMBER.fullmatch(value) and report.spelling(path):
             _trap_text_number(value, path, report)
         return value
