@@ -158,7 +158,8 @@ def _payload(frame: bytes) -> bytes:
 
 def _unsent(error: Exception, names: list[str], provider: str) -> GatewayError:
     """No answer came: litellm would not send the request, lacks something for it, or has its own way of sending."""
-    cause = _root(error)
+    chain = _chain(error)
+    cause = chain[-1]
     text = str(error)
     if isinstance(cause, ImportError):
         module = (cause.name or "").partition(".")[0]
@@ -177,6 +178,8 @@ def _unsent(error: Exception, names: list[str], provider: str) -> GatewayError:
         return InvalidRequest(f"{provider} has no such endpoint.", code="endpoint_not_supported")
     if "Timeout" in names:
         return UpstreamTimeout("The upstream did not answer in time.", kind="first_byte")
+    if any(type(one).__name__ == "ImageFetchError" for one in chain):
+        return InvalidRequest("An image could not be fetched from the address that was given for it.", param="messages")
     if isinstance(cause, OSError):  # a provider that does its own I/O, past the bridge
         return UpstreamConnection("No connection to the upstream.")
     return InvalidRequest(f"The request cannot be expressed in the terms of {provider}.")
@@ -198,10 +201,9 @@ def _untaken(text: str) -> tuple[list[str], str]:
     return fields, f"this value of '{fields[0]}'" if fields else "one of the fields"
 
 
-def _root(error: BaseException) -> BaseException:
-    """The first exception of the chain that led to this one."""
-    seen = {id(error)}
-    while (inner := error.__cause__ or error.__context__) is not None and id(inner) not in seen:
-        seen.add(id(inner))
-        error = inner
-    return error
+def _chain(error: BaseException) -> list[BaseException]:
+    """The exception, and those that led to it; the first one last."""
+    chain = [error]
+    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
+        chain.append(inner)
+    return chain

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gatewayd.config import providers
 from gatewayd.config.snapshot import Deployment
-from gatewayd.errors import InvalidRequest
+from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.secret import Secret
 from gatewayd.upstream.base import Call
 
@@ -48,6 +48,8 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
 }
 """Per endpoint, the fields of a body that are translated."""
 
+_LOST: Final = (b'"input_audio"', b'"video_url"')
+"""Types of message parts that litellm 1.106.2 leaves out for some providers, and says nothing."""
 _HEADERS: Final = frozenset({"anthropic-beta", "idempotency-key", "traceparent", "tracestate"})
 """Of a client's headers, those that mean something to a provider of another wire."""
 
@@ -69,6 +71,8 @@ class Arguments:
         if isinstance(prompt, list) and len(prompt) == 1:  # frameworks send lists, of one prompt too
             arguments["prompt"] = prompt[0]
         _check(call.endpoint, arguments, deployment.provider)
+        if any(kind in intent.body for kind in _LOST) and call.endpoint == "chat/completions":
+            _check_parts(arguments["messages"], deployment)
         if call.endpoint == "completions":
             # What litellm's own text completion does; its streams do not tell whether the provider ended them.
             arguments |= {"messages": [{"role": "user", "content": arguments.pop("prompt")}], "text_completion": True}
@@ -120,6 +124,21 @@ def _revealed(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_revealed(item) for item in value]
     return value
+
+
+def _check_parts(messages: list[dict[str, Any]], deployment: Deployment) -> None:
+    lost: tuple[str, ...] = ()
+    if deployment.provider in ("anthropic", "bedrock") or "claude" in deployment.model:
+        lost = ("input_audio", "video_url")
+    elif deployment.provider in ("gemini", "vertex_ai"):
+        lost = ("video_url",)
+    for index, message in enumerate(messages):
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and (kind := part.get("type")) in lost:
+                error = InvalidRequest(f"{deployment.provider} takes no '{kind}'.", param=f"messages[{index}].content")
+                error.verdict = Verdict.ELSEWHERE  # another provider may
+                raise error
 
 
 def _check(endpoint: str, arguments: Mapping[str, Any], provider: str) -> None:

@@ -289,6 +289,7 @@ async def test_no_image_is_fetched_from_inside(host: str) -> None:
         with pytest.raises(GatewayError) as caught:
             await upstream.open(call(messages=[{"role": "user", "content": [image]}]))
         assert (caught.value.status, caught.value.verdict) == (400, Verdict.ELSEWHERE)
+        assert caught.value.message == "An image could not be fetched from the address that was given for it."
         assert not up.requests
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gatewayd.config.snapshot import Deployment
-from gatewayd.errors import InvalidRequest
+from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.secret import Secret
 from gatewayd.upstream.translate import TranslateUpstream
 from gatewayd.upstream.translate_request import FIELDS, NO_KEY, Arguments
@@ -178,3 +178,33 @@ def test_embeddings_do_not_stream_and_are_packed_here() -> None:
     given = arguments(endpoint="embeddings", input="x", stream=True, encoding_format="base64")
     assert "stream" not in given
     assert "encoding_format" not in given
+
+
+AUDIO = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+VIDEO = {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}}
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "part", "taken"),
+    [
+        ("anthropic", "claude-x", AUDIO, False),
+        ("anthropic", "claude-x", VIDEO, False),
+        ("bedrock", "amazon.nova-x", AUDIO, False),
+        ("vertex_ai", "claude-x", AUDIO, False),
+        ("gemini", "gemini-x", AUDIO, True),
+        ("gemini", "gemini-x", VIDEO, False),
+        ("moonshot", "m", AUDIO, True),
+        ("anthropic", "claude-x", {"type": "text", "text": '"input_audio"'}, True),
+    ],
+)
+def test_a_part_that_would_be_left_out_silently_is_refused(
+    provider: str, model: str, part: dict[str, Any], taken: bool
+) -> None:
+    deployed = deployment("http://127.0.0.1:1", kind="translate", provider=provider, model=model)
+    asked = call(messages=[*MESSAGES, {"role": "user", "content": [part]}])
+    if taken:
+        assert Arguments(deployed).of(asked)["messages"][2]["content"] == [part]
+        return
+    with pytest.raises(InvalidRequest) as caught:
+        Arguments(deployed).of(asked)
+    assert (caught.value.param, caught.value.verdict) == ("messages[2].content", Verdict.ELSEWHERE)
