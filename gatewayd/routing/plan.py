@@ -144,6 +144,7 @@ def _try_group(
     """All tries in one group; the last error, None when nobody could be tried, `_ANSWERED` on success."""
     tried: set[str] = set()
     hopeless: set[str] = set()
+    told: dict[str, float] = {}  # when each may be asked again, as its last error said
     error: GatewayError | None = None
     rounds = 0
     tries_left = hop.group.num_retries + 1
@@ -159,7 +160,10 @@ def _try_group(
             seconds = 0.0
             if error is not None:
                 if tries_left > 0 and not candidates:
-                    seconds = _wait(error, rounds, retry_after, rng)
+                    rests = (
+                        cooling_for(c) or told.get(c.id, 0.0) for c in hop.group.candidates if c.id not in hopeless
+                    )
+                    seconds = max(_backoff(rounds, rng), retry_after, min(rests, default=0.0))
                     if not (tried - hopeless) or seconds > longest:
                         return error
                 granted = tries_left > 0 and may_retry(hop.group)
@@ -192,6 +196,7 @@ def _try_group(
             if error is None:
                 return _ANSWERED
             tried.add(candidate.id)
+            told[candidate.id] = error.retry_after or 0.0
             match error.verdict:
                 case Verdict.FATAL | Verdict.NEXT_GROUP:
                     return error
@@ -233,9 +238,8 @@ def _left(
     return []
 
 
-def _wait(error: GatewayError, rounds: int, retry_after: float, rng: Random) -> float:
-    backoff = min(BACKOFF_FIRST * 2.0**rounds, BACKOFF_MAX) * (1 - 0.25 * rng.random())
-    return max(backoff, retry_after, error.retry_after or 0.0)
+def _backoff(rounds: int, rng: Random) -> float:
+    return min(BACKOFF_FIRST * 2.0**rounds, BACKOFF_MAX) * (1 - 0.25 * rng.random())
 
 
 def _fallbacks(chain: Chain, kind: FallbackKind) -> tuple[Hop, ...]:

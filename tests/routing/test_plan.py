@@ -99,6 +99,26 @@ def test_the_upstreams_retry_after_and_the_configured_one_are_least_waits() -> N
     assert run(start(chain(group("a", "a1", retries=1)), retry_after=9.0), refused)[1] == [9.0]
 
 
+@pytest.mark.parametrize("cooling", [False, True])
+def test_the_wait_ends_when_the_first_of_them_may_be_asked_again(cooling: bool) -> None:
+    """A-26: not the last one, which may have been told to rest for a minute."""
+    rests = {"a1": 2.0, "a2": 50.0}
+    ordered = group("a", "a1", "a2", retries=2, orders={"a1": 1, "a2": 2})
+    tried: list[str] = []
+    steps = plan(
+        chain(ordered),
+        available=lambda candidate, last_resort=False: candidate.id not in tried or len(tried) == 2,
+        cooling_for=lambda candidate: rests[candidate.id] if cooling and candidate.id in tried else 0.0,
+        rng=Random(1),
+    )
+
+    def answer(name: str) -> GatewayError | None:
+        tried.append(name)
+        return None if len(tried) == 3 else UpstreamStatus("busy", status=429, retry_after=rests[name])
+
+    assert run(steps, answer)[:2] == (["a1", "a2", "a1"], [2.0])
+
+
 def test_a_wait_beyond_reason_is_left_to_the_client() -> None:
     busy = UpstreamStatus("busy", status=429, retry_after=3600)
     tried, waits, end = run(start(chain(group("a", "a1"))), lambda _: busy)
