@@ -86,7 +86,7 @@ TEXT = {"type": "text", "text": "a"}
         ("anthropic", message(TEXT, image("data:image/png;base64,AA==")), True),
         ("anthropic", message(image("https://host/x.png")), False),
         ("anthropic", message({"type": "image_url", "image_url": "data:image/png;base64,AA=="}), True),
-        ("anthropic", message({"type": "input_audio", "input_audio": {}}), False),
+        ("gemini", message({"type": "input_audio", "input_audio": {}}), False),  # Claude is not asked at all
         ("anthropic", message({"type": "file", "file": {"file_id": "f"}}), False),
         ("anthropic", message("text"), False),
         ("anthropic", {"messages": [{"role": "user", "content": 5}]}, False),
