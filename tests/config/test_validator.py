@@ -182,6 +182,18 @@ class TestKeys:
     def test_an_empty_key_is_no_key(self) -> None:
         assert only(api_base="http://127.0.0.1:9/v1", api_key="").api_key is None
 
+    def test_an_address_of_the_environment_that_is_none_is_told_by_its_variable(self) -> None:
+        environ = {**ENVIRON, "OPENAI_BASE_URL": "localhost:8000"}
+        (problem,) = ConfigValidator(environ=environ).check({"model_list": [entry()]}).problems
+        assert problem.code == "invalid_url"
+        assert problem.message.startswith("OPENAI_BASE_URL is set: ")
+        assert "localhost" not in problem.message
+
+    def test_the_variable_that_is_usual_is_the_one_to_set(self) -> None:
+        (problem,) = problems(entry(model="mistral/mistral-large-latest", api_key=None))
+        assert problem.code == "missing_api_key"
+        assert str(problem.hint).startswith("set MISTRAL_API_KEY, or")
+
     def test_azure_takes_its_version_from_the_environment(self) -> None:
         azure = entry(model="azure/x", api_base="https://r.openai.azure.com")
         environ = {**ENVIRON, "AZURE_API_VERSION": "2024-10-21"}

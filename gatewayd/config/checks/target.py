@@ -121,7 +121,8 @@ class _Way:
             return None
         if allowed:
             message = f"{provider.name} needs a key, and {' or '.join(allowed)} is not set"
-            hint = f"set {allowed[0]}, or add `api_key: os.environ/NAME`"
+            usual = f"{provider.name.upper()}_API_KEY"
+            hint = f"set {usual if usual in allowed else allowed[0]}, or add `api_key: os.environ/NAME`"
             self._report.error("missing_api_key", self._path, message, hint)
         elif configured is not None and (present := self._set_names(provider.key_env)):
             message = f"no key is sent: {present} belongs to {provider.name}'s own address, not to this one"
@@ -157,7 +158,10 @@ class _Way:
             return True
         if self._report.failed(path):
             return False
-        if "${" in text:
+        if not configured:
+            variable = self._set_names(self._provider.base_env)
+            self._report.error("invalid_url", path, f"{variable} is set: {wrong}", "mend it, unset it, or add api_base")
+        elif "${" in text:
             self._report.error("unexpanded_variable", path, wrong, "write the whole address as os.environ/NAME")
         else:
             self._report.error("invalid_url", path, wrong, "write it like https://host/v1")
