@@ -296,6 +296,19 @@ class TestHints:
         assert (problem.hint is None) == (hint is None)
         assert hint is None or hint in str(problem.hint)
 
+    @pytest.mark.parametrize(
+        ("params", "hint"),
+        [
+            ({"additional_drop_params": "temperature"}, "put it in brackets"),
+            ({"drop_params": ["tool_choice"]}, "additional_drop_params"),
+            ({"drop_params": "some"}, None),
+        ],
+    )
+    def test_the_form_of_a_value(self, params: dict[str, Any], hint: str | None) -> None:
+        (problem,) = problems(entry(**params))
+        assert problem.code == "wrong_type"
+        assert (problem.hint is None) if hint is None else (hint in str(problem.hint))
+
     def test_keys_that_are_not_indented_enough(self) -> None:
         found = problems({"model_name": "gpt", "litellm_params": None, "model": "openai/gpt-4o", "api_key": "k"})
         assert {p.hint for p in warnings(found)} == {"it belongs in litellm_params: indent it"}

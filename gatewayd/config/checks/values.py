@@ -183,8 +183,8 @@ def _explain_one(several: list[ErrorDetails], value: Any, path: Path, report: Re
 def _wrong_type(expected: str, value: Any, path: Path, report: Report) -> None:
     spelling = report.spelling(path)
     kind = kind_of(value)
-    if spelling is None or value is None:
-        report.error("wrong_type", path, f"must be {expected}, but this is {kind}")
+    if spelling is None or value is None or expected == "a list":
+        report.error("wrong_type", path, f"must be {expected}, but this is {kind}", _form(expected, value, path))
     elif isinstance(value, str) and "number" in expected and _LIKE_NUMBER.fullmatch(value):
         _trap_text_number(value, path, report)
     elif (
@@ -197,6 +197,14 @@ def _wrong_type(expected: str, value: Any, path: Path, report: Report) -> None:
         message = f"must be {expected}, but YAML reads {written} as {kind}"
         hint = _quoting(value, path, report) or "put it in quotes"
         report.error("yaml_trap", path, message, hint if "text" in expected else None)
+
+
+def _form(expected: str, value: Any, path: Path) -> str | None:
+    if expected == "a list" and isinstance(value, str):
+        return "put it in brackets: a list may have one entry"
+    if path[-1] == "drop_params" and isinstance(value, list):
+        return "names of parameters belong in litellm_params.additional_drop_params"
+    return None
 
 
 def _quoting(value: Any, path: Path, report: Report) -> str | None:
