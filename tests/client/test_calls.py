@@ -342,5 +342,5 @@ async def test_leaving_a_stream_closes_its_connection_at_once_awaited(how: str) 
             if how == "closed":
                 await pieces.aclose()
             del pieces
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await up.peers[0].gone.wait()

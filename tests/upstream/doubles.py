@@ -45,7 +45,7 @@ def call(
     return Call(endpoint, peek(body), "req-1", headers, timeouts, capture)
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Waits until the condition holds; fails after `seconds`."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():

@@ -25,6 +25,8 @@ from gatewayd.web.listener import Listener
 from gatewayd.wire.openai import DONE, Usage
 from tests.engine.fakes import NO_RETRIES, runtime_of
 
+PATIENCE = 30.0
+"""Seconds that something is waited for that comes at once on an idle machine."""
 KEY = "sk-master-0123456789"
 LOCAL = Address("127.0.0.1", 0)
 WITH_KEY = ServerSettings(master_key=Secret(KEY))
@@ -199,7 +201,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Waits for what no event announces. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
@@ -257,7 +259,7 @@ class RawClient:
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
     async def head(self) -> tuple[int, dict[str, str]]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             text = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = text.split("\r\n")
         pairs = (line.partition(": ") for line in lines if line)
@@ -265,7 +267,7 @@ class RawClient:
 
     async def answer(self, *, has_body: bool = True) -> Answer:
         status, headers = await self.head()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             if headers.get("transfer-encoding") == "chunked":
                 chunks = [chunk async for chunk in self.chunks()]
                 return Answer(status, headers, b"".join(chunks), chunks)
@@ -275,7 +277,7 @@ class RawClient:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The pieces of a chunked body, to its end mark. Raises IncompleteReadError if the connection ends before."""
         while True:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 size = int((await self.reader.readuntil(b"\r\n")).strip(), 16)
                 piece = (await self.reader.readexactly(size + 2))[:-2]
             if not size:
@@ -284,7 +286,7 @@ class RawClient:
 
     async def ended(self) -> bytes:
         """What else comes until the connection ends."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             try:
                 return await self.reader.read()
             except ConnectionError:
