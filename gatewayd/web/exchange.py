@@ -275,7 +275,8 @@ class Exchange:
         intent = peek(body, default_model=named or server.default_models.get(endpoint))
         if named is not None and named != intent.model and runtime.table.knows(named):
             intent = intent.asking(named)  # Azure, for whose clients such paths are, does not look at the body's
-        intent.stream = intent.stream and streams
+        if intent.stream and not streams:
+            intent = intent.whole()
         call = Call(
             endpoint,
             intent,

@@ -80,6 +80,11 @@ class Intent(msgspec.Struct):
         fields = {**self.fields, "model": msgspec.Raw(encode(model))}
         return Intent(model, self.stream, fields, encode(fields))
 
+    def whole(self) -> Intent:
+        """The same request, for an answer in one piece."""
+        fields = {name: raw for name, raw in self.fields.items() if name != "stream"}
+        return Intent(self.model, False, fields, encode(fields))
+
     def rewritten(self, changes: Mapping[str, Any], *, drop: frozenset[str] = frozenset()) -> bytes:
         """The body with top-level fields replaced or added (`changes`) and removed (`drop`), all else byte for byte.
 
