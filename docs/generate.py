@@ -1,6 +1,7 @@
 """Writes the parts of the documentation that are made from the code.
 
-python docs/generate.py            writes configuration.md, errors.md, gatewayd.schema.json, the table of contracts.md
+python docs/generate.py            writes configuration.md, errors.md, reference.md, gatewayd.schema.json, and the table
+                                   of contracts.md
 python docs/generate.py --check    writes nothing; exit status 1 when one of them is stale
 """
 
@@ -16,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from docs.contracts import contracts  # noqa: E402  # the folder above is not on the path of a script in docs/
+from docs.reference import reference  # noqa: E402
 from gatewayd import errors  # noqa: E402
 from gatewayd.config.codes import PROBLEM_CODES  # noqa: E402
 from gatewayd.config.schema.base import Section  # noqa: E402
@@ -219,6 +221,7 @@ PAGES = {
     "errors.md": error_codes,
     "gatewayd.schema.json": schema_text,
     "contracts.md": contracts,
+    "reference.md": reference,
 }
 
 

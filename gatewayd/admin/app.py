@@ -70,6 +70,11 @@ class AdminApp:
             "/reload": {"POST": self._reload},
         }
 
+    @property
+    def routes(self) -> list[tuple[str, str]]:
+        """(method, path) of all there is."""
+        return [(method, path) for path, pages in self._pages.items() for method in pages]
+
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = f"adm_{secrets.token_hex(8)}"
         try:
@@ -119,7 +124,7 @@ class AdminApp:
         return page
 
     async def _index(self) -> web.Response:
-        lines = [f"{method:4} {path}" for path, pages in self._pages.items() for method in pages]
+        lines = [f"{method:4} {path}" for method, path in self.routes]
         return web.Response(text="gatewayd, admin listener\n\n" + "\n".join(lines) + "\n")
 
     async def _status(self) -> web.Response:

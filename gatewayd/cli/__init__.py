@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before anything slow: a SIGHUP must never kill the daemon, however early it comes.
     early = EarlySignals() if arguments[:1] == ["run"] else None
     fill_standard_streams()
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # where the locale has no arrow there is an escape, and no traceback
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exits.INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gatewayd", description="A local OpenAI-compatible LLM gateway: one YAML file, edited live."
     )

@@ -1,0 +1,252 @@
+"""The page docs/reference.md: commands, endpoints, headers, metrics and environment variables, from the code.
+
+What has no description in the code is described here; a name that the code has and this module has not (or the other
+way round) is an error, so that neither can be forgotten.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from gatewayd.admin.app import AdminApp
+from gatewayd.cli import make_parser
+from gatewayd.cli.exits import CONFIG, FAILURE, INTERRUPTED, NO_INPUT, OK, UNAVAILABLE
+from gatewayd.engine.dispatch import Trail
+from gatewayd.engine.runtime import Gateway
+from gatewayd.observe.metrics import Metrics
+from gatewayd.web.app import TABLE
+from gatewayd.web.render import success_headers
+from gatewayd.wire.headers import REQUEST_HEADERS, RESPONSE_HEADERS, RESPONSE_PREFIXES, RESPONSE_RENAMED
+
+PAGE = """\
+# Reference
+
+<!-- Made by docs/reference.py from the code; edit there. -->
+
+The keys of the file are in [configuration.md](configuration.md), the codes of errors in [errors.md](errors.md), the
+Python functions in [python.md](python.md).
+
+## Commands
+
+{commands}
+Exit codes: {exits}; signals and the daemon's own are in [running.md](running.md).
+
+## Endpoints for clients
+
+On `gatewayd.listen`, 127.0.0.1:4000 unless told otherwise. All but the health checks need a key when the file has a
+`master_key`: `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`.
+
+| | |
+|---|---|
+{endpoints}
+
+What is named with `/v1` answers without it too. In a path of Azure's form `{{model}}` goes before the body's `model`.
+
+## Headers of requests
+
+| Header | Meaning |
+|---|---|
+{asked}
+
+These go to the upstream as they are: {passed}. All others end here, the client's credentials and cookies among them.
+
+## Headers of answers
+
+| Header | Meaning |
+|---|---|
+{answered}
+
+From the upstream come {relayed}.
+
+## Endpoints for administration
+
+On `gatewayd.admin`, 127.0.0.1:4001 unless told otherwise. On an address that other machines reach they need the
+`master_key`.
+
+| | |
+|---|---|
+{administration}
+
+## Metrics
+
+In Prometheus' text format. Labels are bounded: groups are those of the file, everything else is `other`.
+
+| Metric | Type | Labels | Meaning |
+|---|---|---|---|
+{metrics}
+
+## Environment variables
+
+| Variable | Meaning |
+|---|---|
+{environment}
+
+Variables that the file refers to (`os.environ/NAME`), and the providers' own for keys that it leaves out, are read
+once, when gatewayd starts.
+"""
+
+_EXITS = {
+    OK: "done",
+    FAILURE: "it broke, or an address cannot be listened on",
+    2: "wrong usage",
+    NO_INPUT: "there is no configuration file",
+    UNAVAILABLE: "no daemon answers",
+    CONFIG: "the configuration is wrong",
+    INTERRUPTED: "interrupted",
+}
+_OPTIONS = {"format": "how it is printed"}
+"""Of options that say nothing themselves."""
+_ENDPOINTS = {
+    "/chat/completions": "chat, whole or as a stream",
+    "/completions": "completions of OpenAI's first form, whole or as a stream",
+    "/embeddings": "embeddings",
+    "/models": "the model groups",
+    "/models/{model}": "one of them",
+    "live": "200 while the process lives",
+    "ready": "200 while requests are taken, 503 while stopping",
+}
+_ASKED = {
+    "x-request-id": "names the request in answer and log; up to 128 visible ASCII characters",
+    "x-litellm-timeout": "seconds for this request, at most `gatewayd.timeouts.total`",
+}
+_ANSWERED = {
+    "x-request-id": "the request's id, the client's own if it sent one; in every answer",
+    "x-gatewayd-revision": "the revision of the configuration that answered",
+    "x-gatewayd-deployment": "the deployment that answered: its `model_info.id`, else one made from its parameters",
+    "x-gatewayd-attempts": "how many tries it took",
+    "x-gatewayd-fallback": "the group that answered, if another than the one asked for",
+    "x-gatewayd-overhead-ms": "milliseconds that gatewayd itself took up to the start of the answer",
+    "x-litellm-call-id": "as `x-request-id`",
+    "x-litellm-model-id": "as `x-gatewayd-deployment`",
+    "x-litellm-model-group": "the group asked for",
+    "x-litellm-attempted-retries": "tries after the first in their group",
+    "x-litellm-attempted-fallbacks": "fallback groups tried",
+    "x-litellm-overhead-duration-ms": "as `x-gatewayd-overhead-ms`",
+    "x-litellm-response-duration-ms": "milliseconds to the start of the answer",
+}
+_OF_ERRORS = {
+    "retry-after": "whole seconds after which another try makes sense",
+    "x-should-retry": "`false` where gatewayd has tried enough, so that SDKs do not multiply its tries by theirs",
+    "www-authenticate": "of 401",
+    "allow": "of 405",
+}
+_ADMINISTRATION = {
+    "/": "this list",
+    "/status": "what serves and how well: groups, deployments with their health, the last reload",
+    "/config": "the effective configuration, defaults filled in, secrets masked",
+    "/metrics": "the numbers below",
+    "/reload": "reads the file again; answers with the outcome when it is known: 200 `applied` or `unchanged`, "
+    "422 `rejected` with all problems",
+}
+_ENVIRONMENT = {
+    "GATEWAYD_CONFIG": "the configuration file, where `--config` does not name one",
+    "GATEWAYD_ADMIN": "the daemon's admin listener, for `reload` and `status`",
+    "GATEWAYD_API_KEY": "the key for the admin listener, and of the Python functions",
+    "GATEWAYD_BASE_URL": "the daemon that the Python functions attach to",
+    "XDG_CONFIG_HOME": "where `gatewayd/gatewayd.yaml` is looked for (default: `~/.config`)",
+    "XDG_STATE_HOME": "where `--last-good` keeps its copy (default: `~/.local/state`), unless systemd says so",
+    "NO_COLOR": "no colours, whatever its value",
+    "STATE_DIRECTORY": "set by systemd: where `--last-good` keeps its copy",
+    "CREDENTIALS_DIRECTORY": "set by systemd: where `credential:NAME` is looked for",
+    "NOTIFY_SOCKET": "set by systemd: readiness and status",
+    "WATCHDOG_USEC": "set by systemd: how often a sign of life is wanted",
+    "WATCHDOG_PID": "set by systemd: from whom",
+    "LISTEN_FDS": "set by systemd: sockets that are handed over",
+    "LISTEN_PID": "set by systemd: to whom",
+}
+
+
+def reference() -> str:
+    return PAGE.format(
+        commands="\n".join(_commands()),
+        exits=", ".join(f"{code} {meaning}" for code, meaning in _EXITS.items()),
+        endpoints="\n".join(_endpoints()),
+        asked=_table(_ASKED),
+        passed=_names(REQUEST_HEADERS),
+        answered=_table({**_described(_answered(), _ANSWERED), **_OF_ERRORS}),
+        relayed=_names([name.decode() for name in RESPONSE_HEADERS])
+        + ", "
+        + ", ".join(f"`{prefix.decode()}...`" for prefix in RESPONSE_PREFIXES)
+        + "".join(f", and `{old.decode()}` as `{new}`" for old, new in RESPONSE_RENAMED.items()),
+        administration="\n".join(_administration()),
+        metrics="\n".join(_metrics()),
+        environment=_table(_ENVIRONMENT),
+    )
+
+
+def _commands() -> Iterator[str]:
+    (commands,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    told = {action.dest: action.help or "" for action in commands._choices_actions}
+    for name, parser in commands.choices.items():
+        yield f"### gatewayd {name}\n\n{_sentence(told[name])}\n"
+        actions = [action for action in parser._actions if action.dest != "help"]
+        if actions:
+            yield "| | |\n|---|---|"
+            yield from (f"| {_usage(action)} | {_cell(action.help or _OPTIONS[action.dest])} |" for action in actions)
+            yield ""
+
+
+def _usage(action: argparse.Action) -> str:
+    value = ""
+    if action.choices is not None:
+        value = " " + "\\|".join(map(str, action.choices))
+    elif action.nargs != 0:
+        value = f" {action.metavar or action.dest.upper()}"
+    return ", ".join(f"`{name}{value}`" for name in action.option_strings) or f"`{value.strip()}`"
+
+
+def _endpoints() -> Iterator[str]:
+    described: set[str] = set()
+    for route in TABLE:
+        name = route.handle.__name__ if route.kind == "open" else route.path.rpartition("deployments/{model}")[2]
+        described.add(name)
+        path = route.path if route.kind == "open" or route.path.startswith("/openai/") else f"/v1{route.path}"
+        yield f"| `{route.method} {path}` | {_ENDPOINTS[name]} |"
+    _described(described, _ENDPOINTS)
+
+
+def _answered() -> Sequence[str]:
+    """Every header that an answer may have; one that came from a fallback has them all."""
+    return [name for name, _ in success_headers(Trail("asked", "answered"), "", "", 0.0, 0.0)]
+
+
+def _administration() -> Iterator[str]:
+    routes = AdminApp(Gateway(), None, Metrics()).routes  # type: ignore[arg-type]  # only looked at
+    _described([path for _, path in routes], _ADMINISTRATION)
+    yield from (f"| `{method} {path}` | {_ADMINISTRATION[path]} |" for method, path in routes)
+
+
+def _metrics() -> Iterator[str]:
+    metrics = Metrics()
+    metrics.tallies.of("group").ended("ok", 0.0)  # so that there are samples, which have labels
+    declared = {getattr(collector, "_name", ""): collector for collector in metrics.registry._collector_to_names}
+    for family in metrics.registry.collect():
+        if family.name.startswith("gatewayd_"):
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            found = dict.fromkeys(label for sample in family.samples for label in sample.labels if label != "le")
+            labels: Iterable[str] = found or getattr(declared.get(family.name), "_labelnames", [])
+            yield f"| `{name}` | {family.type} | {', '.join(labels)} | {_cell(family.documentation)} |"
+    yield "| `process_...` | | | of the process, as prometheus_client has them |"
+
+
+def _described(names: Sequence[str] | set[str], texts: Mapping[str, str]) -> Mapping[str, str]:
+    if missing := set(names) ^ set(texts):
+        raise LookupError(f"docs/reference.py and the code differ: {', '.join(sorted(missing))}")
+    return texts
+
+
+def _table(texts: Mapping[str, str]) -> str:
+    return "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in texts.items())
+
+
+def _names(names: Sequence[str] | frozenset[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
