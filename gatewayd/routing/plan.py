@@ -7,21 +7,20 @@ The rules, in the order a reader meets them:
   1. The group asked for is tried first, then the fallback groups of the list that its failure asks for.
   2. Inside a group: the lowest `order` that has somebody left, picked by weight; nobody twice while another is left.
   3. A group gets at most `num_retries` + 1 tries, and no retry that the budget of all its requests refuses. When
-     everybody was tried and tries are left, wait and start over with those whose failure a wait can mend, and wait on
-     if the failures of others have made them rest for longer. When there is no retry any more, each `order` that was
-     not reached gets one try: it is what the group falls back to.
+     everybody was tried and tries are left, wait and start over with those whose failure a wait can mend (those who
+     come back untried first), and wait on if the failures of others have made them rest for longer. When there is no
+     retry any more, each `order` that was not reached gets one try: it is what the group falls back to.
   4. A long wait is not worth it while a fallback group is left: the client would pay for the upstream's trouble.
   5. The caller's own mistake (FATAL) ends everything when the group asked for says so. From a fallback group it only
      ends that group: the request was right for the model the client named.
   6. While a deployment is probed after its cooldown, nobody joins the probe: others go elsewhere, and where there is
-     nobody else they wait for its outcome, but no more than a few seconds.
+     nobody else (for a retry, or in an `order` not reached) they wait for its outcome, but no more than a few seconds.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
@@ -56,6 +55,9 @@ class Wait:
 
 Step = Try | Wait
 Pick = Callable[[Sequence[Candidate], Random], Candidate]
+Levels = Sequence[Sequence[Candidate]]
+_Search = Generator[Step, GatewayError | None, list[Candidate]]
+_ENDS_THE_GROUP = frozenset({Verdict.FATAL, Verdict.NEXT_GROUP})
 
 
 class Available(Protocol):
@@ -88,10 +90,11 @@ def plan(
     while index < len(hops):
         hop = hops[index]
         is_first = index == 0
-        more = chain.fallbacks if is_first else hops[index + 1 :]
-        first = begun if is_first else None
-        error = yield from _try_group(hop, bool(more), available, cooling_for, may_retry, rng, retry_after, pick, first)
-        if error is _ANSWERED:
+        # Only a failure of the general kind can be waited for: the others end the group.
+        more = _fallbacks(chain, kind) if is_first else hops[index + 1 :]
+        visit = _Visit(hop, bool(more), available, cooling_for, may_retry, rng, retry_after, pick)
+        error = yield from visit.tries(begun if is_first else None)
+        if visit.answered:
             return
         if error is not None:
             if is_first and error.verdict is Verdict.FATAL:
@@ -123,123 +126,148 @@ def first_pick(chain: Chain, health: HealthBook, now: float, rng: Random) -> Can
     return None
 
 
-class _Answered(GatewayError):
-    """Marks success inside this module; never raised."""
+@dataclass(slots=True, eq=False)
+class _Visit:
+    """What one request does in one group: whom it asks (`tries`), and after each failure, whom next.
 
+    The generators that return candidates wait for them if need be, and return none when that is in vain.
+    """
 
-_ANSWERED = _Answered("")
+    hop: Hop
+    has_fallback: bool
+    available: Available
+    cooling_for: Callable[[Candidate], float]
+    may_retry: Callable[[Group], bool]
+    rng: Random
+    retry_after: float
+    pick: Pick
+    answered: bool = False
+    tried: set[str] = field(default_factory=set)
+    """Ids."""
+    hopeless: set[str] = field(default_factory=set)
+    """Those of them whose failure no wait can mend."""
+    spent: set[str] = field(default_factory=set)
+    """These, and who was tried since the last wait."""
+    told: dict[str, float] = field(default_factory=dict)
+    """When each may be asked again, where only its last error says so."""
+    unreached: Levels = ()
+    tries_left: int = 0
+    granted: bool = False
+    """There is a retry that the budget has granted and that is not settled."""
+    waits: int = 0
+    longest: float = 0.0
+    patience: float = 0.0
+    """What is left of `longest` for the next try."""
 
+    def __post_init__(self) -> None:
+        self.unreached = self.hop.group.levels
+        self.tries_left = self.hop.group.num_retries + 1
+        self.longest = WAIT_WITH_FALLBACK if self.has_fallback else WAIT_MAX
 
-def _try_group(
-    hop: Hop,
-    has_fallback: bool,
-    available: Available,
-    cooling_for: Callable[[Candidate], float],
-    may_retry: Callable[[Group], bool],
-    rng: Random,
-    retry_after: float,
-    pick: Pick,
-    begun: Candidate | None,
-) -> Generator[Step, GatewayError | None, GatewayError | None]:
-    """All tries in one group; the last error, None when nobody could be tried, `_ANSWERED` on success."""
-    tried: set[str] = set()
-    hopeless: set[str] = set()
-    told: dict[str, float] = {}  # when each may be asked again, as its last error said
-    error: GatewayError | None = None
-    rounds = 0
-    tries_left = hop.group.num_retries + 1
-    deepest = -math.inf  # the last `order` that was reached
-    longest = WAIT_WITH_FALLBACK if has_fallback else WAIT_MAX
-    granted = False
-    try:
-        while True:
-            if begun is not None:
-                candidates, begun = [begun], None
-            else:
-                candidates = _left(hop, tried, available) if tries_left > 0 else []
-            seconds = 0.0
-            if error is not None:
-                if tries_left > 0 and not candidates:
-                    rests = (
-                        cooling_for(c) or told.get(c.id, 0.0) for c in hop.group.candidates if c.id not in hopeless
-                    )
-                    seconds = max(_backoff(rounds, rng), retry_after, min(rests, default=0.0))
-                    if not (tried - hopeless) or seconds > longest:
-                        return error
-                granted = tries_left > 0 and may_retry(hop.group)
-                if not granted:
-                    seconds, candidates = 0.0, _left(hop, tried, available, deepest)
-                    if not candidates:
-                        return error
-            if seconds:
-                yield Wait(seconds)
-                rounds += 1
-                tried = set(hopeless)
-                candidates = _left(hop, tried, available)
-            patience = 0.0 if error is None else longest - seconds
-            while not candidates:
-                if not has_fallback:
-                    candidates = yield from _behind_a_probe(hop, tried, available, rng)
-                if not candidates:
-                    if not 0 < (seconds := _cooling(hop, tried, cooling_for)) <= patience:
-                        return error
-                    yield Wait(seconds)
-                    patience -= seconds
-                    candidates = _left(hop, tried, available)
-            candidate = pick(candidates, rng)
-            tries_left -= 1
-            deepest = max(deepest, candidate.order)
-            error = yield Try(hop, candidate)
-            if granted:
-                granted = False
-                hop.group.budget.settle(failed=error is not None)
-            if error is None:
-                return _ANSWERED
-            tried.add(candidate.id)
-            told[candidate.id] = error.retry_after or 0.0
-            match error.verdict:
-                case Verdict.FATAL | Verdict.NEXT_GROUP:
-                    return error
-                case Verdict.ELSEWHERE:
-                    hopeless.add(candidate.id)
-                case Verdict.RETRY:
-                    pass
-    finally:
-        if granted:  # nobody waits for the plan any more: the retry was not needed, or it has answered
-            hop.group.budget.settle(failed=False)
+    def tries(self, begun: Candidate | None) -> Generator[Step, GatewayError | None, GatewayError | None]:
+        """All of them; the last error, None when nobody could be tried or somebody has `answered`."""
+        error: GatewayError | None = None
+        candidates = [begun] if begun else (yield from self._somebody(self.hop.group.levels))
+        try:
+            while candidates:
+                candidate = self.pick(candidates, self.rng)
+                error = yield Try(self.hop, candidate)
+                self._settle(failed=error is not None)
+                if error is None:
+                    self.answered = True
+                    break
+                self._failed(candidate, error)
+                if error.verdict in _ENDS_THE_GROUP:
+                    break
+                candidates = yield from self._after_a_failure()
+        finally:
+            self._settle(failed=False)  # a retry that was not needed, or nobody waits for the plan any more
+        return error
 
+    def _failed(self, candidate: Candidate, error: GatewayError) -> None:
+        self.tries_left -= 1
+        self.unreached = [level for level in self.unreached if level[0].order != candidate.order]
+        self.tried.add(candidate.id)
+        self.spent.add(candidate.id)
+        # Whose rest is on record is asked again when it is over, however long the tries of others have taken.
+        self.told[candidate.id] = 0.0 if self.cooling_for(candidate) else error.retry_after or 0.0
+        if error.verdict is Verdict.ELSEWHERE:
+            self.hopeless.add(candidate.id)
 
-def _cooling(hop: Hop, tried: set[str], cooling_for: Callable[[Candidate], float]) -> float:
-    """How long the next one to come back still cools, 0 if nobody does: others were refused too, and later."""
-    times = (cooling_for(c) for c in hop.group.candidates if c.id not in tried)
-    return min((seconds for seconds in times if seconds > 0), default=0.0)
+    def _after_a_failure(self) -> _Search:
+        """By a retry: who is left, or after a wait somebody again. Without one, an order that was not reached."""
+        levels = self.hop.group.levels
+        if self.tries_left > 0:
+            if left := self._left(levels):
+                if self._grant():
+                    return left
+            elif self.tried <= self.hopeless:  # nobody to start over with
+                if not self.has_fallback and self._left(levels, last_resort=True) and self._grant():
+                    return (yield from self._somebody(levels))
+            elif (seconds := self._rest()) <= self.longest and self._grant():
+                return (yield from self._start_over(seconds))
+        return (yield from self._somebody(self.unreached))
 
+    def _start_over(self, seconds: float) -> _Search:
+        """After so many seconds, and more if others were refused meanwhile and made those left rest for longer."""
+        self.patience = self.longest
+        yield from self._wait(seconds)
+        self.waits += 1
+        self.spent = set(self.hopeless)
+        while not (left := (yield from self._somebody(self.hop.group.levels))):
+            if not 0 < (seconds := self._cooling()) <= self.patience:
+                break
+            yield from self._wait(seconds)
+        return left
 
-def _behind_a_probe(
-    hop: Hop, tried: set[str], available: Available, rng: Random
-) -> Generator[Step, GatewayError | None, list[Candidate]]:
-    """Waits until a probe has succeeded, or for so long that joining it is better than a refusal."""
-    for look in range(PROBE_LOOKS):
-        if not _left(hop, tried, lambda candidate: available(candidate, True)):
-            return []
-        yield Wait(PROBE_FIRST * 2.0**look * (1 - 0.25 * rng.random()))
-        if candidates := _left(hop, tried, available):
-            return candidates
-    return _left(hop, tried, lambda candidate: available(candidate, True))
-
-
-def _left(
-    hop: Hop, tried: set[str], available: Callable[[Candidate], bool], above: float = -math.inf
-) -> list[Candidate]:
-    """Those of the lowest `order` above this one that has somebody left."""
-    for level in hop.group.levels:
-        if left := [c for c in level if c.order > above and c.id not in tried and available(c)]:
+    def _somebody(self, levels: Levels) -> _Search:
+        """Those available, else, where there is nowhere else to go, those of whom one is probed: when the probe has
+        succeeded, or has taken so long that joining it is better than a refusal."""
+        if (left := self._left(levels)) or self.has_fallback:
             return left
-    return []
+        for look in range(PROBE_LOOKS):
+            if not self._left(levels, last_resort=True):
+                return []
+            yield from self._wait(PROBE_FIRST * 2.0**look * (1 - 0.25 * self.rng.random()))
+            if left := self._left(levels):
+                return left
+        return self._left(levels, last_resort=True)
 
+    def _wait(self, seconds: float) -> Generator[Step, GatewayError | None, None]:
+        self.patience -= seconds
+        yield Wait(seconds)
 
-def _backoff(rounds: int, rng: Random) -> float:
-    return min(BACKOFF_FIRST * 2.0**rounds, BACKOFF_MAX) * (1 - 0.25 * rng.random())
+    def _left(self, levels: Levels, *, last_resort: bool = False) -> list[Candidate]:
+        """Those of the lowest `order` that has somebody left; those tried before the wait if there is nobody else."""
+        for without in (self.tried, self.spent):
+            for level in levels:
+                if left := [c for c in level if c.id not in without and self.available(c, last_resort)]:
+                    return left
+        return []
+
+    def _rest(self) -> float:
+        """How long to wait before starting over: until the first may be asked again, and no less than the back-off."""
+        backoff = min(BACKOFF_FIRST * 2.0**self.waits, BACKOFF_MAX) * (1 - 0.25 * self.rng.random())
+        rests = (
+            self.cooling_for(c) or self.told.get(c.id, 0.0)
+            for c in self.hop.group.candidates
+            if c.id not in self.hopeless
+        )
+        return max(backoff, self.retry_after, min(rests))
+
+    def _cooling(self) -> float:
+        """How long the next one to come back still cools, 0 if nobody does."""
+        times = (self.cooling_for(c) for c in self.hop.group.candidates if c.id not in self.hopeless)
+        return min((seconds for seconds in times if seconds > 0), default=0.0)
+
+    def _grant(self) -> bool:
+        self.granted = self.may_retry(self.hop.group)
+        return self.granted
+
+    def _settle(self, *, failed: bool) -> None:
+        if self.granted:
+            self.granted = False
+            self.hop.group.budget.settle(failed=failed)
 
 
 def _fallbacks(chain: Chain, kind: FallbackKind) -> tuple[Hop, ...]:
