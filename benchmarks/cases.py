@@ -6,9 +6,10 @@ C, ...), so that whatever else the machine does falls on all of them alike.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks import client, payloads, wrk
@@ -69,6 +70,7 @@ class Bench:
     folder: Path
     results: Results
     say: Callable[[str], None]
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def small(self) -> None:
         """216 bytes there, 500 bytes back, over 1 and 64 connections, and with heads of which no two are alike; also
@@ -132,7 +134,7 @@ class Bench:
         """
         self.say(f"starting {peer_type.name}")
         port = free_port()
-        peer = peer_type(upstream, port, self.folder / f"{port}")
+        peer = peer_type(upstream, port, self.folder / f"{next(self._numbers)}")  # a port may come twice
         target = Target(f"http://127.0.0.1:{port}{PATH}", peer.headers())
         daemon = Daemon(peer.command(), core=self.core, folder=peer.folder, environment=peer.environment())
         stack.callback(daemon.stop)

@@ -19,7 +19,7 @@ CORE = min(os.sched_getaffinity(0))
 def _listens(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it is ending this very moment
         return False
     return True
 
