@@ -127,7 +127,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(max_size=3), plain, max_size=3))
 def test_any_plain_tree_arrives(tree: dict[str, Any]) -> None:
     result = Result(Snapshot("r", (), effective=MappingProxyType(tree)))
@@ -174,7 +174,7 @@ def test_other_things_are_refused_when_receiving(body: bytes, capsys: pytest.Cap
     assert capsys.readouterr().out == ""
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused(body: bytes) -> None:
     with pytest.raises(ChannelError):

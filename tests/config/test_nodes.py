@@ -111,7 +111,7 @@ def search(text: str, token: str) -> Position:
     return Position("f.yaml", text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(trees, st.sampled_from([None, False, True]))
 def test_locate_agrees_with_a_search_in_the_text(tree: dict[str, Any], flow: bool | None) -> None:
     tree = unique(tree, iter(range(10**6)))

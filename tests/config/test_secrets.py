@@ -150,7 +150,7 @@ def test_files_are_read_once_and_remembered(resolver: Resolver, tmp_path: Path) 
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.text(max_size=30), st.sampled_from(["", "os.environ/", "file:", "credential:", "${", "a ${X:-"]), st.booleans()
 )

@@ -146,7 +146,7 @@ def test_moving_bytes_from_one_file_to_another_is_a_new_revision(tmp_path: Path)
 # --- any bytes --------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=40) | st.text("ab:-?[]{},&*!'\"%<#\n\t ", max_size=40).map(str.encode))
 def test_any_bytes_give_a_document(tmp_path: Path, data: bytes) -> None:
     document = read(write(tmp_path, data))
@@ -155,7 +155,7 @@ def test_any_bytes_give_a_document(tmp_path: Path, data: bytes) -> None:
         assert document.tree == yaml.load(data, Loader=yaml.CSafeLoader)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(max_size=12) | st.sampled_from(["models.yaml", "*.yaml", "[z-a]*", "**/*", ".", "~", "a\nb"])))
 def test_any_names_under_include_give_a_document(tmp_path: Path, names: list[str]) -> None:
     """E-31."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.config.checks.keys import refusable
@@ -68,7 +68,7 @@ def sections(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
 
 
 @given(st.one_of(trees, st.dictionaries(keys, trees, max_size=4), sections(scalars), sections(trees)))
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250)
 def test_never_raises_and_says_why(tree: Any) -> None:
     config = tree if isinstance(tree, dict) else {"model_list": tree}
     result = ConfigValidator(environ=ENVIRON).check(config)
@@ -81,7 +81,7 @@ def test_never_raises_and_says_why(tree: Any) -> None:
 
 
 @given(sections(scalars))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_equal_input_gives_equal_output(tree: dict[str, Any]) -> None:
     one, other = (ConfigValidator(environ=ENVIRON).check(tree) for _ in range(2))
     assert repr(one) == repr(other)  # repr, because nan is not equal to itself
@@ -104,7 +104,7 @@ SECRET_PLACES = st.fixed_dictionaries(
 
 
 @given(SECRET_PLACES, sections(scalars), st.sampled_from([CANARY, "os.environ/CANARY", [CANARY]]))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80)
 def test_no_secret_is_shown(params: dict[str, Any], tree: dict[str, Any], secret: Any) -> None:
     """Neither in problems nor in what `GET /config` shows nor in the snapshot's own text."""
     base = {"model": "openai/gpt-4o", "api_base": "http://h/v1"}
@@ -142,7 +142,7 @@ def test_equal_bytes_give_an_equal_snapshot(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_file_cut_anywhere_is_read_without_raising(cut: int) -> None:
     """E-04: every prefix of a file is either refused or a configuration of its own, never a crash."""
     path = next(path for path in GOOD if path.stem == "everything")

@@ -73,7 +73,7 @@ keys = st.text(st.characters(codec="utf-8"), max_size=6)
 trees = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(trees, st.sampled_from([None, False, True]))
 def test_whatever_safe_dump_writes_is_read_back(value: Any, flow: bool | None) -> None:
     text = yaml.safe_dump(value, default_flow_style=flow, allow_unicode=True)
@@ -84,7 +84,7 @@ def test_whatever_safe_dump_writes_is_read_back(value: Any, flow: bool | None) -
         assert root.value == yaml.safe_load(text)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.text("ab1:-?[]{},&*!|>'\"%@#<= \n\t.~/", max_size=40))
 @example("a: &x {b: 1}\nc: {d: *x}")
 def test_any_text_is_either_refused_or_read_like_safe_load(text: str) -> None:
@@ -127,7 +127,7 @@ def test_crlf_and_byte_order_mark_are_tolerated() -> None:
 # --- nothing raises ---------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))
 @example(b"%YAML 9" + b"9" * 5000 + b".1\n---\na: 1")
 @example(b'"\\UFFFFFFFF"')
@@ -151,7 +151,7 @@ def test_no_prefix_of_a_file_raises() -> None:
         assert problems or root is None or isinstance(root, MappingNode) or root.line >= 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, len(SAMPLE) - 1), st.sampled_from("\0\t\n :-*&!{}[]\"'%@`#\u00a0\ufeff\x85"))
 def test_no_changed_character_raises(index: int, char: str) -> None:
     read(SAMPLE[:index] + char + SAMPLE[index + 1 :])

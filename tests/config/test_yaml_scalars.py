@@ -26,7 +26,7 @@ def test_the_traps_of_yaml_1_1(text: str) -> None:
     assert resolved(text) == yaml.safe_load(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text("0123456789abcdefox+-_.:~TZtyn ", max_size=20))
 def test_same_as_safe_load(text: str) -> None:
     """Where PyYAML raises, ValueError is raised here and nothing else."""
@@ -44,7 +44,7 @@ def test_same_as_safe_load(text: str) -> None:
             assert repr(construct(tag, text)) == repr(expected)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(TYPED_TAGS)), st.text(max_size=12))
 def test_explicit_tags_on_any_text(tag: str, text: str) -> None:
     with contextlib.suppress(ValueError):

@@ -133,7 +133,7 @@ async def test_a_packed_answer_is_unpacked(client: httpx.AsyncClient) -> None:
 
 
 @given(cuts=st.sets(st.integers(1, 199), max_size=12), mark=st.integers(0, 180))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_bytes_arrive_as_they_were_sent_and_the_mark_is_seen(cuts: set[int], mark: int) -> None:
     """A-16."""
     body = bytearray(b"\xe2\x82\xac" * 67)[:200]

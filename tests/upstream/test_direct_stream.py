@@ -58,7 +58,7 @@ def translator() -> tuple[Translator, list[bool]]:
 WIRE = "".join(f"event: x\r\ndata: {text}\r\n\r\n" for text in ("ü", "b", "\U0001f600", "end")).encode()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, len(WIRE)), max_size=12))
 def test_the_same_events_come_of_any_segments(cuts: list[int]) -> None:
     whole, _ = translator()

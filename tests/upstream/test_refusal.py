@@ -244,7 +244,7 @@ def test_retry_after_as_a_date() -> None:
 
 
 @given(st.binary(max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_retry_after_is_too_odd(value: bytes) -> None:
     """A-26"""
     seconds = retry_after({b"retry-after": value})
@@ -264,7 +264,7 @@ json_values = st.recursive(
 
 
 @given(json_values | st.binary(max_size=30), st.sampled_from([400, 404, 422, 429, 500, 599]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_error_body_is_too_odd(value: Any, status: int) -> None:
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
     error = status_error(status, body)

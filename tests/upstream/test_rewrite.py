@@ -141,7 +141,7 @@ fields = st.dictionaries(names, st.integers() | st.text(max_size=5) | st.lists(s
 
 
 @given(fields, fields, fields, st.lists(names, max_size=2), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_order_of_precedence(sent: Any, params: Any, extra: Any, dropped: list[str], renamed: bool) -> None:
     body = json.dumps({"model": "gpt", **sent}).encode()
     out = json.loads(

@@ -173,7 +173,7 @@ async def test_base64_embeddings_hold_the_same_numbers_as_little_endian_float32(
 
 
 @given(text=st.text(), chunks=st.integers(1, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_however_a_text_is_cut_into_chunks_joined_it_is_the_text(text: str, chunks: int) -> None:
     async def contents(**mock: Any) -> list[str]:
         raw = await events(await upstream(text=text, **mock).open(call({**HELLO, "stream": True})))

@@ -62,7 +62,7 @@ extras = st.sampled_from(
 
 @given(texts, ends, st.lists(extras, max_size=4), st.lists(st.integers(0, 3000), max_size=30), st.integers(1, 400),
        st.sampled_from(["chunked", "length", "close"]), st.binary(max_size=10))  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_bytes_out_are_bytes_in(
     parts: Sequence[str], end: bytes, more: Sequence[bytes], cuts: Sequence[int], room: int, framing: str, late: bytes
 ) -> None:

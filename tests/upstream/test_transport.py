@@ -413,7 +413,7 @@ wires = st.lists(
 
 
 @given(wires, st.lists(st.integers(0, 600), max_size=8), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_answer_ends_once_whatever_comes(wire: bytes, cuts: list[int], clean: bool) -> None:
     async def play() -> None:
         bench = Bench()

@@ -188,7 +188,7 @@ _fields = st.sampled_from(
 
 
 @given(fields=st.dictionaries(_fields, _anything, min_size=1, max_size=4), stream=st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 async def test_any_values_are_no_fault_of_ours(kind: str, fields: dict[str, Any], stream: bool) -> None:
     """C-09"""
     async with FakeUpstream(answers(kind)) as up, serving_deployments(deployed(kind, up), server=WITH_KEY) as site:

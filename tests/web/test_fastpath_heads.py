@@ -95,7 +95,7 @@ def echoed(received: Received) -> Reply:
     return json_reply({"n": received.json()["n"]})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=7), st.sets(st.integers(1, 1200), max_size=12))
 def test_however_the_bytes_are_cut_the_answers_are_the_same(kinds: list[int], cuts: set[int]) -> None:
     """A-16's twin on the client's side: known heads, new heads, other methods, in any segments."""

@@ -15,7 +15,7 @@ from tests.replies import chunk, head
 from tests.web.support import STREAM, RawClient, Stream, Teller, serving, serving_deployments, until
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.binary(max_size=300), max_size=20))
 async def test_every_byte_arrives_in_order(pieces: list[bytes]) -> None:
     """4c.1, A-13, A-16, A-17: pieces of any size and content, empty ones too."""
@@ -33,7 +33,7 @@ async def test_every_byte_arrives_in_order(pieces: list[bytes]) -> None:
                     assert await client.ended() == b"".join(pieces) + DONE
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 async def test_an_upstreams_bytes_are_the_clients_bytes(data: st.DataObject) -> None:
     """4c.1, A-14, A-16: through the forwarding upstream, cut anywhere into segments and chunks."""

@@ -103,7 +103,7 @@ def _steady(answer: Answer) -> tuple[Any, ...]:
 
 
 @given(data=st.data(), requests=_requests, on_uvloop=st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 def test_any_cut_is_read_like_no_cut(data: st.DataObject, requests: list[Request], on_uvloop: bool) -> None:
     """B-18, B-20: one write each, all in one, one byte each, or any cut: the same answers in the same order."""
     size = sum(len(request.data) for request in requests)

@@ -15,7 +15,7 @@ from gatewayd.wire.coding import CodingError, Inflater, decoded, is_identity
 
 
 @given(st.binary(max_size=2000), st.lists(st.integers(0, 2000), max_size=5), st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_step_by_step_gives_the_same(data: bytes, cuts: list[int], zipped: bool) -> None:
     packed = gzip.compress(data) if zipped else zlib.compress(data)
     inflater = Inflater(b"gzip" if zipped else b"deflate", 10_000)

@@ -94,7 +94,7 @@ values = st.one_of(st.text(max_size=20), st.sampled_from([*REQUEST_HEADERS, "clo
 
 
 @given(st.lists(st.tuples(names, values), max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_filter_is_idempotent_and_its_values_are_printable(headers: list[tuple[str, str]]) -> None:
     kept = upstream_headers(headers)
     assert upstream_headers(kept) == kept
@@ -107,7 +107,7 @@ def test_the_filter_is_idempotent_and_its_values_are_printable(headers: list[tup
 @given(
     st.dictionaries(st.sampled_from([*RESPONSE_HEADERS, b"x-request-id", b"x-ratelimit-x"]), st.binary(max_size=300))
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_an_upstream_writes_can_stand_in_a_header(fields: dict[bytes, bytes]) -> None:
     for _, value in client_headers(fields):
         assert value.isascii()

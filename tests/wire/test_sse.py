@@ -52,7 +52,7 @@ streams = st.lists(pieces, max_size=30).map(b"".join)
 
 @given(streams, st.lists(st.integers(0, 100), max_size=6))
 @example(b"\xef\xbb\xbfdata: a\n\n", [1])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_chunking_gives_the_events_of_the_book(stream: bytes, cuts: list[int]) -> None:
     """A-14, A-16"""
     expected = by_the_book(stream)
@@ -63,7 +63,7 @@ def test_any_chunking_gives_the_events_of_the_book(stream: bytes, cuts: list[int
 
 
 @given(streams)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_end_is_behind_the_empty_line(stream: bytes) -> None:
     decoder = Decoder()
     found = decoder.feed(stream)
