@@ -77,6 +77,13 @@ async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
+def of_edit(outcome: Any, saved: float) -> Any:
+    """What a reload tells of a file saved at that monotonic time: "applied" as well if the file's event was faster."""
+    if outcome["result"] == "unchanged" and outcome["live_seconds"] < time.monotonic() - saved:
+        outcome["result"] = "applied"
+    return outcome
+
+
 class Daemon:
     """`gatewayd run` on a configuration file, serving as soon as the context is entered."""
 
@@ -202,14 +209,11 @@ class Daemon:
             return await response.json()
 
     async def edit(self, text: str) -> Any:
-        """Saves the file and returns the outcome, "applied" as well if its event was faster than the request."""
+        """Saves the file and returns the outcome (see `of_edit`)."""
         assert self._file is not None
         saved = time.monotonic()
         self._file.write_text(text)
-        outcome = await self.reload()
-        if outcome["result"] == "unchanged" and outcome["live_seconds"] < time.monotonic() - saved:
-            outcome["result"] = "applied"
-        return outcome
+        return of_edit(await self.reload(), saved)
 
     async def metrics(self) -> str:
         async with self.session.get(f"{self.admin}/metrics") as response:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.process import PATIENCE, environment
+from tests.e2e.process import PATIENCE, environment, of_edit
 
 KEY = "sk-soak-0123456789abcdef"
 _COMPLAINTS = (
@@ -130,9 +130,7 @@ class Gateway:
         scratch.write_text(text)
         saved = time.monotonic()
         os.replace(scratch, self._file)
-        answer = json.loads(await self.ask("POST", "/reload"))
-        if answer["result"] == "unchanged" and answer["live_seconds"] < time.monotonic() - saved:
-            answer["result"] = "applied"  # the watcher was first
+        answer = of_edit(json.loads(await self.ask("POST", "/reload")), saved)
         assert answer["result"] == wanted, answer
         self.reloads[wanted] += 1
 
