@@ -54,3 +54,8 @@ def dotted(path: Path) -> str:
 def printable(text: str) -> str:
     """Text for one line of a terminal: control characters and what is no character as escapes."""
     return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def shortened(text: str) -> str:
+    """The same for text that may be long."""
+    return printable(text if len(text) <= 80 else f"{text[:80]}...")

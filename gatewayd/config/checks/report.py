@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from gatewayd.config.checks.suggest import did_you_mean
-from gatewayd.config.document import Document, Path, dotted, printable
+from gatewayd.config.document import Document, Path, dotted, shortened
 from gatewayd.config.problems import Problem, Severity
 
 MAX_PROBLEMS = 500
@@ -67,8 +67,7 @@ class Report:
         """The text at `path` for a message: in quotes, shortened, without control characters; or a stand-in."""
         if path in self.referenced:
             return "of the name it refers to"
-        text = text if len(text) <= 80 else f"{text[:80]}..."
-        return f"'{printable(text)}'"
+        return f"'{shortened(text)}'"
 
     def spelling(self, path: Path) -> str | None:
         return self._document.spelling(path)

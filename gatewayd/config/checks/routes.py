@@ -10,7 +10,7 @@ from typing import Any
 
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.suggest import nearest
-from gatewayd.config.document import Path, printable
+from gatewayd.config.document import Path, shortened
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
 from gatewayd.config.schema.router import AliasItem, RouterSettings, as_lists, targets
@@ -33,7 +33,7 @@ class Names:
         self.aliases = frozenset(aliases)
         self._others = frozenset(others)
         self._all = self.groups | self.aliases
-        first = [_short(name) for name in heapq.nsmallest(9, self._all)]
+        first = [shortened(name) for name in heapq.nsmallest(9, self._all)]
         self._listing = f"known: {', '.join(first[:8])}{', ...' if len(first) > 8 else ''}" if first else None
         self._patterns = [_pattern(name) for name in self.groups if "*" in name]
         self._stripped = frozenset(name.partition("/")[2] for name in self.groups)
@@ -190,7 +190,7 @@ def _check_circles(edges: Sequence[Edge], kind: FallbackKind, report: Report) ->
     for group, target in paths:
         graph.setdefault(group, []).append(target)
     for circle in circles(graph):
-        message = f"{kind.value} run in a circle: {' → '.join(map(_short, circle))}"
+        message = f"{kind.value} run in a circle: {' → '.join(map(shortened, circle))}"
         hint = "each group is tried once for a request, so this is allowed"
         report.warning("fallback_cycle", paths[circle[-2], circle[-1]], message, hint)
 
@@ -248,10 +248,6 @@ def _unknown(name: str, path: Path, names: Names, report: Report) -> None:
 
 def _first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
-
-
-def _short(name: str) -> str:
-    return printable(name if len(name) <= 80 else f"{name[:80]}...")
 
 
 def _pattern(name: str) -> re.Pattern[str]:
