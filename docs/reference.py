@@ -35,7 +35,8 @@ Exit codes: {exits}; signals and the daemon's own are in [running.md](running.md
 ## Endpoints for clients
 
 On `gatewayd.listen`, 127.0.0.1:4000 unless told otherwise. All but the health checks need a key when the file has a
-`master_key`: `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`.
+`master_key` or the environment has `LITELLM_MASTER_KEY`: `Authorization: Bearer KEY`, `x-api-key: KEY` or
+`api-key: KEY`.
 
 | | |
 |---|---|
@@ -143,6 +144,7 @@ _ENVIRONMENT = {
     "GATEWAYD_CONFIG": "the configuration file, where `--config` does not name one",
     "GATEWAYD_ADMIN": "the daemon's admin listener, for `reload` and `status`",
     "GATEWAYD_API_KEY": "the key for the admin listener, and of the Python functions",
+    "LITELLM_MASTER_KEY": "the master key, where the file has no `general_settings.master_key`",
     "GATEWAYD_BASE_URL": "the daemon that the Python functions attach to",
     "XDG_CONFIG_HOME": "where `gatewayd/gatewayd.yaml` is looked for (default: `~/.config`)",
     "XDG_STATE_HOME": "where `--last-good` keeps its copy (default: `~/.local/state`), unless systemd says so",

@@ -24,6 +24,7 @@ from gatewayd.config import lastgood
 from gatewayd.config.loader import load, load_in_child
 from gatewayd.config.problems import Problem, errors, render, warnings
 from gatewayd.config.result import Result
+from gatewayd.config.secrets import MASTER_KEY_VARIABLE
 from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.engine.build import build
 from gatewayd.engine.reload import Applied, Rejected, Reloader, ReloadOutcome, Settled, Staged, Unchanged
@@ -88,7 +89,7 @@ class Overrides:
                 "exposed_without_key",
                 f"{address} can be reached from other machines, and there is no general_settings.master_key",
                 path="--host",
-                hint="add `master_key: os.environ/GATEWAYD_MASTER_KEY`, or listen on 127.0.0.1",
+                hint=f"set {MASTER_KEY_VARIABLE}, add `master_key: os.environ/NAME`, or listen on 127.0.0.1",
             )
             return replace(result, snapshot=None, problems=(*result.problems, problem))
         return replace(result, snapshot=replace(snapshot, server=replace(snapshot.server, listen=(address,))))

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from gatewayd.config import search, source
 from gatewayd.config.schema.address import parse_address
-from gatewayd.config.secrets import Resolver, Unresolved, export_environment
+from gatewayd.config.secrets import Resolver, Unresolved, export_environment, master_key_of
 from gatewayd.config.snapshot import Address
 from gatewayd.errors import GatewaydError
 
@@ -89,9 +89,9 @@ class _UnixConnection(http.client.HTTPConnection):
 def discover(url: str | None, config: str | None, environ: Mapping[str, str]) -> Admin:
     """The listener of `--admin`, else of `$GATEWAYD_ADMIN`, else the one that the file names. Raises NoDaemon.
 
-    The key is `$GATEWAYD_API_KEY`, else the file's, if the file's address is this machine's and asks for one: so that a
-    health check and `systemctl reload` need no secret of their own. The file may be broken: that is when
-    `gatewayd reload --wait` is needed most. So it is not validated here.
+    The key is `$GATEWAYD_API_KEY`, else the file's (or `$LITELLM_MASTER_KEY`, where it has none), if the file's address
+    is this machine's and asks for one: so that a health check and `systemctl reload` need no secret of their own. The
+    file may be broken: that is when `gatewayd reload --wait` is needed most. So it is not validated here.
     """
     key = environ.get("GATEWAYD_API_KEY")
     if told := url or environ.get("GATEWAYD_ADMIN"):
@@ -117,7 +117,8 @@ def discover(url: str | None, config: str | None, environ: Mapping[str, str]) ->
     except ValueError:
         return Admin(_DEFAULT, key, guessed=address is not None or not tree, default=f"{path} has no gatewayd.admin")
     if key is None and not place.is_loopback and _is_ours(place):  # a loopback address asks for none
-        master = _resolved(_written(tree, "general_settings", "master_key"), resolver)
+        written = _written(tree, "general_settings", "master_key")
+        master = master_key_of(resolver.environ) if written is None else _resolved(written, resolver)
         key = master if isinstance(master, str) and master.isascii() and master.isprintable() else None
     return Admin(f"unix:{os.path.join(folder, place.path)}" if place.path else str(place), key)
 

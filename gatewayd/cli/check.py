@@ -59,8 +59,9 @@ def _summary(path: str, result: Result) -> str:
     if snapshot is None:
         return f"{path}: {paint(' and '.join(counts), 'error', sys.stdout)}\n"
     groups = len({deployment.group for deployment in snapshot.deployments})
+    key = f"clients send the master key, from {source}\n" if (source := snapshot.server.master_key_source) else ""
     told = f"{_count(groups, 'model group')}, {_count(len(snapshot.deployments), 'deployment')}, {counts[1]}"
-    return f"{path}: {paint('ok', 'ok', sys.stdout)}: {told}, revision {snapshot.revision}\n"
+    return f"{key}{path}: {paint('ok', 'ok', sys.stdout)}: {told}, revision {snapshot.revision}\n"
 
 
 def _support_text(path: str, problems: tuple[Problem, ...]) -> str:

@@ -18,6 +18,7 @@ from gatewayd.cli import exits
 from gatewayd.cli.output import complain, problems_text, tell
 from gatewayd.cli.signals import HANDLED, EarlySignals
 from gatewayd.config import lastgood, search
+from gatewayd.config.secrets import MASTER_KEY_VARIABLE
 from gatewayd.config.snapshot import Address, Deployment, Snapshot
 from gatewayd.daemon import CannotListen, Daemon, Overrides, Source
 from gatewayd.errors import ConfigInvalid
@@ -136,7 +137,8 @@ def _announce(daemon: Daemon, source: Source, workers: int) -> None:
     admin = [_url(address) for address in daemon.admin_addresses]
     if snapshot.server.log.format == "json":
         place = {"listen": urls, "admin": admin}
-        fields = {**place, "config": origin, "revision": snapshot.revision, "workers": workers}
+        key = snapshot.server.master_key_source or None
+        fields = {**place, "config": origin, "revision": snapshot.revision, "workers": workers, "master_key": key}
         _log.info("serving", extra={"fields": fields})
         return
     groups = list(dict.fromkeys(deployment.group for deployment in snapshot.deployments))
@@ -148,8 +150,13 @@ def _announce(daemon: Daemon, source: Source, workers: int) -> None:
         *([f"  workers {workers}"] if workers > 1 else []),
         f"  models  {', '.join(groups[:_MOST_GROUPS])}{more}",
     ]
+    server = snapshot.server
+    if server.master_key is not None:
+        lines.append(f"  key     the master key, from {server.master_key_source}")
     if (model := _example(snapshot.deployments)) is not None:
-        lines += ["try:", f"  {_curl(daemon.addresses[0], model, needs_key=snapshot.server.master_key is not None)}"]
+        known = MASTER_KEY_VARIABLE if MASTER_KEY_VARIABLE in server.master_key_source else "GATEWAYD_API_KEY"
+        variable = None if server.master_key is None else known
+        lines += ["try:", f"  {_curl(daemon.addresses[0], model, variable)}"]
     tell("\n".join(lines) + "\n")
 
 
@@ -163,10 +170,10 @@ def _example(deployments: tuple[Deployment, ...]) -> str | None:
     return next(chats, None)
 
 
-def _curl(address: Address, model: str, *, needs_key: bool) -> str:
+def _curl(address: Address, model: str, key_variable: str | None) -> str:
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}).replace("'", r"\u0027")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
     where = Address(host, address.port)
     target = f"--unix-socket {address.path} http://localhost" if address.path else f"http://{where}"
-    key = ' -H "authorization: Bearer $GATEWAYD_API_KEY"' if needs_key else ""
+    key = "" if key_variable is None else f' -H "authorization: Bearer ${key_variable}"'
     return f"curl -s {target}/v1/chat/completions{key} -H 'content-type: application/json' -d '{body}'"

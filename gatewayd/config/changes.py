@@ -104,7 +104,7 @@ def _routing(old: RoutingSettings, new: RoutingSettings) -> Iterator[str]:
 
 def _server(old: ServerSettings, new: ServerSettings) -> Iterator[str]:
     nested = ("timeouts", "stream", "retry_budget", "limits", "log")
-    yield from _values("", old, new, skip={*nested, "master_key", "default_models"})
+    yield from _values("", old, new, skip={*nested, "master_key", "master_key_source", "default_models"})
     if old.master_key != new.master_key:
         yield f"{_sign(old.master_key, new.master_key)} master_key"
     for name in nested:

@@ -24,6 +24,9 @@ from gatewayd.config.problems import Problem, Severity
 from gatewayd.config.rawfile import Unreadable, read_regular
 from gatewayd.errors import GatewaydError
 
+MASTER_KEY_VARIABLE = "LITELLM_MASTER_KEY"
+"""Where the master key comes from when `general_settings` has none, as in litellm."""
+
 MAX_SECRET_BYTES = 64 * 1024
 """Size cap of a secret file: service-account JSON and certificate chains are a few KiB."""
 
@@ -46,6 +49,12 @@ _MCP_STDIO = "LITELLM_ENABLE_MCP_STDIO"
 
 _KEY = re.compile(r"((sk|pk|rk|xai|gsk|hf|ghp|glpat|pplx|tvly)[-_]|AIza|AKIA|eyJ)[A-Za-z0-9_.-]{12,}")
 """How the keys of well-known services begin."""
+
+
+def master_key_of(environ: Mapping[str, str]) -> str | None:
+    """The key in litellm's variable; None if it is unset or blank (compose files pass on unset variables as empty)."""
+    key = environ.get("LITELLM_MASTER_KEY", "")
+    return key if key.strip() else None
 
 
 def looks_like_a_key(text: str) -> bool:

@@ -166,6 +166,8 @@ class ServerSettings:
     listen: tuple[Address, ...] = (Address("127.0.0.1", 4000),)
     admin: Address | None = Address("127.0.0.1", 4001)
     master_key: Secret | None = None
+    master_key_source: str = ""
+    """Where `master_key` comes from, in words for people; "" without one."""
     timeouts: ServerTimeouts = ServerTimeouts()
     stream: StreamForm = StreamForm()
     retry_budget: RetryShare = RetryShare()

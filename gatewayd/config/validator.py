@@ -109,7 +109,7 @@ class _Validation:
         deployments = self._deployments(tree, resolved, router, litellm)
         names = names_of(resolved.get("model_list", []), deployments, resolved.get("router_settings", {}))
         routing = build_routing(router, litellm, top_level, names, report)
-        server = build_server(own, general, litellm, router, document.directory, report)
+        server = build_server(own, general, litellm, router, document.directory, self._resolver.environ, report)
         server = replace(server, default_models=default_models(general, names, report))
         check_permissions(document.files, tree, report)
         if report.has_errors:

@@ -151,6 +151,17 @@ def test_the_files_key_goes_where_one_is_asked_for(reference: str, tmp_path: Pat
         assert discover(None, str(file), environ).key is None
 
 
+def test_litellms_variable_is_sent_where_a_key_is_asked_for(tmp_path: Path) -> None:
+    """U-A2: for a file without a master_key; a file with one has its own sent."""
+    file = tmp_path / "gatewayd.yaml"
+    environ = {"LITELLM_MASTER_KEY": "sk-of-litellm-0001"}
+    file.write_text(MODELS + "gatewayd: {admin: '0.0.0.0:9'}\n")
+    assert discover(None, str(file), environ).key == "sk-of-litellm-0001"
+    assert discover("http://127.0.0.1:9", str(file), environ).key is None
+    file.write_text(MODELS + "general_settings: {master_key: sk-file-1}\ngatewayd: {admin: '0.0.0.0:9'}\n")
+    assert discover(None, str(file), environ).key == "sk-file-1"
+
+
 @pytest.mark.parametrize("place", ["192.0.2.1:9", "elsewhere.example:9", "gatewayd:9", "127.elsewhere.example:9"])
 def test_a_file_cannot_send_what_it_refers_to_to_another_machine(place: str, tmp_path: Path) -> None:
     """D-02: `gatewayd status` in a folder with a stranger's gatewayd.yaml must be harmless."""

@@ -132,6 +132,12 @@ def test_an_interrupt_while_it_starts_leaves_nothing(up: Upstream, monkeypatch: 
     eventually(lambda: daemons() == 0)
 
 
+def test_its_key_is_its_own_whatever_the_environment_says(up: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """U-A2: a master key meant for a server changes nothing inside a program."""
+    monkeypatch.setenv("LITELLM_MASTER_KEY", "short")
+    use(GatewayConfig([entry(up)]))
+
+
 def test_several_problems_as_one_exception() -> None:
     problems = [
         Problem("a", "odd", "x", severity="warning"),

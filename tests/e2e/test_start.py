@@ -112,6 +112,26 @@ async def test_the_curl_line_of_a_gateway_with_a_key(tmp_path: Path) -> None:
         assert not any(KEY in text for text in daemon.log)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_litellms_variable_asks_for_a_key_through_every_edit(workers: str, tmp_path: Path) -> None:
+    """U-A2: LITELLM_MASTER_KEY counts while the file has no master_key; the start says where it is from."""
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config("a"))
+    file.chmod(0o600)
+    mine = "sk-file-0123456789abcdef"
+    with_key = config("a", general_settings=f"{{master_key: {mine}}}")
+    async with Daemon(file, "--workers", workers, environ={"LITELLM_MASTER_KEY": KEY}) as daemon:
+        assert "from the environment variable LITELLM_MASTER_KEY" in await daemon.logged("  key ")
+        assert '-H "authorization: Bearer $LITELLM_MASTER_KEY"' in await daemon.logged("  curl ")
+        for text, right, wrong in ((None, KEY, mine), (with_key, mine, KEY), (config("a"), KEY, mine)):
+            if text is not None:
+                assert (await daemon.edit(text))["result"] == "applied"
+            assert (await daemon.chat("a"))[0] == 401
+            assert (await daemon.chat("a", key=wrong))[0] == 401
+            assert (await daemon.chat("a", key=right))[0] == 200
+        assert not any(KEY in line for line in daemon.log)
+
+
 async def test_the_search_for_a_file(tmp_path: Path) -> None:
     """--config, then $GATEWAYD_CONFIG, then the working directory, then $XDG_CONFIG_HOME."""
     places = {

@@ -15,7 +15,7 @@ from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
 from gatewayd.config.schema.own import Gatewayd
 from gatewayd.config.schema.router import RouterSettings
-from gatewayd.config.secrets import is_reference
+from gatewayd.config.secrets import MASTER_KEY_VARIABLE, is_reference, master_key_of
 from gatewayd.config.snapshot import (
     Address,
     Limits,
@@ -39,12 +39,16 @@ def build_server(
     litellm: LitellmSettings,
     router: RouterSettings,
     directory: str,
+    environ: Mapping[str, str],
     report: Report,
 ) -> ServerSettings:
-    """`gatewayd` and `general_settings` together. `default_models` is left to `checks.routes`."""
+    """`gatewayd` and `general_settings` together. `default_models` is left to `checks.routes`.
+
+    `environ` includes the file's own `environment_variables`.
+    """
     listen = tuple(_absolute(address, directory) for address in own.listen)
     admin = None if own.admin is None else _absolute(own.admin, directory)
-    key = _master_key(general, report)
+    key, source = _master_key(general, environ, report)
     _check_addresses(listen, admin, key, report)
     if general.cancel_on_disconnect is False:
         message = "has no effect: the upstream is always stopped when the client has gone"
@@ -61,6 +65,7 @@ def build_server(
         listen=listen,
         admin=admin,
         master_key=key,
+        master_key_source=source,
         timeouts=ServerTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total),
         stream=StreamForm(_keep_alive(own, litellm), own.stream.error_done),
         retry_budget=RetryShare(own.retry_budget.percent, own.retry_budget.at_least),
@@ -102,23 +107,32 @@ def _absolute(address: Address, directory: str) -> Address:
     return replace(address, path=os.path.normpath(os.path.join(os.path.abspath(directory), address.path)))
 
 
-def _master_key(general: GeneralSettings, report: Report) -> Secret | None:
-    path = ("general_settings", "master_key")
-    key = general.master_key
-    if key is None or report.failed(path):
-        return key
+def _master_key(general: GeneralSettings, environ: Mapping[str, str], report: Report) -> tuple[Secret | None, str]:
+    """The key, and where it comes from. litellm's variable counts where the file has no key."""
+    path: Path = ("general_settings", "master_key")
+    key, source, subject = general.master_key, "general_settings.master_key", ""
+    if report.failed(path):
+        return key, source
+    if key is None:
+        found = master_key_of(environ)
+        if found is None:
+            return None, ""
+        key = Secret(found)
+        path, source = (), f"the environment variable {MASTER_KEY_VARIABLE}"
+        subject = f"{source} "
     text = key.reveal()
     if not text.strip():
         hint = "leave the key out to serve without one, on loopback addresses only"
         report.error("invalid_value", path, "must not be empty", hint)
-        return None
+        return None, ""
     if text != text.strip() or not text.isascii() or not text.isprintable():
-        report.error("invalid_value", path, "holds spaces at its ends, or characters that no HTTP header may hold")
+        message = f"{subject}holds spaces at its ends, or characters that no HTTP header may hold"
+        report.error("invalid_value", path, message)
     elif len(text) < SHORTEST_KEY:
-        message = f"has fewer than {SHORTEST_KEY} characters and can be guessed"
+        message = f"{subject}has fewer than {SHORTEST_KEY} characters and can be guessed"
         hint = "python3 -c 'import secrets; print(\"sk-\" + secrets.token_urlsafe(32))' prints a good one"
         report.warning("weak_master_key", path, message, hint)
-    return key
+    return key, source
 
 
 def _check_addresses(listen: tuple[Address, ...], admin: Address | None, key: Secret | None, report: Report) -> None:
@@ -137,7 +151,7 @@ def _check_addresses(listen: tuple[Address, ...], admin: Address | None, key: Se
                 "exposed_without_key",
                 path,
                 f"{address} can be reached from other machines, and there is no general_settings.master_key",
-                "add `master_key: os.environ/GATEWAYD_MASTER_KEY`, or listen on 127.0.0.1",
+                f"set {MASTER_KEY_VARIABLE}, add `master_key: os.environ/NAME`, or listen on 127.0.0.1",
             )
 
 

@@ -18,8 +18,8 @@ class GeneralSettings(Section):
 
     master_key: SecretText | None = key(
         None,
-        "The key clients must send. Without it everybody who can connect may call, so gatewayd then listens on "
-        "loopback addresses and unix sockets only.",
+        "The key clients must send. Default: the environment variable `LITELLM_MASTER_KEY`. Without a key everybody "
+        "who can connect may call, so gatewayd then listens on loopback addresses and unix sockets only.",
         secret=True,
     )
     completion_model: str | None = key(

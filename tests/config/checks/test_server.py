@@ -149,3 +149,45 @@ def test_when_a_silent_stream_is_kept_alive(own: dict[str, Any], litellms: int |
         litellm_settings={"sse_keepalive_ping_interval_seconds": litellms} if litellms is not None else {},
     )
     assert made.stream.keep_alive == seconds
+
+
+KEY = "sk-0123456789abcdef0123"
+MODELS = {"model_list": [{"model_name": "a", "litellm_params": {"model": "openai/a", "mock_response": "hi"}}]}
+
+
+@pytest.mark.parametrize("section", [{}, {"general_settings": {}}, {"general_settings": {"master_key": None}}])
+def test_litellms_variable_is_the_master_key(section: dict[str, Any]) -> None:
+    """U-A2: LITELLM_MASTER_KEY is enforced where the file has no master_key, also on other machines' addresses."""
+    tree = {**MODELS, **section, "gatewayd": {"listen": "0.0.0.0:4000"}}
+    made = ConfigValidator(environ={"LITELLM_MASTER_KEY": KEY}).validate(tree).server
+    assert made.master_key is not None
+    assert made.master_key.reveal() == KEY
+    assert made.master_key_source == "the environment variable LITELLM_MASTER_KEY"
+    found = ConfigValidator(environ={"LITELLM_MASTER_KEY": " "}).check(tree).problems
+    assert [p.code for p in found] == ["exposed_without_key"]
+
+
+def test_litellms_variable_may_come_from_the_file() -> None:
+    """U-A2"""
+    tree = {**MODELS, "environment_variables": {"LITELLM_MASTER_KEY": KEY}}
+    made = ConfigValidator(environ={}).validate(tree).server.master_key
+    assert made is not None
+    assert made.reveal() == KEY
+
+
+def test_the_files_master_key_wins() -> None:
+    """U-A2"""
+    tree = {**MODELS, "general_settings": {"master_key": "sk-file-0123456789abcdef"}}
+    made = ConfigValidator(environ={"LITELLM_MASTER_KEY": KEY}).validate(tree).server
+    assert made.master_key is not None
+    assert made.master_key.reveal() == "sk-file-0123456789abcdef"
+    assert made.master_key_source == "general_settings.master_key"
+
+
+@pytest.mark.parametrize(("key", "code"), [("short", "weak_master_key"), (f" {KEY}", "invalid_value")])
+def test_a_bad_key_in_litellms_variable(key: str, code: str) -> None:
+    """U-A2: the message names the variable and does not show the key."""
+    (found,) = ConfigValidator(environ={"LITELLM_MASTER_KEY": key}).check(MODELS).problems
+    assert found.code == code
+    assert "LITELLM_MASTER_KEY" in found.message
+    assert key not in found.as_text()
