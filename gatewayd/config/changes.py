@@ -10,7 +10,6 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings, Snapshot
 from gatewayd.secret import Secret
@@ -36,63 +35,65 @@ def _deployments(old: Sequence[Deployment], new: Sequence[Deployment]) -> Iterat
     before, after = _by_group(old), _by_group(new)
     for group in [*after, *(g for g in before if g not in after)]:
         yield None
-        was, now = before.get(group, {}), after.get(group, {})
+        was, now = before.get(group, []), after.get(group, [])
         if not was or not now:
             members = was or now
             count = f"{len(members)} deployment{'s' if len(members) > 1 else ''}"
-            yield f"{'+' if now else '-'} group {group} ({count}: {', '.join(map(_name, members.values()))})"
+            yield f"{'+' if now else '-'} group {group} ({count}: {', '.join(d.summary for d in members)})"
             continue
         for one, other in _pairs(was, now):
             yield None
             if other is None:
                 assert one is not None
-                yield f"- deployment {group}: {_name(one)}"
+                yield f"- deployment {group}: {one.summary}"
             elif one is None:
-                yield f"+ deployment {group}: {_name(other)}"
+                yield f"+ deployment {group}: {other.summary}"
             elif one.identity != other.identity or (one != other and _differing(one, other)):
                 what = ", ".join(_differing(one, other)) or "parameters"
-                yield f"~ deployment {group}: {_name(other)}: {what}"
+                yield f"~ deployment {group}: {other.summary}: {what}"
 
 
-def _by_group(deployments: Sequence[Deployment]) -> dict[str, dict[str, Deployment]]:
-    groups: dict[str, dict[str, Deployment]] = defaultdict(dict)
+def _by_group(deployments: Sequence[Deployment]) -> dict[str, list[Deployment]]:
+    groups: dict[str, list[Deployment]] = defaultdict(list)
     for deployment in deployments:
-        groups[deployment.group][deployment.id] = deployment
+        groups[deployment.group].append(deployment)
     return groups
 
 
-def _pairs(
-    was: dict[str, Deployment], now: dict[str, Deployment]
-) -> Iterator[tuple[Deployment | None, Deployment | None]]:
-    """Old and new of the same deployment: by id, and where an edit changed a derived id, by provider and model."""
-    gone: dict[tuple[str, str], list[Deployment]] = defaultdict(list)
-    for key, deployment in reversed(was.items()):
-        if key not in now:
-            gone[deployment.provider, deployment.model].append(deployment)
-    for key, deployment in now.items():
-        if key in was:
-            yield was[key], deployment
-        else:
-            twins = gone.get((deployment.provider, deployment.model))
-            yield (twins.pop() if twins else None), deployment
-    left = {deployment.id for twins in gone.values() for deployment in twins}
-    for key, deployment in was.items():
-        if key in left:
-            yield deployment, None
+def _pairs(was: list[Deployment], now: list[Deployment]) -> Iterator[tuple[Deployment | None, Deployment | None]]:
+    """Old and new of the same deployment: those that have not changed, then by an id that the file gives, then by
+    provider and model. A derived id says nothing here: it is a matter of position. New ones first, in their order."""
+    partners: dict[str, Deployment] = {}
+    gone = {deployment.id: deployment for deployment in was}
+    for key in (_by_identity, _by_own_id, _by_model):
+        if not gone:
+            break
+        free: dict[Any, list[Deployment]] = defaultdict(list)
+        for deployment in reversed(gone.values()):
+            free[key(deployment)].append(deployment)
+        for deployment in now:
+            if deployment.id not in partners and (twins := free.get(key(deployment))):
+                partners[deployment.id] = twins.pop()
+                del gone[partners[deployment.id].id]
+    yield from ((partners.get(deployment.id), deployment) for deployment in now)
+    yield from ((deployment, None) for deployment in gone.values())
+
+
+def _by_identity(deployment: Deployment) -> object:
+    return deployment.identity
+
+
+def _by_own_id(deployment: Deployment) -> object:
+    return deployment.id if deployment.has_own_id else deployment.identity
+
+
+def _by_model(deployment: Deployment) -> object:
+    return deployment.provider, deployment.model
 
 
 def _differing(one: Deployment, other: Deployment) -> list[str]:
     names = (f.name for f in dataclasses.fields(Deployment))
     return [name for name in names if name not in _SILENT and getattr(one, name) != getattr(other, name)]
-
-
-def _name(deployment: Deployment) -> str:
-    """`openai/gpt-4o` and, where the address was given, its host: never the path or the query of the URL."""
-    text = f"{deployment.provider}/{deployment.model}"
-    if deployment.api_base:
-        parts = urlsplit(deployment.api_base)
-        text += f" at {parts.netloc.rpartition('@')[2]}"
-    return text
 
 
 def _routing(old: RoutingSettings, new: RoutingSettings) -> Iterator[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -51,7 +52,7 @@ class Deployment:
     """One entry of `model_list`. Every field that changes what is sent, or where, is part of `identity`."""
 
     id: str
-    """Public name: `model_info.id`, else a short stable hash. Unique in a snapshot."""
+    """Its name for people: `model_info.id`, else made from the group's (`config.checks.ids`). Unique in a snapshot."""
     identity: str
     """SHA-256 over everything that defines the deployment, secrets included: the key of health and pools."""
     group: str
@@ -91,6 +92,22 @@ class Deployment:
     """`model_info`, as written."""
     place: str = ""
     """file:line of the entry."""
+
+    @property
+    def has_own_id(self) -> bool:
+        """Whether the file gives the id. Then it is a name that clients may ask for; a derived one only describes."""
+        return "id" in self.info
+
+    @property
+    def summary(self) -> str:
+        """`openai/gpt-4o` and, where the address is set, `at HOST:PORT`: never the path or the query of the URL."""
+        text = f"{self.provider}/{self.model}"
+        return f"{text} at {self.authority}" if self.authority else text
+
+    @property
+    def authority(self) -> str:
+        """Host and port of `api_base`, without user and password; "" where the provider's own address is used."""
+        return urlsplit(self.api_base).netloc.rpartition("@")[2] if self.api_base else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Brea
 
     def also(name: str) -> Group | None:
         one = targets.get(name)
-        found = [one] if one is not None else by_model.get(name)
+        found = [one] if one is not None and one.deployment.has_own_id else by_model.get(name)
         return None if found is None else _group(found[0].deployment.group, found, snapshot)
 
     return Table(

@@ -160,3 +160,13 @@ def test_a_large_group_is_compared_in_small_steps() -> None:
         lines.append(line)
     assert lines.count(None) >= 1000
     assert [line for line in lines if line][-1] == "~ deployment chat: openai/m999: rpm"
+
+
+def test_removing_the_first_of_a_group_is_one_line() -> None:
+    """U-D4: derived ids follow the order of a group, so they do not show which deployment is which."""
+    first, second, third = (
+        deployment(id, api_base=f"http://{host}.example/v1", identity=host)
+        for id, host in (("gpt", "a"), ("gpt-2", "b"), ("gpt-3", "c"))
+    )
+    after = snapshot(replace(second, id="gpt"), replace(third, id="gpt-2"))
+    assert changes(snapshot(first, second, third), after) == ("- deployment chat: openai/gpt-4o at a.example",)

@@ -202,10 +202,17 @@ class TestKeys:
 
 
 class TestIdentity:
-    def test_reordering_keeps_ids_and_identities(self) -> None:
-        one, two = entry(), entry(model="openai/gpt-4o-mini")
+    def test_reordering_keeps_identities_and_the_ids_of_other_groups(self) -> None:
+        one, two = entry(), entry("mini", model="openai/gpt-4o-mini")
         forth, back = snapshot(one, two).deployments, snapshot(two, one).deployments
         assert [(d.id, d.identity) for d in forth] == [(d.id, d.identity) for d in reversed(back)]
+
+    def test_reordering_a_group_keeps_identities(self) -> None:
+        """U-D4: ids of one group follow its order, so that `gpt-2` is the second."""
+        one, two = entry(), entry(model="openai/gpt-4o-mini")
+        forth, back = snapshot(one, two).deployments, snapshot(two, one).deployments
+        assert [d.identity for d in forth] == [d.identity for d in reversed(back)]
+        assert [d.id for d in forth] == [d.id for d in back] == ["gpt", "gpt-2"]
 
     def test_equal_entries_have_different_ids_and_identities(self) -> None:
         made = snapshot(entry(), entry(), entry()).deployments

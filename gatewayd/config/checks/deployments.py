@@ -5,7 +5,6 @@ Where it goes and with which key is decided in `checks.target`; this module puts
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
+from gatewayd.config.checks.ids import Ids
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.secrecy import is_secret_name
 from gatewayd.config.checks.target import Target, check_provider, find_target
@@ -23,7 +23,6 @@ from gatewayd.config.document import Path
 from gatewayd.config.schema.base import family, known
 from gatewayd.config.schema.deployment import COMPLETION_PARAMETERS, LitellmParams, ModelEntry
 from gatewayd.config.schema.mock import MockResponse, normalise
-from gatewayd.config.secrets import is_reference
 from gatewayd.config.snapshot import Deployment
 from gatewayd.secret import Secret
 
@@ -32,13 +31,6 @@ _HANDED_ON_PREFIXES = (
     "aws_", "vertex_", "azure_", "watsonx_", "bedrock_", "anthropic_", "openai_identity_", "openai_service_",
 )  # fmt: skip
 _KNOWN = known(LitellmParams)
-# What may be changed without it being another deployment: its id stays, and with it its place in dashboards.
-_TUNING = frozenset(
-    {
-        "rpm", "tpm", "weight", "order", "timeout", "request_timeout", "stream_timeout", "num_retries", "max_retries",
-        "cooldown_time",
-    }
-)  # fmt: skip
 _NO_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
 
 
@@ -58,7 +50,7 @@ def build_deployments(
     written: Sequence[Any], resolved: Sequence[Any], shared: Shared, report: Report, place: Callable[[int], str]
 ) -> list[Deployment]:
     """`written` and `resolved`: `model_list` as in the file, and with references looked up. `place` gives file:line."""
-    ids = _Ids(report)
+    ids = Ids(resolved, report)
     deployments: list[Deployment] = []
     orders: dict[str, list[int | None]] = defaultdict(list)
     for index, entry in enumerate(resolved):
@@ -69,7 +61,7 @@ def build_deployments(
         built = _Entry(written[index], entry, path, shared, report).build(place(index))
         if built is not None:
             deployment, order = built
-            name, identity = ids.take(deployment, written[index], path)
+            name, identity = ids.take(deployment, path)
             deployments.append(replace(deployment, id=name, identity=identity))
             orders[deployment.group].append(order)
     return _ordered(deployments, orders)
@@ -220,36 +212,6 @@ class _Entry:
         return handed_on, completion
 
 
-class _Ids:
-    """Gives every deployment its id and its identity, both unique in the file."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._taken: dict[str, Path] = {}
-        self._seen: dict[str, int] = defaultdict(int)
-
-    def take(self, deployment: Deployment, written: Any, path: Path) -> tuple[str, str]:
-        """(id, identity)"""
-        identity = _identity(deployment)
-        self._seen[identity] += 1
-        if self._seen[identity] > 1:
-            identity = _digest([identity, self._seen[identity]])
-        if deployment.id:
-            if deployment.id in self._taken:
-                other = self._taken[deployment.id][1]
-                message = f"model_list[{other}] has the same id; ids are unique"
-                self._report.error("duplicate_id", (*path, "model_info", "id"), message)
-            self._taken[deployment.id] = path
-            return deployment.id, identity
-        base = _digest([deployment.group, _as_written(written["litellm_params"])])[:12]
-        name, count = base, 1
-        while name in self._taken:
-            count += 1
-            name = f"{base}-{count}"
-        self._taken[name] = path
-        return name, identity
-
-
 def check_partial(values: Mapping[str, Any], path: Path, report: Report) -> bool:
     """Reports what is wrong with keys of litellm_params that stand elsewhere: in a credential, among the defaults."""
     whole = {"model": "openai/any", **{key: value for key, value in values.items() if value is not None}}
@@ -274,47 +236,6 @@ def _ordered(deployments: list[Deployment], orders: Mapping[str, list[int | None
         order = last[deployment.group] if order is None else order
         result.append(replace(deployment, order=order) if order else deployment)
     return result
-
-
-def _identity(deployment: Deployment) -> str:
-    """Everything that changes what is sent, where to, or how long it is waited for."""
-    d = deployment
-    return _digest(
-        [
-            d.group, d.kind, d.provider, d.model, d.api_base, d.api_key, d.api_version, d.organization, d.params,
-            d.extra_body, d.extra_headers, d.litellm_params, d.drop_params, d.additional_drop_params, d.timeout,
-            d.stream_timeout, d.mock,
-        ]
-    )  # fmt: skip
-
-
-def _digest(value: Any) -> str:
-    encoded = msgspec.json.encode(value, enc_hook=_reveal, order="deterministic")
-    return hashlib.sha256(encoded).hexdigest()
-
-
-def _reveal(value: Any) -> Any:
-    if isinstance(value, Secret):
-        return value.reveal()
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(type(value).__name__)
-
-
-def _as_written(value: Any, name: str = "") -> Any:
-    """An entry as its id sees it: references as references, other secrets by fingerprint, nothing that only tunes."""
-    if isinstance(value, Mapping):
-        return {_encodable(key): _as_written(inner, key) for key, inner in value.items() if name or key not in _TUNING}
-    if isinstance(value, list):
-        return [_as_written(inner, name) for inner in value]
-    if isinstance(value, str):
-        inline = is_secret_name(name) and not is_reference(value)
-        return Secret(value).fingerprint() if inline else _encodable(value)
-    return value
-
-
-def _encodable(text: str) -> str:
-    return text if text.isascii() else text.encode(errors="replace").decode()  # reported in `checks.values`
 
 
 def _secretive(name: str, value: Any) -> Any:

@@ -72,7 +72,7 @@ class Edge:
 def names_of(entries: Iterable[Any], deployments: Sequence[Deployment], router_settings: Mapping[str, Any]) -> Names:
     """The names in `model_list` and `model_group_alias`, also of entries that are wrong in some other way."""
     groups = {deployment.group for deployment in deployments}
-    others = {deployment.id for deployment in deployments}
+    others = {deployment.id for deployment in deployments if deployment.has_own_id}
     others.update(f"{deployment.provider}/{deployment.model}" for deployment in deployments)
     for entry in entries:
         if not isinstance(entry, dict):

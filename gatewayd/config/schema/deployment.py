@@ -239,7 +239,8 @@ class ModelInfo(Section):
 
     id: Identifier | None = key(
         None,
-        "Public id of the deployment, unique in the file. Default: a short hash of the entry that survives reordering.",
+        "Name of the deployment in the log, in `gatewayd status` and in headers; unique in the file. Clients may ask "
+        "for it as a model. Default: the group's name; its second deployment has `-2` behind it, and so on.",
         min_length=1,
         max_length=200,
     )
