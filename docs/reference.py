@@ -105,7 +105,7 @@ _ENDPOINTS = {
     "/models": "the model groups",
     "/models/{model}": "one of them",
     "live": "200 while the process lives",
-    "ready": "200 while requests are taken, 503 while stopping",
+    "ready": "200 while requests are taken, 503 while starting or stopping",
 }
 _ASKED = {
     "x-request-id": "names the request in answer and log; up to 128 visible ASCII characters",

@@ -26,7 +26,7 @@ from gatewayd.config.problems import Problem, errors, render, warnings
 from gatewayd.config.result import Result
 from gatewayd.config.secrets import MASTER_KEY_VARIABLE
 from gatewayd.config.snapshot import Address, Snapshot
-from gatewayd.engine.build import build
+from gatewayd.engine.build import build, load_translators
 from gatewayd.engine.reload import Applied, Rejected, Reloader, ReloadOutcome, Settled, Staged, Unchanged
 from gatewayd.engine.runtime import Gateway
 from gatewayd.engine.watch import Watcher, digests
@@ -166,8 +166,9 @@ class Daemon:
         return self._admin.addresses
 
     async def start(self) -> None:
-        """Returns when requests are answered. Raises ConfigInvalid, CannotListen, WorkerLost; then nothing is left
-        behind."""
+        """Returns when every deployment can be called. Requests are answered, and readiness is off, from the moment the
+        addresses accept until then. Raises ConfigInvalid, CannotListen, WorkerLost; then nothing is left behind.
+        Cancelling it while requests are answered drains them as `stop` does."""
         # Before the file is read: an edit from here on is noticed by the watcher.
         seen = digests([] if self._path is None else [self._path])
         result = self._overrides.apply(self._load())
@@ -181,10 +182,18 @@ class Daemon:
         except BaseException:
             await staged.rollback()
             raise
+        self.gateway.loading = True
         self.gateway.swap(runtime)
         staged.commit()
-        if self._fleet is not None:
-            await self._fleet.settled()
+        try:
+            if self._fleet is not None:
+                await self._fleet.first_settled()
+            else:
+                await load_translators(result.snapshot, self.gateway)
+        except BaseException as error:
+            await self.stop(0.0 if isinstance(error, Exception) else None)
+            raise
+        self.gateway.loading = False
         _tell(logging.WARNING, render(warnings(result.problems)).splitlines())
         if self.instead:
             _log.error("%s is refused; served instead, as it was live last: %s", self._source, self.instead)

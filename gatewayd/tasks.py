@@ -5,12 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
+import threading
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
 _log = logging.getLogger("gatewayd.tasks")
 _running: set[asyncio.Task[Any]] = set()
+_threads: set[Future[Any]] = set()
+
+T = TypeVar("T")
 
 SHORTEST_REST = 0.1
 LONGEST_REST = 30.0
@@ -86,3 +94,56 @@ class Breath:
         if time.perf_counter() >= self._until:
             await asyncio.sleep(0)
             self._until = time.perf_counter() + self._seconds
+
+
+class OnceInThread(Generic[T]):
+    """Long work that a process does at most once, in a daemon thread, so that a process can end in the middle of it.
+
+    Call the object to get the result: the first call starts the work, later ones wait for the same result. After an
+    exception the next call starts the work again.
+    """
+
+    def __init__(self, work: Callable[[], T], *, name: str) -> None:
+        self._work = work
+        self._name = name
+        self._result: Future[T] | None = None
+        self._lock = threading.Lock()
+
+    async def __call__(self) -> T:
+        with self._lock:
+            result = self._result
+            if result is None or (result.done() and result.exception() is not None):
+                self._result = result = Future()
+                result.set_running_or_notify_cancel()  # from here on, a cancelled caller cancels only its own waiting
+                _threads.add(result)
+                threading.Thread(target=self._run, args=(result,), name=self._name, daemon=True).start()
+        return await asyncio.wrap_future(result)
+
+    def _run(self, result: Future[T]) -> None:
+        try:
+            with short_switch_interval():
+                value = self._work()
+        except BaseException as error:
+            result.set_exception(error)
+        else:
+            result.set_result(value)
+        finally:
+            _threads.discard(result)
+
+
+@contextmanager
+def short_switch_interval() -> Iterator[None]:
+    """Makes threads hand over the interpreter ten times as often, so that an event loop waits 0.5 ms for it, not 5."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 10)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def exit_if_threads_run(code: int) -> None:
+    """Ends the process at once if an `OnceInThread` still works: the interpreter's own end would stop that thread in
+    a C extension, which can abort the process. To be called last."""
+    if _threads:
+        os._exit(code)

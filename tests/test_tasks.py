@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import threading
 
 import pytest
 
-from gatewayd.tasks import Breath, spawn, supervise
+from gatewayd.tasks import Breath, OnceInThread, spawn, supervise
 
 
 async def test_an_exception_is_logged_once_with_the_tasks_name(caplog: pytest.LogCaptureFixture) -> None:
@@ -94,3 +95,38 @@ async def test_long_work_lets_the_others_run_now_and_then() -> None:
         await breath()
     task.cancel()
     assert turns >= 1000
+
+
+async def test_work_in_a_thread_is_done_once_for_everybody_who_waits() -> None:
+    """U-C11: who stops waiting takes nothing from the others."""
+    go_on, runs = threading.Event(), []
+
+    def work() -> int:
+        runs.append(threading.current_thread().daemon)
+        go_on.wait()
+        return len(runs)
+
+    once = OnceInThread(work, name="test")
+    impatient = asyncio.ensure_future(once())
+    waiting = [asyncio.ensure_future(once()) for _ in range(3)]
+    await asyncio.sleep(0)
+    impatient.cancel()
+    go_on.set()
+    assert await asyncio.gather(*waiting) == [1, 1, 1]
+    assert await once() == 1
+    assert runs == [True]
+
+
+async def test_work_in_a_thread_that_failed_is_tried_again() -> None:
+    results: list[int | Exception] = [ImportError("no"), 7]
+
+    def work() -> int:
+        result = results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    once = OnceInThread(work, name="test")
+    with pytest.raises(ImportError):
+        await once()
+    assert await once() == 7

@@ -28,6 +28,7 @@ from gatewayd.observe.loop_errors import LoopErrors
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
 from gatewayd.process import begin_start, end_start, loop_factory, take_open_files
+from gatewayd.tasks import exit_if_threads_run, spawn
 from gatewayd.web.inherited import VARIABLES, Inherited
 
 _log = logging.getLogger("gatewayd")
@@ -63,6 +64,7 @@ def run(
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         code = runner.run(_serve(source, Overrides(host, port), workers, early, inherited, kept))
     log.finish()
+    exit_if_threads_run(code)
     return code
 
 
@@ -110,8 +112,16 @@ async def _serve(
     for number in early.taken():
         on_signal(number)
 
+    starting = loop.create_task(daemon.start())
+    stopped = spawn(stopping.wait(), name="wait for a signal")
+    await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
     try:
-        await daemon.start()
+        if not starting.done():
+            starting.cancel()
+        await starting
+    except asyncio.CancelledError:
+        _log.info("stopped during the start")
+        return exits.OK
     except (CannotListen, WorkerLost) as error:
         tell(problems_text(error.problems, "text", sys.stderr))
         return exits.FAILURE
@@ -121,7 +131,7 @@ async def _serve(
     finally:
         end_start()
     _announce(daemon, source, workers)
-    await stopping.wait()
+    await stopped
     struck = await daemon.stop()
     _log.info("stopped; %d requests were cut short", struck)
     return exits.OK

@@ -6,10 +6,13 @@ this runtime is let go again and the error is a `ConfigInvalid`.
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import cache
 
+from gatewayd.collector import uncollected
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerTimeouts, Snapshot
 from gatewayd.engine.runtime import Gateway, Runtime, Target
@@ -33,14 +36,9 @@ DEFAULT_FIRST_BYTE = 60.0
 async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
     """Makes the live objects for a snapshot. Raises ConfigInvalid; then nothing of it is left behind.
 
-    Lets the loop go on with its requests every millisecond, however many deployments there are.
+    Lets the loop go on with its requests every millisecond, however many deployments there are. Does not load litellm
+    (see `load_translators`): translated calls wait for it.
     """
-    translated = {deployment.provider for deployment in snapshot.deployments if deployment.kind == "translate"}
-    if translated and gateway.serves:
-        try:
-            await load_litellm(*translated)
-        except Exception as error:
-            raise _failed("litellm_unavailable", f"litellm could not be loaded: {type(error).__name__}") from error
     targets: dict[str, Target] = {}
     breath, timeouts = Breath(), _timeouts_of(snapshot)
     try:
@@ -58,6 +56,19 @@ async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
         if isinstance(error, GatewaydError) or not isinstance(error, Exception):
             raise
         raise _failed("build_failed", f"the configuration could not be made live: {type(error).__name__}") from error
+
+
+async def load_translators(snapshot: Snapshot, gateway: Gateway) -> None:
+    """Loads litellm if a deployment of the snapshot needs it: some seconds, the first time. Raises ConfigInvalid."""
+    translated = {deployment.provider for deployment in snapshot.deployments if deployment.kind == "translate"}
+    if not translated or not gateway.serves:
+        return
+    try:
+        # A process that has frozen what its start made (`process.end_start`) does the same with litellm's objects.
+        with uncollected() if gc.get_freeze_count() else nullcontext():
+            await load_litellm(*translated)
+    except Exception as error:
+        raise _failed("litellm_unavailable", f"litellm could not be loaded: {type(error).__name__}") from error
 
 
 def _target(deployment: Deployment, timeouts: TimeoutsOf, gateway: Gateway) -> Target:

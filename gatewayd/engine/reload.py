@@ -24,7 +24,7 @@ from gatewayd.config.changes import steps
 from gatewayd.config.problems import Problem, warnings
 from gatewayd.config.snapshot import Snapshot
 from gatewayd.config.validator import Result
-from gatewayd.engine.build import build
+from gatewayd.engine.build import build, load_translators
 from gatewayd.engine.runtime import Gateway
 from gatewayd.errors import ConfigInvalid
 from gatewayd.tasks import Breath, spawn
@@ -225,6 +225,7 @@ class Reloader:
             return Rejected(result.problems)
         if snapshot.revision == live.revision:
             return Unchanged(snapshot.revision, time.monotonic() - self._live_since)
+        await load_translators(snapshot, self._gateway)  # before new listeners let connections queue
         with ExitStack() as stack:
             if len(snapshot.deployments) > _MANY:
                 stack.enter_context(uncollected())

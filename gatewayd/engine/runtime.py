@@ -138,6 +138,8 @@ class Gateway:
         """Whether requests are answered in this process; else its runtimes are only looked at."""
         self.health = HealthBook(jitter=lambda: random.uniform(0.8, 1.2))  # A-41: no herd when cooldowns end
         self.upstreams = UpstreamPool()
+        self.loading = False
+        """Set while a start still loads what some deployments need: requests are answered, readiness is off."""
         self.leaving = False
         """Set when the process is about to stop: readiness goes off."""
         self.draining = False
@@ -156,7 +158,7 @@ class Gateway:
 
     @property
     def ready(self) -> bool:
-        return self._current is not None and not (self.leaving or self.draining)
+        return self._current is not None and not (self.loading or self.leaving or self.draining)
 
     def lease(self) -> Runtime:
         """The live runtime, to be entered with `with` at once: all of a request runs on this one configuration."""

@@ -155,6 +155,13 @@ class Fleet:
         if self._commits:
             await asyncio.wait(self._commits, timeout=_GLANCE)
 
+    async def first_settled(self) -> None:
+        """Waits until every worker of the first configuration has loaded what its deployments need; a worker that ends
+        meanwhile is replaced and not waited for. Raises ConfigInvalid."""
+        for answer in await asyncio.gather(*self._commits, return_exceptions=True):
+            if isinstance(answer, bytes) and answer:
+                raise ConfigInvalid([Problem(**found) for found in msgspec.json.decode(answer)])
+
     async def _catch_up(self, member: Member) -> None:
         """Gives a worker what is live, also if that changes meanwhile."""
         try:

@@ -27,7 +27,8 @@ class Kind(IntEnum):
     PREPARE = 2
     """A question: JSON of `Doors`, new sockets along with it. The answer: JSON list of problems."""
     COMMIT = 3
-    """A question: the answer comes when it is done."""
+    """A question. The answer comes when it is done and, the first time, when what the deployments need is loaded: a
+    JSON list of problems, or nothing."""
     ABANDON = 4
     ASK = 5
     """A question: `status` or `metrics`."""

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import msgspec
 
@@ -23,7 +24,7 @@ from gatewayd.collector import uncollected
 from gatewayd.config.channel import Assembler
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Snapshot
-from gatewayd.engine.build import build
+from gatewayd.engine.build import build, load_translators
 from gatewayd.engine.runtime import Gateway, Runtime
 from gatewayd.errors import ConfigInvalid
 from gatewayd.fleet.doors import unpacked
@@ -33,7 +34,7 @@ from gatewayd.observe.loop_errors import LoopErrors
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.redact import Redactor
 from gatewayd.process import Exports, begin_start, end_start, loop_factory
-from gatewayd.tasks import Breath, spawn, supervise
+from gatewayd.tasks import Breath, exit_if_threads_run, spawn, supervise
 from gatewayd.web.listener import StagedDoors
 from gatewayd.web.side import DataSide
 
@@ -55,6 +56,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])))
     log.finish()
+    exit_if_threads_run(0)
 
 
 async def _serve(sock: socket.socket, processes: int) -> None:
@@ -91,7 +93,7 @@ class Worker:
         alive = supervise(self._say_alive, name="signs of life", failed=failed)
         crowd = supervise(self._data.watch_memory, name="watch the memory", failed=failed)
         await self._alone.wait()
-        if self._gateway.ready:
+        if self._serving:
             _log.warning("the deciding process is gone: stopping")
             await self._data.drain(self._gateway.current.snapshot.server.drain)
         alive.cancel()
@@ -132,6 +134,8 @@ class Worker:
             for secrets in secrets_by_part(snapshot):
                 self._redactor.know(secrets)
                 await breath()
+            if self._serving:  # at the start requests that do not need it are answered meanwhile
+                await load_translators(snapshot, self._gateway)
             runtime = await build(snapshot, self._gateway)
             try:
                 doors = await self._data.stage(snapshot, listen, opened)
@@ -155,17 +159,28 @@ class Worker:
         assert self._next is not None
         (snapshot, runtime, doors), self._next = self._next, None
         first, self._serving = not self._serving, True
+        self._gateway.loading |= first
         self._gateway.swap(runtime)
         doors.commit()
         self._exports.apply(snapshot.environment)
         log.set_up(snapshot.server.log.format, snapshot.server.log.level, self._redactor)
-        if first:
-            end_start()
 
     async def _committed(self, number: int) -> None:
         for _ in range(_TURNS):
             await asyncio.sleep(0)
-        self._link.send(Kind.ANSWER, number)
+        problems = await self._end_start() if self._gateway.loading else ()
+        self._link.send(Kind.ANSWER, number, msgspec.json.encode(problems) if problems else b"")
+
+    async def _end_start(self) -> list[dict[str, Any]]:
+        problems: list[dict[str, Any]] = []
+        try:
+            await load_translators(self._gateway.current.snapshot, self._gateway)
+        except ConfigInvalid as error:
+            problems = [problem.as_dict() for problem in error.problems]
+            _log.error("%s", error.problems[0].message)
+        self._gateway.loading = False
+        end_start()
+        return problems
 
     async def _abandon(self) -> None:
         if self._next is not None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import GatewayError, InvalidRequest, UpstreamTimeout
 from gatewayd.secret import Secret
-from gatewayd.tasks import spawn
+from gatewayd.tasks import OnceInThread, spawn
 from gatewayd.upstream.base import Call, Reply
 from gatewayd.upstream.direct import Direct, Unfit
 from gatewayd.upstream.direct_request import fits, suits
@@ -62,15 +62,15 @@ async def load(*providers: str) -> ModuleType:
 
     What the first calls to these providers would import is imported too, as far as that is known.
     """
-    return await asyncio.to_thread(_prepare, providers)
+    litellm = await _litellm()
+    await asyncio.to_thread(_rehearse, providers)
+    return litellm
 
 
-def _prepare(providers: Iterable[str]) -> ModuleType:
-    litellm = _load()
+def _rehearse(providers: Iterable[str]) -> None:
     if (parts := gather()) is not None:
         for provider in providers:
             parts.rehearse(provider)
-    return litellm
 
 
 @functools.cache
@@ -96,6 +96,9 @@ def _load() -> ModuleType:
     gather()
     module: ModuleType = litellm
     return module
+
+
+_litellm: Final = OnceInThread(_load, name="load litellm")
 
 
 async def _warm_up(litellm: ModuleType) -> None:

@@ -6,7 +6,7 @@ vLLM and llama.cpp do. No upstream is asked: a provider's trouble is no reason t
 
 from __future__ import annotations
 
-from gatewayd.errors import ShuttingDown
+from gatewayd.errors import ServerBusy, ShuttingDown
 from gatewayd.web.exchange import Exchange, Route
 
 LIVE = ("/livez", "/health/liveliness", "/health/liveness", "/")
@@ -18,6 +18,8 @@ async def live(exchange: Exchange) -> None:
 
 
 async def ready(exchange: Exchange) -> None:
+    if exchange.gateway.loading and not exchange.gateway.leaving:
+        raise ServerBusy("The gateway is starting: it still loads what some deployments need.", retry_after=1.0)
     if not exchange.gateway.ready:
         raise ShuttingDown("The gateway is stopping.")
     exchange.send_json(b'{"status":"ok"}')
