@@ -171,6 +171,8 @@ def configuration() -> str:
             parts.append(_grouped("Ignored", section.IGNORED))
         if section.FAMILIES:
             parts.append(_grouped("Ignored, all keys that begin with", section.FAMILIES))
+        if section.REFUSED_IN_PART:
+            parts.append(_grouped("Refused in part, else ignored", section.REFUSED_IN_PART))
         if section.REFUSED:
             parts.append(_grouped("Not supported" if section.OWN else "Refused", section.REFUSED))
     return "\n".join(parts)

@@ -7,8 +7,10 @@ from typing import Any
 
 from gatewayd.config.checks.report import Report
 from gatewayd.config.document import Path
-from gatewayd.config.schema.base import Section, family, known, nested, unused
+from gatewayd.config.schema import callbacks
+from gatewayd.config.schema.base import Section, Support, asks_for_nothing, family, known, nested, unused
 from gatewayd.config.schema.deployment import LitellmParams, ModelEntry
+from gatewayd.config.schema.litellm import LitellmSettings
 from gatewayd.config.schema.mock import MockResponse
 from gatewayd.config.schema.root import SECTIONS, Root
 
@@ -74,6 +76,13 @@ def refusable() -> frozenset[str]:
     return frozenset(_refusable(Root))
 
 
+def standing(section: type[Section], name: str) -> tuple[Support, str]:
+    """How a key that is no field of the section is supported, and why not; (`full`, "") for an unknown one."""
+    if name not in known(section) and name not in _MEANT and (why := family(section, name)) is not None:
+        return "ignored", why
+    return unused(section).get(name, ("full", ""))
+
+
 class _Visit:
     def __init__(self, report: Report, accepted: frozenset[str]) -> None:
         self._report = report
@@ -101,32 +110,37 @@ class _Visit:
             self.section(MockResponse, mapping["mock_response"], (*path, "mock_response"))
 
     def _other(self, section: type[Section], name: str, value: Any, path: Path) -> None:
-        support, reason = unused(section).get(name, ("full", ""))
+        support, reason = standing(section, name)
         here = (*path, name)
-        if name not in known(section) and name not in _MEANT and (why := family(section, name)) is not None:
-            support, reason = "ignored", why
         if not section.OWN and (support != "full" or (name not in known(section) and not section.OPEN)):
             self.idle.add(here)
-        if support == "ignored":
-            if not _idle(value):
-                self._report.once("ignored_key", here, f"has no effect; {reason}")
+        if support == "refused" and section.OWN:
+            self._report.error("unsupported_key", here, reason, at_key=True)
+        elif support != "full" and asks_for_nothing(section, name, value):
+            pass
         elif support == "refused":
-            if section.OWN:
-                self._report.error("unsupported_key", here, reason, at_key=True)
-            elif _idle(value):
-                pass
-            elif name in self._accepted:
-                message = f"has no effect, as accepted in gatewayd.ignore_unsupported: {reason}"
-                self._report.once("ignored_key", here, message)
-            else:
-                hint = f"remove it, or accept that: `gatewayd: {{ignore_unsupported: [{name}]}}`"
-                self._report.error("unsupported_key", here, f"not supported, and {reason}", hint, at_key=True)
+            self._refuse(name, here, reason)
+        elif section is LitellmSettings and name in callbacks.LISTS and (found := list(callbacks.guards(value))):
+            for index, why in found:
+                what = "this entry" if index is None else self._report.quote((*here, index), value[index])
+                place = here if index is None else (*here, index)
+                self._refuse(name, place, f"requests would pass unchecked: {what} {why}", at_key=index is None)
+        elif support == "ignored":
+            self._report.once("ignored_key", here, f"has no effect; {reason}")
         elif name in known(section) or (section is Root and name.startswith("x-")):
             pass
         elif section is LitellmParams:
             self._parameter(name, here)
         elif not section.OPEN:
             self._unknown(section, name, here)
+
+    def _refuse(self, name: str, place: Path, reason: str, *, at_key: bool = True) -> None:
+        if name in self._accepted:
+            message = f"has no effect, as accepted in gatewayd.ignore_unsupported: {reason}"
+            self._report.once("ignored_key", place, message)
+        else:
+            hint = f"remove it, or accept that: `gatewayd: {{ignore_unsupported: [{name}]}}`"
+            self._report.error("unsupported_key", place, f"not supported, and {reason}", hint, at_key=at_key)
 
     def _unknown(self, section: type[Section], name: str, path: Path) -> None:
         hint = _MEANT.get(name)
@@ -171,13 +185,10 @@ class _Visit:
             self._report.once("misplaced_key", path, "not a setting: it is sent to the provider as a parameter", hint)
 
 
-def _idle(value: Any) -> bool:
-    """Whether the value of an unsupported key asks for nothing anyway."""
-    return value is None or value is False or value in ("", [], {})
-
-
 def _refusable(section: type[Section]) -> Iterator[str]:
     if not section.OWN:
-        yield from (name for names in section.REFUSED.values() for name in names)
+        yield from (
+            name for table in (section.REFUSED, section.REFUSED_IN_PART) for names in table.values() for name in names
+        )
     for _, inner, _ in nested(section):
         yield from _refusable(inner)

@@ -44,6 +44,10 @@ class Section(BaseModel):
     """Why all keys that begin alike do nothing here → the beginnings; for litellm's many settings of one feature."""
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """What would be weaker than the file says → the names of the keys."""
+    REFUSED_IN_PART: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """What would be weaker, for some values only → the names of the keys, which are in `IGNORED` for the others."""
+    EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset()
+    """Unused keys whose `false`, `""`, `[]` or `{}` asks for something, because litellm's default is another value."""
 
 
 def key(
@@ -78,6 +82,11 @@ def unused(section: type[Section]) -> Mapping[str, tuple[Support, str]]:
     for reason, names in section.REFUSED.items():
         table.update(dict.fromkeys(names, ("refused", reason)))
     return table
+
+
+def asks_for_nothing(section: type[Section], name: str, value: Any) -> bool:
+    """Whether the value of an unused key is the same as leaving the key out, in litellm."""
+    return value is None or (name not in section.EMPTY_COUNTS and (value is False or value in ("", [], {})))
 
 
 def family(section: type[Section], name: str) -> str | None:

@@ -220,6 +220,7 @@ class LitellmParams(Section):
         "automatic routers do not exist in this version": ("auto_router_", "complexity_router_", "quality_router_"),
         "vector stores do not exist in this version": ("milvus_", "valkey_", "vector_store_", "vector_bucket_"),
     }  # fmt: skip
+    EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset({"ssl_verify"})
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "requests would pass unchecked": ("guardrails",),
     }
@@ -250,6 +251,7 @@ class ModelInfo(Section):
         ),
         "`model_info.cooldown_time` is not read; it belongs in litellm_params": ("cooldown_time",),
     }  # fmt: skip
+    EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset({"supported_environments"})
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "the deployment would answer although the file restricts it": (
             "blocked", "access_windows", "supported_environments",

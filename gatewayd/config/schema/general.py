@@ -117,6 +117,15 @@ class GeneralSettings(Section):
             "max_batch_", "max_file_", "proxy_batch_",
         ),
     }  # fmt: skip
+    EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset(
+        {
+            "allowed_ips", "allowed_routes", "health_check_details", "ui_access_mode", "litellm_key_header_name",
+            "maximum_spend_logs_retention_interval", "spend_report_frequency", "token_rate_limit_type",
+            "password_policy_check_breached_passwords", "password_policy_require_lowercase",
+            "password_policy_require_uppercase", "password_policy_require_numbers",
+            "password_policy_require_special_characters", "use_team_public_model_name",
+        }
+    )  # fmt: skip
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "requests would be let in that the file shuts out": (
             "custom_auth", "enable_jwt_auth", "litellm_jwtauth", "enforce_rbac", "role_permissions",

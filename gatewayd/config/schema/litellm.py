@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from gatewayd.config.schema import callbacks
 from gatewayd.config.schema.base import Count, Flag, Seconds, Section, key
 from gatewayd.config.schema.router import Fallbacks
 
@@ -108,6 +109,20 @@ class LitellmSettings(Section):
             "aclient_session", "network_mock", "proxy_auth", "use_client", "in_memory_llm_", "common_cloud_",
         ),
     }  # fmt: skip
+    EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset(
+        {
+            "ssl_verify", "require_auth_for_metrics_endpoint", "expose_router_debug_in_errors",
+            "bedrock_neutralize_orphaned_tool_blocks", "user_url_validation", "public_mcp_hub_strict_whitelist",
+            "use_aiohttp_transport", "scim_upsert_user", "llm_guard_mode", "model_cost_map_url",
+            "anthropic_beta_headers_url", "anthropic_prompt_caching_ttl", "longer_context_model_fallback_dict",
+            "vector_store_search_failure_mode", "prometheus_deployment_and_latency_caller_identity",
+            "common_cloud_provider_auth_params",
+        }
+    )  # fmt: skip
+    REFUSED_IN_PART: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "requests would pass unchecked: entries that check or rewrite requests (`presidio`, `hide_secrets`, "
+        "`detect_prompt_injection` and others), and any `module.object`": callbacks.LISTS,
+    }
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "requests would pass unchecked": (
             "guardrails", "pre_call_rules", "post_call_rules", "blocked_user_list", "banned_keywords_list",

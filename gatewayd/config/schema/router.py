@@ -99,6 +99,7 @@ class RouterSettings(Section):
         "alerts do not exist in this version; watch the metrics": ("alerting_config",),
         "not used by gatewayd": ("router_general_settings", "assistants_config", "search_tools", "plugins"),
     }  # fmt: skip
+    EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset({"tag_filtering_match_any"})
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {"requests would pass unchecked": ("guardrail_list",)}
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from gatewayd.config.checks.deployments import _HANDED_ON_PREFIXES
 from gatewayd.config.checks.keys import _PROVIDER_PREFIXES
-from gatewayd.config.schema.base import Section, family, known
+from gatewayd.config.schema import callbacks
+from gatewayd.config.schema.base import Section, family, known, unused
 from gatewayd.config.schema.deployment import LitellmParams
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
@@ -121,3 +122,59 @@ def test_what_litellm_keeps_for_itself() -> None:
         name for name in unknown(LitellmParams, names - OF_PROGRAMS) if not name.startswith(("_", *_HANDED_ON_PREFIXES))
     ]
     assert left == []
+
+
+def literals(module: ast.AST) -> Iterator[str]:
+    yield from (node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and type(node.value) is str)
+
+
+def test_every_guarding_callback_of_litellm_is_known() -> None:
+    """U-A3: what `litellm_settings.callbacks` makes of a name, less the names that only observe."""
+    text = (LITELLM / "proxy/common_utils/callback_utils.py").read_text(encoding="utf-8")
+    special = set(re.findall(r'callback == "(\w+)"', text.partition("def initialize_callbacks_on_proxy")[2]))
+    observers = {
+        "batch_redis_requests", "websearch_interception", "compression_interception", "code_interpreter_interception",
+        "datadog_cost_management",
+    }  # fmt: skip
+    assert len(special) > 12
+    assert special - observers - callbacks.GUARDS == set()
+    guardrails: set[str] = set()
+    for node in ast.walk(source("types/guardrails.py")):
+        if isinstance(node, ast.ClassDef) and node.name == "SupportedGuardrailIntegrations":
+            guardrails = {name.replace("-", "_") for name in literals(node)}
+    assert len(guardrails) > 50
+    assert guardrails - callbacks.GUARDS == {"rubrik"}  # litellm's logger of that name is the one a list means
+    known_loggers: set[str] = set()
+    for node in ast.walk(source("__init__.py")):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("_compatible_callbacks_literal"):
+            known_loggers = set(literals(node.value))
+    assert len(known_loggers) > 50
+    assert known_loggers & callbacks.GUARDS == set()
+
+
+def test_every_unused_key_whose_empty_value_is_not_litellms_default_is_known() -> None:
+    """U-A4: true, a text, a list or a mapping by default, as far as litellm's source says so in so many words."""
+    empty = {"None", "False", "''", "[]", "{}"}
+    for section, file, cls in (
+        (LitellmSettings, "__init__.py", None),
+        (GeneralSettings, "proxy/_types.py", "ConfigGeneralSettings"),
+    ):
+        module: ast.AST = source(file)
+        if cls is not None:
+            module = next(n for n in ast.walk(module) if isinstance(n, ast.ClassDef) and n.name == cls)
+        for line in ast.iter_child_nodes(module):
+            if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
+                continue
+            name, value = line.target.id, line.value
+            if isinstance(value, ast.Call) and ast.unparse(value.func) == "Field":
+                given = [word.value for word in value.keywords if word.arg == "default"]
+                value = value.args[0] if value.args else given[0] if given else None
+            literal = isinstance(value, ast.Constant | ast.List | ast.Dict) and not isinstance(value, ast.Call)
+            if not literal or value is None or ast.unparse(value) in empty:
+                continue
+            if isinstance(value, ast.Constant) and not isinstance(value.value, bool | str):
+                continue  # a number: nobody writes `false` for it
+            if name.endswith("_models") or name in INNER or name == "logging":
+                continue
+            if name in unused(section) or (name not in section.model_fields and family(section, name)):
+                assert name in section.EMPTY_COUNTS, name

@@ -1,0 +1,93 @@
+"""Keys that do not work: which are refused, which are reported, and which values ask for nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gatewayd.config.problems import Problem
+from gatewayd.config.schema import callbacks
+from gatewayd.config.validator import ConfigValidator
+
+MODELS = [{"model_name": "a", "litellm_params": {"model": "openai/a", "mock_response": "hi"}}]
+
+
+def problems(**sections: Any) -> list[Problem]:
+    return list(ConfigValidator(environ={}).check({"model_list": MODELS, **sections}).problems)
+
+
+def found(**sections: Any) -> list[tuple[str, str]]:
+    return [(problem.code, problem.path) for problem in problems(**sections)]
+
+
+@pytest.mark.parametrize("key", callbacks.LISTS)
+@pytest.mark.parametrize(
+    "guard",
+    ["presidio", "hide_secrets", "hide-secrets", "detect_prompt_injection", "lakera_prompt_injection", "lasso",
+     "llmguard_moderations", "custom_callbacks.proxy_handler_instance", "a.b.c", "s3://bucket/guard.object"],
+)  # fmt: skip
+def test_a_callback_that_may_guard_requests_is_refused(key: str, guard: str) -> None:
+    """U-A3: wherever it is listed, beside callbacks that observe, until the file accepts that it does nothing."""
+    settings = {key: ["prometheus", guard]}
+    assert found(litellm_settings=settings) == [("unsupported_key", f"litellm_settings.{key}[1]")]
+    accepted = found(litellm_settings=settings, gatewayd={"ignore_unsupported": [key]})
+    assert accepted == [("ignored_key", f"litellm_settings.{key}[1]")]
+    assert found(litellm_settings={key: guard}) == [("unsupported_key", f"litellm_settings.{key}")]
+
+
+@pytest.mark.parametrize("key", callbacks.LISTS)
+@pytest.mark.parametrize(
+    "observer", ["prometheus", "langfuse", "otel", "s3", "s3_v2", "datadog", "sentry", "my_webhook"]
+)
+def test_a_callback_that_observes_is_a_warning(key: str, observer: str) -> None:
+    """U-A3"""
+    assert found(litellm_settings={key: [observer]}) == [("ignored_key", f"litellm_settings.{key}")]
+
+
+def test_every_guard_of_a_list_is_reported_at_its_own_place() -> None:
+    """U-A3"""
+    first, second = problems(litellm_settings={"callbacks": ["presidio", "otel", "mine.hook"]})
+    assert first.message.endswith("requests would pass unchecked: 'presidio' checks or rewrites requests")
+    assert second.message.endswith("'mine.hook' is code that may check or rewrite requests")
+    assert first.hint == "remove it, or accept that: `gatewayd: {ignore_unsupported: [callbacks]}`"
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "code"),
+    [
+        ("general_settings", "allowed_ips", [], "unsupported_key"),  # litellm lets nobody in
+        ("general_settings", "allowed_routes", [], "unsupported_key"),
+        ("general_settings", "health_check_details", False, "ignored_key"),
+        ("general_settings", "litellm_key_header_name", "", "ignored_key"),
+        ("litellm_settings", "require_auth_for_metrics_endpoint", False, "ignored_key"),
+        ("litellm_settings", "use_aiohttp_transport", False, "ignored_key"),
+        ("router_settings", "tag_filtering_match_any", False, "ignored_key"),
+    ],
+)
+def test_an_empty_value_counts_where_litellms_default_is_another(section: str, key: str, value: Any, code: str) -> None:
+    """U-A4"""
+    assert found(**{section: {key: value}}) == [(code, f"{section}.{key}")]
+    assert found(**{section: {key: None}}) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("litellm_settings", "cache", False),
+        ("litellm_settings", "callbacks", []),
+        ("litellm_settings", "guardrails", []),
+        ("general_settings", "store_model_in_db", False),
+        ("general_settings", "custom_auth", ""),
+        ("router_settings", "retry_policy", {}),
+    ],
+)
+def test_an_empty_value_asks_for_nothing_where_that_is_litellms_default(section: str, key: str, value: Any) -> None:
+    """U-A4"""
+    assert found(**{section: {key: value}}) == []
+
+
+def test_a_deployment_for_no_environment_is_refused() -> None:
+    """U-A4: `supported_environments: []` restricts the deployment to none."""
+    entry = {**MODELS[0], "model_info": {"supported_environments": []}}
+    assert [p.code for p in ConfigValidator(environ={}).check({"model_list": [entry]}).problems] == ["unsupported_key"]
