@@ -53,6 +53,9 @@ class Answer:
 
     __slots__ = ("_connection", "_limit", "_parts", "_size", "body", "delimited", "fields", "known", "ready", "status")
 
+    alive: bool = True
+    """Whether the bytes last pushed put off the timeouts. Any do, unless a subclass knows better."""
+
     def __init__(self, ready: asyncio.Future[None], limit: int = MAX_BODY) -> None:
         self.ready = ready
         self.status = 0

@@ -25,9 +25,10 @@ class Timeouts:
 
     connect: float
     first_byte: float
-    """From the request sent to the first byte of the answer's head; for a stream: to the first event."""
+    """From the request sent to the first byte of the answer's head; for a stream: to the first event, and from each
+    comment before it anew."""
     idle: float
-    """Longest silence inside an answer."""
+    """Longest silence inside an answer; in a stream, the longest time without an event or a comment."""
     total: float
     """The whole try: all of it, or for a stream up to its first event (a stream may run for ever)."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +29,7 @@ from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.stream import MAX_INFLATED
 from gatewayd.upstream.transport import Connection
 from gatewayd.wire.coding import CodingError, Inflater, is_identity
+from gatewayd.wire.sse import Decoder
 
 _HIGH = 256 * 1024
 _LOW = 64 * 1024
@@ -75,6 +76,8 @@ class Exchange:
     marked: bool = False
     """Whether `end_mark` has come."""
     closed: bool = False
+    on_sign: Callable[[], None] | None = None
+    """Called for every sign of life of a stream: an event or a comment."""
     _asking: set[asyncio.Task[Any]] = field(default_factory=set)
     _open: list[_Incoming] = field(default_factory=list)
 
@@ -140,7 +143,7 @@ class Wire(httpx.AsyncBaseTransport):
 class _Incoming(Answer):
     """An answer that is read as it comes: `ready` with its head, then by chunks; too far ahead, the upstream waits."""
 
-    __slots__ = ("_chunks", "_error", "_exchange", "_finished", "_held", "_news")
+    __slots__ = ("_chunks", "_decoder", "_error", "_exchange", "_finished", "_held", "_news", "alive")
 
     def __init__(self, ready: asyncio.Future[None], exchange: Exchange) -> None:
         super().__init__(ready)
@@ -150,15 +153,25 @@ class _Incoming(Answer):
         self._news = asyncio.Event()
         self._finished = False
         self._error: UpstreamError | None = None
+        self._decoder: Decoder | None = None
+        self.alive = True
 
     # --- called by the connection
 
     def begin(self, connection: Connection, status: int, fields: Fields) -> None:
+        if fields.get(b"content-type", b"").startswith(b"text/event-stream") and b"content-encoding" not in fields:
+            self._decoder = Decoder()
         super().begin(connection, status, fields)
         if not self.ready.done():
             self.ready.set_result(None)
 
     def push(self, data: bytes) -> None:
+        if self._decoder is not None:
+            signs = self._decoder.signs
+            self._decoder.feed(data)
+            self.alive = self._decoder.signs != signs
+            if self.alive and self._exchange.on_sign is not None:
+                self._exchange.on_sign()
         self._chunks.append(data)
         self._held += len(data)
         if self._held > _HIGH and self._connection is not None:

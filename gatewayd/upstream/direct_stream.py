@@ -208,7 +208,7 @@ class Translator:
         self._reads_text = is_claude
         self._is_stream = True
         self._decoder = Decoder(MAX_BODY)
-        self.started = self.done = self.over = False
+        self.started = self.alive = self.done = self.over = False
         self.failure: GatewayError | None = None
 
     def told(self, fields: Fields) -> None:
@@ -221,6 +221,7 @@ class Translator:
         piece = data
         try:
             if self._feed.by_line:
+                signs = self._decoder.signs
                 for event in self._decoder.feed(data):
                     if event.data is None:
                         raise ValueError("an event is too large")
@@ -230,9 +231,10 @@ class Translator:
                     else:
                         self._give(event.data)
                         self._read(out)
+                self.alive = self._decoder.signs != signs
             else:
                 self._feed.give(data)
-                self._read(out)
+                self.alive = self._read(out)
         except Exception as error:  # litellm's readers raise whatever they come across
             self.failure = self._explain(error, piece if self._is_stream else b"")
             self.over = True
@@ -286,15 +288,18 @@ class Translator:
         if data:
             self._give(data)
 
-    def _read(self, out: list[bytes]) -> None:
+    def _read(self, out: list[bytes]) -> bool:
+        """Adds the events for what litellm has read; returns whether it has read anything whole."""
         steps, events = self._steps, self._events
         chunk = steps.next()
-        if chunk is NOTHING:
+        read = chunk is not NOTHING
+        if not read:
             self._reads_text = False  # litellm keeps what it cannot read, and all that follows it
         while chunk is not NOTHING:
             if chunk is not None and (event := events.of(chunk)):
                 out.append(event)
             chunk = steps.next()
+        return read
 
     def _is_whole(self) -> bool:
         if self._events.reason is not None:

@@ -34,6 +34,8 @@ class Watcher(Protocol):
     """What decides over a stream's bytes: `wire.sse.StreamWatcher`, or something that makes others of them."""
 
     started: bool
+    alive: bool
+    """Whether the bytes last fed held a sign of life: a complete event or comment, or much of a large one."""
     done: bool
     over: bool
     surplus: bool
@@ -52,7 +54,7 @@ class StreamAnswer(Answer):
     """A `Reply` if `live`; else the upstream has answered with something else than a stream, collected whole."""
 
     __slots__ = ("_end", "_error", "_held", "_held_size", "_inflater", "_settled", "_sink", "_sink_full", "_watcher",
-                 "headers", "live", "secrets", "usage")  # fmt: skip
+                 "alive", "headers", "live", "secrets", "usage")  # fmt: skip
 
     def __init__(self, ready: asyncio.Future[None], watcher: Watcher) -> None:
         super().__init__(ready)
@@ -65,6 +67,7 @@ class StreamAnswer(Answer):
         self._end: asyncio.Future[None] | None = None
         self._settled = False
         self._error: GatewayError | None = None
+        self.alive = False
         self.live = False
         """Whether the answer is an event stream."""
         self.headers: Sequence[Header] = ()
@@ -110,6 +113,7 @@ class StreamAnswer(Answer):
 
     def begin(self, connection: Connection, status: int, fields: Fields) -> None:
         if not self._is_stream(status, fields):
+            self.alive = True
             super().begin(connection, status, fields)
             return
         self._connection = connection
@@ -137,6 +141,7 @@ class StreamAnswer(Answer):
                 return
         watcher = self._watcher
         data = watcher.feed(data)
+        self.alive = watcher.alive
         sink = self._sink
         if sink is None:
             self._hold(data)

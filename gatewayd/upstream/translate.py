@@ -12,7 +12,7 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -125,6 +125,17 @@ def _quiet() -> ContextVar[bool]:
     return switch
 
 
+def _extension(bound: asyncio.Timeout, seconds: float) -> Callable[[], None]:
+    """What gives a timeout so many seconds from now on."""
+    loop = asyncio.get_running_loop()
+
+    def extend() -> None:
+        if not bound.expired():
+            bound.reschedule(loop.time() + seconds)
+
+    return extend
+
+
 class TranslateUpstream:
     """Implements `Upstream` for one deployment. `direct=False`: every call goes through `litellm.acompletion`."""
 
@@ -153,15 +164,16 @@ class TranslateUpstream:
                 return await direct.open(call, arguments)
             arguments = self._arguments.of(call)  # litellm has written into them
         exchange = self._exchange(call)
-        # Whole answers are timed by the bytes of their exchange. Of a stream the first event is due in time; what keeps
-        # a connection alive before it does not count.
+        # Whole answers are timed by the bytes of their exchange. Of a stream the first event is due in time, which
+        # begins anew with every comment.
         limit = call.timeouts.connect + call.timeouts.first_byte if call.intent.stream else None
         # litellm is not cancelled: in the middle of its threads it would leave coroutines that nobody awaits. It is
         # left alone with a closed exchange, and ends by itself.
         answering = self._spawn(self._answer(call, getattr(litellm, function), arguments, exchange), exchange)
         reply: Reply | None = None
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit) as bound:
+                exchange.on_sign = _extension(bound, call.timeouts.first_byte) if limit is not None else None
                 outcome = await asyncio.shield(answering)
             if isinstance(outcome, GatewayError):
                 raise outcome
@@ -170,6 +182,7 @@ class TranslateUpstream:
         except TimeoutError:
             raise UpstreamTimeout("The upstream did not begin to answer in time.", kind="first_byte") from None
         finally:
+            exchange.on_sign = None
             if reply is None:
                 exchange.close()
 

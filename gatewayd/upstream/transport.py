@@ -38,11 +38,13 @@ MAX_HEADER: Final = 16 * 1024
 MAX_HEADERS: Final = 128
 LINGER: Final = 1.0
 """Seconds from the logical end of an answer (`[DONE]`) to the end of its message; longer: the connection is closed."""
+STALE_WITHIN: Final = 1.0
+"""Seconds. The news of a connection that was closed before the request came is a round trip away, not more."""
 _TICK: Final = 0.002  # a timer may fire this much early: libuv counts in milliseconds
 
 
 class StaleConnection(UpstreamConnection):
-    """A reused connection was closed before any byte of the answer: the request is sent once more on a fresh one."""
+    """A reused connection was closed at once, before any byte of an answer: it is sent again on a fresh one."""
 
 
 class Home(Protocol):
@@ -69,8 +71,8 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_answer", "_armed_for", "_begun", "_closed", "_deadline", "_delimited", "_ended", "_fields", "_first_byte",
         "_fresh", "_head_size", "_home", "_idle", "_keep", "_loop", "_named", "_narrow", "_parser", "_paused",
-        "_pieces", "_status", "_surplus", "_timer", "_touched", "_transport", "_unsent", "_waiting", "on_body",
-        "on_header", "reused",
+        "_pieces", "_sent_at", "_status", "_surplus", "_timer", "_touched", "_transport", "_unsent", "_waiting",
+        "on_body", "on_header", "reused",
     )  # fmt: skip
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
@@ -82,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = self._deadline = 0.0
-        self._first_byte = self._idle = 0.0
+        self._first_byte = self._idle = self._sent_at = 0.0
         self._closed = False
         self._narrow = False
         self._fresh: tuple[bytes, bytes] | None = None  # key of a head that was never seen, and what came behind it
@@ -128,7 +130,8 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(head)
             self._transport.write(body)
-        self._until(self._loop.time() + first_byte)
+        self._sent_at = self._loop.time()
+        self._until(self._sent_at + first_byte)
 
     def answering(self) -> None:
         """What came counts as an answer: from now on silence is measured from the last byte."""
@@ -247,8 +250,8 @@ class Connection(asyncio.Protocol):
             self._lose(UpstreamBadResponse("The upstream's answer breaks the rules of HTTP."))
         elif self._head_size > MAX_HEAD:  # chunk extensions or trailer fields without end
             self._lose(UpstreamBadResponse("The upstream's answer has more framing than body."))
-        elif not self._waiting:
-            self._until(self._loop.time() + self._idle)
+        elif answer.alive:
+            self._until(self._loop.time() + (self._first_byte if self._waiting else self._idle))
 
     def eof_received(self) -> None:
         self._end(clean=True)
@@ -277,6 +280,8 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         assert parser is not None
         status = parser.get_status_code()
+        if status < 100:
+            raise ValueError("no status")  # stops the parser
         if status < 200:
             self._fields.clear()  # an interim response (RFC 9110, 15.2): swallowed
         else:
@@ -344,7 +349,8 @@ class Connection(asyncio.Protocol):
         if answer is None:
             return
         if not self._begun:
-            answer.fail(_too_early(self.reused and not self._touched))
+            stale = self.reused and not self._touched and self._loop.time() < self._sent_at + STALE_WITHIN
+            answer.fail(_too_early(stale))
         elif self._delimited or not clean:
             answer.fail(UpstreamIncomplete("The upstream's answer ended before it was complete."))
         else:
@@ -389,5 +395,4 @@ class Connection(asyncio.Protocol):
 
 
 def _too_early(stale: bool) -> UpstreamConnection:
-    kind = StaleConnection if stale else UpstreamConnection
-    return kind("The upstream closed the connection before it answered.")
+    return (StaleConnection if stale else UpstreamConnection)("The upstream closed the connection before it answered.")

@@ -42,7 +42,10 @@ class Event:
 class Decoder:
     """Bytes in, events out. Memory is bounded by `limit` whatever is fed."""
 
-    __slots__ = ("_bom", "_data", "_limit", "_partial", "_size", "_skip_lf", "_too_large", "_type", "crlf")
+    __slots__ = (
+        "_bom", "_data", "_limit", "_partial", "_size", "_skip_lf", "_too_large", "_type", "_unsettled", "crlf",
+        "signs",
+    )  # fmt: skip
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
         self._limit = limit
@@ -53,6 +56,9 @@ class Decoder:
         self._type = b""
         self._size = 0
         self._too_large = False
+        self._unsettled = 0  # bytes since the last sign of life
+        self.signs = 0
+        """How many signs of life there were: events, comments, and each MAX_HALF bytes of a larger one."""
         self.crlf = False
         """Whether the last line whose end is known for certain ended in CRLF."""
 
@@ -92,6 +98,9 @@ class Decoder:
                 self._dispatch(events, at)
         if at < len(chunk):
             self._keep(chunk[at:])
+        self._unsettled += len(chunk)
+        if self._unsettled > MAX_HALF:
+            self._live()
         self._skip_lf = chunk.endswith(b"\r") if chunk else self._skip_lf
         return events
 
@@ -117,6 +126,8 @@ class Decoder:
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
+        if not name:
+            self._live()
         if name == b"error":  # llama.cpp until September 2025, for `data: {"error": ...}`
             self._type = name
         if name == b"data" or name == b"error":
@@ -129,7 +140,13 @@ class Decoder:
         elif name == b"event":
             self._type = value.removeprefix(b" ")[:256]
 
+    def _live(self) -> None:
+        self.signs += 1
+        self._unsettled = 0
+
     def _dispatch(self, events: list[Event], end: int) -> None:
+        if self._data or self._type:
+            self._live()
         if self._data:
             data = None if self._too_large else self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
             events.append(Event(self._type, data, end))
@@ -156,8 +173,10 @@ class StreamWatcher:
         "_finished",
         "_half",
         "_passing",
+        "_quick",
         "_usage",
         "_whole",
+        "alive",
         "done",
         "error",
         "over",
@@ -171,11 +190,14 @@ class StreamWatcher:
         self._passing = False  # the event under way is too large to wait
         self._decoder = Decoder()
         self._between = False  # the decoder has begun nothing
+        self._quick = False  # whole events need not go through the decoder
         self._choices = choices
         self._finished: set[int] = set()
         self._usage = b""  # the last bytes that spoke of usage
         self.started = False
         """Whether an event that is no error and no end mark has been seen."""
+        self.alive = False
+        """Whether the bytes last fed held a sign of life (see `Decoder.signs`)."""
         self.done = False
         """Whether `[DONE]` has been seen."""
         self.over = False
@@ -189,8 +211,7 @@ class StreamWatcher:
         # The common chunk is one or more whole events with nothing to notice: a few substring searches and no parsing.
         # (`rfind`, because on CPython it takes half the time of `in` for needles and haystacks of these sizes.)
         if (
-            self._between
-            and self.started
+            self._quick
             and data.endswith(_ENDS)
             and data.rfind(b"[DONE]") < 0
             and (
@@ -230,7 +251,9 @@ class StreamWatcher:
 
     def _scan(self, data: bytes) -> bytes:
         end = 0
-        for event in self._decoder.feed(data):
+        decoder = self._decoder
+        signs = decoder.signs
+        for event in decoder.feed(data):
             if self._is_last(event):
                 self.over = True
                 self.surplus = bool(data[event.end :].strip(b"\r\n"))
@@ -239,9 +262,11 @@ class StreamWatcher:
                 return self._half + (data + b"\n" if halved else data[: event.end])
             self.started = True
             end = event.end
-        self._between = self._decoder.between
-        if self._decoder.too_large:
+        self._between = decoder.between
+        if decoder.too_large:
             self.started = True  # too large to look into, so it is not held back either
+        self.alive = decoder.signs != signs
+        self._quick = self._between and self.started and self.alive
         return self._events(data, end) if self._whole else data
 
     def _events(self, data: bytes, end: int) -> bytes:

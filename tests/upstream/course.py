@@ -8,7 +8,7 @@ from gatewayd.errors import UpstreamError
 from gatewayd.upstream.stream import StreamAnswer
 from gatewayd.wire.sse import StreamWatcher
 from tests.replies import LAST_CHUNK, chat_chunk, chunk, event, head
-from tests.upstream.doubles import Bench, SlowSink
+from tests.upstream.doubles import Bench, Clock, SlowSink
 
 SSE = ("Content-Type", "text/event-stream")
 CHUNKED = head(200, [SSE, ("Transfer-Encoding", "chunked")])
@@ -19,8 +19,9 @@ GOOD = event(chat_chunk("a"))
 class Course:
     """A bench with a streaming answer, and the task that pipes it."""
 
-    def __init__(self, *, choices: int = 0, first_byte: float = 10.0, idle: float = 10.0, room: int = 1 << 60) -> None:
-        self.bench = Bench()
+    def __init__(self, *, choices: int = 0, first_byte: float = 10.0, idle: float = 10.0, room: int = 1 << 60,
+                 clock: Clock | None = None) -> None:  # fmt: skip
+        self.bench = Bench(clock)
         self.answer = StreamAnswer(self.bench.loop.create_future(), StreamWatcher(choices=choices))
         self.bench.ask(self.answer, first_byte=first_byte, idle=idle)
         self.sink = SlowSink(room)

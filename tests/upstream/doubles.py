@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from gatewayd.config.snapshot import Deployment
 from gatewayd.secret import Secret
@@ -129,14 +129,40 @@ class Nest:
         self.lost.append(connection)
 
 
-class Bench:
-    """A connection between its doubles, busy with `answer` after `ask`."""
+class Clock:
+    """The timers of an event loop, wound by hand: stands in for the loop that a connection is given."""
 
     def __init__(self) -> None:
+        self._now = 1000.0
+        self._timers: list[tuple[float, asyncio.TimerHandle]] = []
+
+    def time(self) -> float:
+        return self._now
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, (), asyncio.get_running_loop())
+        self._timers.append((when, handle))
+        return handle
+
+    def wind(self, seconds: float) -> None:
+        """Lets time pass; what falls due on the way is called at its time."""
+        until = self._now + seconds
+        while due := [timer for timer in self._timers if timer[0] <= until and not timer[1].cancelled()]:
+            timer = min(due, key=lambda timer: timer[0])
+            self._timers.remove(timer)
+            self._now = max(self._now, timer[0])
+            timer[1]._run()
+        self._now = until
+
+
+class Bench:
+    """A connection between its doubles, busy with `answer` after `ask`; its time is `clock`'s if there is one."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.home = Nest()
         self.transport = FakeTransport()
-        self.connection = Connection(self.home, self.loop)
+        self.connection = Connection(self.home, cast(asyncio.AbstractEventLoop, clock) if clock else self.loop)
         self.connection.connection_made(self.transport)
         self.answer = Answer(self.loop.create_future())
 

@@ -15,7 +15,7 @@ from gatewayd.upstream.stream import MAX_HELD
 from gatewayd.wire.openai import Usage
 from tests.replies import DONE, chat_events, chunk, event, head
 from tests.upstream.course import CHUNKED, CLOSING, GOOD, Course, framed
-from tests.upstream.doubles import eventually
+from tests.upstream.doubles import Clock
 
 CHAT = b"".join(
     chat_events("Hello", "wörld 🌍", usage={"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12})
@@ -138,18 +138,53 @@ async def test_nothing_is_committed_before_the_first_event() -> None:
 
 
 async def test_waiting_for_the_first_event_ends() -> None:
-    """A-18: comments do not make up for an event that does not come."""
-    course = Course(first_byte=0.05)
+    """A-18, U-B15: the time to the first event runs from the last comment; half a comment is none."""
+    course = Course(first_byte=10.0, clock=(clock := Clock()))
     course.feed(CHUNKED)
-
-    def comment() -> bool:
+    for _ in range(10):
+        clock.wind(9.0)
         course.feed(chunk(b": wait\n\n"))
-        return course.begun is not False
-
-    await eventually(comment)
+        assert course.begun is False
+    for _ in range(9):
+        clock.wind(1.0)
+        course.feed(chunk(b": wait"))
+    assert course.begun is False
+    clock.wind(1.5)
     error = course.answer.ready.exception()
     assert isinstance(error, UpstreamTimeout)
     assert error.kind == "first_byte"
+
+
+@pytest.mark.parametrize("drip", [b"d", b"data: x\n", b": ", b"\r"], ids=repr)
+async def test_bytes_without_an_event_are_no_life(drip: bytes) -> None:
+    """U-F9: the idle timeout counts events and comments, not bytes."""
+    course = Course(idle=10.0, clock=(clock := Clock()))
+    course.feed(CHUNKED, chunk(GOOD))
+    await course.pipe()
+    for sign in (b": still here\n\n", GOOD, b"event: ping\n\n"):
+        clock.wind(9.0)
+        course.feed(chunk(sign))
+    for _ in range(9):
+        clock.wind(1.0)
+        course.feed(chunk(drip))
+    assert not course.bench.transport.aborted
+    clock.wind(1.5)
+    error = await course.end()
+    assert isinstance(error, UpstreamTimeout)
+    assert error.kind == "idle"
+
+
+async def test_a_large_event_may_take_its_time() -> None:
+    """U-F9: an image in base64 is one event, whose every 32 KiB are a sign of life."""
+    course = Course(idle=10.0, clock=(clock := Clock()))
+    course.feed(CHUNKED, chunk(GOOD), chunk(b'data: {"x": "'))
+    await course.pipe()
+    for _ in range(20):
+        clock.wind(9.0)
+        course.feed(chunk(b"A" * 33_000))
+    assert not course.bench.transport.aborted
+    clock.wind(10.5)
+    assert isinstance(await course.end(), UpstreamTimeout)
 
 
 async def test_comments_without_end_are_refused() -> None:

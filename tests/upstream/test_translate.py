@@ -8,6 +8,7 @@ import json
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import pytest
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from gatewayd.errors import UpstreamTimeout
 from gatewayd.secret import Secret
 from gatewayd.upstream.translate import TranslateUpstream
-from tests.fakeup import FakeUpstream
+from tests.fakeup import HANG, FakeUpstream, Step, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.doubles import call, deployment, eventually
+from tests.upstream.doubles import LONG, STALLED, call, deployment, eventually
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, events, translating, tree
+from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, events, translating, tree
 
 pytestmark = KNOWN_WARNINGS
 ROOT = Path(__file__).parents[2]
@@ -240,3 +242,25 @@ print("gatewayd.upstream.translate" in sys.modules, "litellm" in sys.modules)
 def test_a_gateway_without_translated_deployments_does_without_httpx() -> None:
     code = "import sys, gatewayd.upstream.translate, gatewayd.upstream.forward; print('httpx' in sys.modules)"
     assert run(code) == "False"
+
+
+@WAYS
+async def test_comments_before_the_first_event_are_life(direct: bool) -> None:
+    """U-B15: the time to the first event begins anew with each comment."""
+    waiting = [step for _ in range(6) for step in (0.25, b": thinking\n\n")]
+    async with FakeUpstream(sse_reply([*waiting, *anthropic.stream("Good", "day")])) as up:
+        patience = replace(LONG, connect=0.1, first_byte=1.0)
+        reply = await translating(up, direct=direct).open(call(messages=MESSAGES, stream=True, timeouts=patience))
+        assert (await events(reply))[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+@WAYS
+async def test_bytes_without_an_event_are_no_life(direct: bool) -> None:
+    """U-F9: a stream that drips bytes and completes no event ends by the idle timeout."""
+    drip: list[Step] = [b"d", 0.05]
+    async with FakeUpstream(sse_reply([*anthropic.stream("Good", "day")[:-3], *drip * 40, HANG])) as up:
+        reply = await translating(up, direct=direct).open(call(messages=MESSAGES, stream=True, timeouts=STALLED))
+        with pytest.raises(UpstreamTimeout):
+            await reply.pipe(ListSink())
+        reply.close()
+        assert up.peers[0].sent < 3000

@@ -20,7 +20,7 @@ from gatewayd.errors import (
 )
 from gatewayd.upstream.transport import MAX_HEAD, Answer, Connection, StaleConnection
 from tests.replies import LAST_CHUNK, chunk, head
-from tests.upstream.doubles import Bench, eventually
+from tests.upstream.doubles import Bench, Clock, eventually
 
 LENGTH_5 = head(200, [("Content-Length", "5")])
 CHUNKED = head(200, [("Transfer-Encoding", "chunked")])
@@ -250,6 +250,28 @@ async def test_only_a_reused_connection_without_an_answer_is_stale() -> None:
             bench.feed(*filter(None, [first_bytes]))
             how(bench)
             assert outcome(bench) == expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.9, StaleConnection), (4.0, UpstreamConnection)])
+async def test_a_kept_connection_that_closes_late_is_not_stale(seconds: float, expected: type[BaseException]) -> None:
+    """U-B9: what works for seconds and then closes has failed, and may have been paid for."""
+    bench = Bench(clock := Clock())
+    bench.ask()
+    bench.feed(LENGTH_5 + b"hello")
+    clock.wind(5.0)
+    bench.ask()
+    clock.wind(seconds)
+    bench.fin()
+    assert outcome(bench) == expected
+
+
+@pytest.mark.parametrize("status", ["000", "001", "099"])
+async def test_a_status_that_there_is_none_of(status: str) -> None:
+    """U-F14: refused at once; it is no interim response."""
+    bench = Bench()
+    bench.ask()
+    bench.feed(b"HTTP/1.1 %b X\r\ncontent-length: 0\r\n\r\n" % status.encode())
+    assert outcome(bench) == UpstreamBadResponse
 
 
 async def test_nothing_is_sent_on_a_closed_connection() -> None:

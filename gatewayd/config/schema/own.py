@@ -75,11 +75,15 @@ class Timeouts(Section):
     connect: Wait = key(10.0, "For a connection, TLS included.", why="a live host answers in far less")
     first_byte: Wait | None = key(
         None,
-        "For the first byte of an answer, or the first event of a stream (comments before it do not count: raise it "
-        "for models that think longer). Default: 60 for streams; `total` for calls that do not stream, whose answer "
-        "comes when all of it is ready.",
+        "For the first byte of an answer, or the first event of a stream. A comment before that event starts the time "
+        "again. Default: 60 for streams; `total` for calls that do not stream, whose answer comes when all of it is "
+        "ready.",
     )
-    idle: Wait = key(120.0, "Longest silence inside an answer.", why="models pause to think, but not for minutes")
+    idle: Wait = key(
+        120.0,
+        "Longest silence inside an answer. In a stream, events and comments end a silence; single bytes do not.",
+        why="models pause to think, but not for minutes",
+    )
     total: Wait = key(
         600.0, "For one whole try; for a stream up to its first event.", why="the OpenAI SDK's own timeout"
     )
