@@ -72,7 +72,7 @@ class Exchange:
     failure: UpstreamError | None = None
     """What kept the last request from being answered, or its answer from being complete."""
     last: bytes = b""
-    """The last piece that came of a stream."""
+    """The last piece of a stream, or the first 64 KiB of a whole answer."""
     marked: bool = False
     """Whether `end_mark` has come."""
     closed: bool = False
@@ -128,7 +128,7 @@ class Wire(httpx.AsyncBaseTransport):
                 incoming.close()
                 raise UpstreamRedirect("The upstream answered with a redirect.")
             facts.status, facts.fields, facts.error_body = incoming.status, incoming.fields, b""
-            facts.failure = None
+            facts.failure, facts.last = None, b""
             if incoming.status >= 400:
                 facts.error_body = await incoming.text(_ERROR_BODY)
         except UpstreamError as error:
@@ -224,6 +224,8 @@ class _Incoming(Answer):
                     tail = seen[-64:]
                 if endless:
                     exchange.last = data
+                elif len(exchange.last) < _ERROR_BODY:
+                    exchange.last += data[:_ERROR_BODY]
                 yield data
             if inflater is not None and not inflater.complete:
                 raise CodingError("truncated content coding")

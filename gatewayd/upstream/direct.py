@@ -21,7 +21,7 @@ from gatewayd.upstream.direct_feed import Feed
 from gatewayd.upstream.direct_request import Request, request_of
 from gatewayd.upstream.direct_stream import DirectStream, Events, Translator
 from gatewayd.upstream.translate_answer import whole
-from gatewayd.upstream.translate_errors import translated
+from gatewayd.upstream.translate_errors import no_stream, raised_by_us, translated
 from gatewayd.wire.coding import CodingError, decoded, is_identity
 
 if TYPE_CHECKING:
@@ -94,10 +94,11 @@ class Direct:
         is_claude = self._provider == "anthropic"
         return Translator(errand.feed, chunks, events, explain, self._end_mark, is_claude=is_claude)
 
-    def _explained(self, error: Exception, errand: _Errand, last: bytes = b"") -> GatewayError:
+    def _explained(self, error: Exception, errand: _Errand, last: bytes | None = None) -> GatewayError:
         """What went wrong after the request was sent; `last` is the piece of a stream at which it did."""
-        errand.last = last
-        if errand.failure is None and not isinstance(error, GatewayError):
+        if last is not None:
+            errand.last = last
+        if errand.failure is None and raised_by_us(error) is None:
             if errand.status >= 400:
                 return self._refused(errand)
             error = self._parts.explained(self._provider, errand.model, error)
@@ -106,6 +107,8 @@ class Direct:
     def _refused(self, errand: _Errand) -> GatewayError:
         if errand.failure is not None:
             return errand.failure
+        if errand.status == 200:
+            return no_stream(errand, self._secrets)
         if errand.status < 400:
             return UpstreamBadResponse("The upstream answered a streaming call without a stream.")
         text = errand.error_body.decode(errors="replace")
@@ -188,4 +191,6 @@ class _Errand:
                     self.failure = UpstreamBadResponse(f"The upstream's answer cannot be read: {error}.")
         if answer.status >= 400:
             self.error_body = body[:_ERROR_BODY]
+        else:
+            self.last = body[:_ERROR_BODY]
         return body

@@ -22,7 +22,8 @@ from gatewayd.upstream.answer import MAX_BODY, Fields
 from gatewayd.upstream.base import Header
 from gatewayd.upstream.direct_feed import NOTHING, Feed, Steps
 from gatewayd.upstream.stream import StreamAnswer
-from gatewayd.upstream.translate_answer import EVENTS, as_text, usage_of
+from gatewayd.upstream.translate_answer import EVENTS, SilentCalls, as_text, usage_of
+from gatewayd.upstream.translate_errors import is_stream
 from gatewayd.upstream.transport import Connection
 from gatewayd.wire.openai import DONE, Usage, encode
 from gatewayd.wire.sse import Decoder
@@ -62,6 +63,7 @@ class Events:
         self._common: dict[str, Any] = {}
         self._begun = False
         self._finished = False
+        self._calls = SilentCalls()
         self._spent: list[Any] = []
         self._told: frozenset[tuple[str, bool]] = frozenset()
         self._thoughts: list[str] = []
@@ -102,6 +104,7 @@ class Events:
             if not any(name in delta for name in _SHOWING):
                 return b""
             extras = {}
+        self._calls.note(choices)
         for choice in choices:
             choice["finish_reason"] = None
             choice["delta"].pop("role", None)
@@ -157,7 +160,8 @@ class Events:
 
     def _finish(self, reason: str, extras: dict[str, Any]) -> bytes:
         self._finished = True
-        return self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}], **extras})
+        filled = b"".join(self._event({"choices": choices}) for choices in self._calls.filled())
+        return filled + self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}], **extras})
 
     def _event(self, body: dict[str, Any]) -> bytes:
         body = self._common | body
@@ -308,7 +312,7 @@ class Translator:
 
 
 class DirectStream(StreamAnswer):
-    """A `Reply`. Every answer of status 200 counts as a stream, as for litellm."""
+    """A `Reply`. Every answer of status 200 counts as a stream, as for litellm, except JSON and HTML."""
 
     __slots__ = ("_translator",)
 
@@ -326,7 +330,7 @@ class DirectStream(StreamAnswer):
             self._translator.told(fields)
 
     def _is_stream(self, status: int, fields: Fields) -> bool:
-        return status == 200
+        return status == 200 and is_stream(fields)
 
     def _headers(self, fields: Fields) -> Sequence[Header]:
         return EVENTS

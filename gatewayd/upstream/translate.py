@@ -230,7 +230,7 @@ class TranslateUpstream:
                 return whole(call, answer)
         except Exception as error:
             return translator(error)
-        stream = TranslatedStream(call, answer, exchange, translator)
+        stream = TranslatedStream(call, answer, exchange, translator, self._secrets)
         try:
             await stream.begin()
         except GatewayError as error:

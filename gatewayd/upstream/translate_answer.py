@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamIncomplete
 from gatewayd.tasks import spawn
 from gatewayd.upstream.base import Call, Gate, Header, Sink, WholeReply
+from gatewayd.upstream.translate_errors import is_stream, no_stream
 from gatewayd.upstream.vectors import pack
 from gatewayd.wire.openai import DONE, Usage, encode
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _JSON: Final[tuple[Header, ...]] = (("content-type", "application/json"),)
 EVENTS: Final[tuple[Header, ...]] = (("content-type", "text/event-stream; charset=utf-8"),)
+
+NO_ARGUMENTS: Final = "{}"
 
 Translator = Callable[[Exception], GatewayError]
 
@@ -43,9 +46,14 @@ class TranslatedStream:
     headers: Sequence[Header] = EVENTS
     body: bytes | None = None
 
-    def __init__(self, call: Call, chunks: Any, exchange: Exchange, translator: Translator) -> None:
-        """`chunks` is litellm's stream object; `translator` turns its exceptions into ours."""
+    def __init__(
+        self, call: Call, chunks: Any, exchange: Exchange, translator: Translator, secrets: tuple[bytes, ...] = ()
+    ) -> None:
+        """`chunks` is litellm's stream object; `translator` turns its exceptions into ours; `secrets` never pass."""
         self._chunks = chunks
+        self._secrets = secrets
+        self._calls = SilentCalls()
+        self._spoken = False
         self._exchange = exchange
         self._is_text = call.endpoint == "completions"
         self._translator = translator
@@ -57,10 +65,17 @@ class TranslatedStream:
         self.usage: Usage | None = None
 
     async def begin(self) -> None:
-        """Waits for the first event."""
-        self._first = await self._next()
-        if self._first is None:
-            raise UpstreamIncomplete("The upstream's answer ended before its first event.")
+        """Waits for the first event that says something: litellm makes an empty one of an answer it cannot read."""
+        held: list[bytes] = []
+        try:
+            while not self._spoken and (event := await self._next()) is not None:
+                held.append(event)
+        except UpstreamBadResponse:
+            if is_stream(self._exchange.fields):
+                raise
+        if not self._spoken:
+            raise no_stream(self._exchange, self._secrets)
+        self._first = b"".join(held)
 
     async def pipe(self, sink: Sink) -> None:
         gate = Gate()
@@ -88,11 +103,22 @@ class TranslatedStream:
                 if not self._usage_asked:
                     continue
                 body |= {"choices": [], "usage": usage}
-            elif any(choice["finish_reason"] for choice in body["choices"]) and not self._is_whole():
+                return self._event(body)
+            choices = body["choices"]
+            ended = [choice for choice in choices if choice["finish_reason"]]
+            if ended and not self._is_whole():
+                if not self._spoken:
+                    raise no_stream(self._exchange, self._secrets)
                 raise UpstreamIncomplete("The upstream's answer ended before its end mark.")  # F6
-            return b"data: " + encoded(as_text(body) if self._is_text else body) + b"\n\n"
+            self._spoken = self._spoken or bool(ended) or any(_speaks(choice["delta"]) for choice in choices)
+            self._calls.note(choices)
+            filled = [one for choice in ended for one in self._calls.filled(choice.get("index") or 0)]
+            return b"".join(self._event(body | {"choices": one}) for one in [*filled, choices])
         self._ended = True
         return None
+
+    def _event(self, body: dict[str, Any]) -> bytes:
+        return b"data: " + encoded(as_text(body) if self._is_text else body) + b"\n\n"
 
     async def _chunk(self) -> Any:
         failure: GatewayError | None = None
@@ -113,6 +139,10 @@ class TranslatedStream:
         return self._told_why if self._exchange.end_mark is None else self._exchange.marked
 
 
+def _speaks(delta: dict[str, Any]) -> bool:
+    return any(value for name, value in delta.items() if name != "role")
+
+
 async def _unwind(chunks: Any) -> None:
     with contextlib.suppress(Exception):  # its connection is closed already; what it says about that is no news
         await chunks.aclose()
@@ -124,8 +154,43 @@ def _tree(answer: Any) -> dict[str, Any]:
     for choice in body.get("choices", ()):
         choice.setdefault("finish_reason", None)
         if "message" in choice:
-            choice["message"].setdefault("content", None)
+            message = choice["message"]
+            message.setdefault("content", None)
+            for call in message.get("tool_calls") or ():
+                if not call["function"].get("arguments"):
+                    call["function"]["arguments"] = NO_ARGUMENTS
     return body
+
+
+class SilentCalls:
+    """The tool calls of a stream for which no piece of arguments has come: clients read arguments as JSON, and an empty
+    text is none."""
+
+    def __init__(self) -> None:
+        self._silent: set[tuple[int, int]] = set()
+
+    def note(self, choices: Sequence[dict[str, Any]]) -> None:
+        """Looks at the choices of one chunk."""
+        for choice in choices:
+            for call in choice["delta"].get("tool_calls") or ():
+                place, function = (choice.get("index") or 0, call.get("index") or 0), call.get("function") or {}
+                if function.get("arguments"):
+                    self._silent.discard(place)
+                elif function.get("name"):
+                    self._silent.add(place)
+
+    def filled(self, choice: int | None = None) -> list[list[dict[str, Any]]]:
+        """The choices of one more chunk for each such call (of one choice), to be sent before the finish reason."""
+        found = sorted(place for place in self._silent if choice in (None, place[0]))
+        self._silent.difference_update(found)
+        return [
+            [{"index": index, "delta": {"tool_calls": [_filling(call)]}, "finish_reason": None}]
+            for index, call in found
+        ]
+
+
+def _filling(index: int) -> dict[str, Any]:
+    return {"index": index, "function": {"arguments": NO_ARGUMENTS}, "type": "function"}
 
 
 def encoded(body: dict[str, Any]) -> bytes:

@@ -21,6 +21,7 @@ from gatewayd.errors import (
     UpstreamBadResponse,
     UpstreamConnection,
     UpstreamError,
+    UpstreamIncomplete,
     UpstreamStatus,
     UpstreamTimeout,
     Verdict,
@@ -30,17 +31,6 @@ from gatewayd.upstream.refusal import failed_body, failed_event, refused
 _FALLBACK: dict[str, tuple[FallbackKind, str]] = {
     "ContextWindowExceededError": (FallbackKind.CONTEXT_WINDOW, "context_length_exceeded"),
     "ContentPolicyViolationError": (FallbackKind.CONTENT_POLICY, "content_policy_violation"),
-}
-# litellm's classes → status, for errors that came inside an answer of status 200.
-_STATUS: dict[str, int] = {
-    "RateLimitError": 429,
-    "NotFoundError": 404,
-    "UnprocessableEntityError": 422,
-    "PaymentRequiredError": 402,
-    "BadRequestError": 400,
-    "ServiceUnavailableError": 503,
-    "BadGatewayError": 502,
-    "InternalServerError": 500,
 }
 _AUTH = frozenset({"AuthenticationError", "PermissionDeniedError"})
 _PACKAGES = {"botocore": "boto3", "google": "google-auth"}
@@ -76,7 +66,7 @@ class Facts(Protocol):
 
     @property
     def last(self) -> bytes:
-        """The last piece that came of a stream."""
+        """The last piece of a stream, or the first 64 KiB of a whole answer."""
 
 
 def translated(error: Exception, exchange: Facts, provider: str, secrets: tuple[bytes, ...]) -> GatewayError:
@@ -86,9 +76,9 @@ def translated(error: Exception, exchange: Facts, provider: str, secrets: tuple[
     """
     if exchange.failure is not None:
         return exchange.failure
-    if isinstance(error, GatewayError):  # ours, about the answer as litellm gave it
-        error.__context__ = None
-        return error
+    told = _told(exchange.last, secrets) if exchange.status == 200 else None
+    if told is None and (ours := raised_by_us(error)) is not None:
+        return ours
     error = getattr(error, "original_exception", None) or error  # a stream's error comes wrapped
     names = [kind.__name__ for kind in type(error).__mro__]
     if exchange.status == 0:
@@ -98,7 +88,6 @@ def translated(error: Exception, exchange: Facts, provider: str, secrets: tuple[
         return failure
     if exchange.status >= 400:
         return _refused(exchange, names, secrets)
-    told = _told(exchange.last, secrets)
     if not _AUTH.isdisjoint(names) or (told is not None and told.status in (401, 403)):
         return UpstreamAuth("The upstream refused the gateway's credentials.")
     if told is not None:
@@ -108,10 +97,38 @@ def translated(error: Exception, exchange: Facts, provider: str, secrets: tuple[
     if (fallback := _fallback(names)) is not None:
         kind, code = fallback
         return UpstreamStatus("The upstream refused the request.", status=400, code=code, fallback=kind)
-    for name in names:
-        if name in _STATUS:
-            return UpstreamStatus("The upstream reported an error in its answer.", status=_STATUS[name])
+    # litellm has a status for this too, often 400. The upstream answered 200, so the request was good and the answer
+    # was not.
     return UpstreamBadResponse("The upstream's answer could not be understood.")
+
+
+def raised_by_us(error: BaseException) -> GatewayError | None:
+    """The GatewayError behind an exception of litellm's: a reader or a patch of ours raised it."""
+    pending, seen = [error], set()
+    while pending:
+        one = pending.pop()
+        if isinstance(one, GatewayError):
+            one.__cause__ = one.__context__ = None
+            return one
+        seen.add(id(one))
+        behind = (one.__cause__, one.__context__, getattr(one, "original_exception", None))
+        pending += [other for other in behind if isinstance(other, BaseException) and id(other) not in seen]
+    return None
+
+
+def is_stream(fields: Mapping[bytes, bytes]) -> bool:
+    """Whether an answer of status 200 to a streaming call may be a stream: not every provider names the type."""
+    return not fields.get(b"content-type", b"").lower().startswith((b"application/json", b"text/html"))
+
+
+def no_stream(exchange: Facts, secrets: tuple[bytes, ...]) -> UpstreamError:
+    """What a streaming call was answered with, when that held no event."""
+    told = _told(exchange.last, secrets)
+    if told is not None:
+        return UpstreamAuth("The upstream refused the gateway's credentials.") if told.status in (401, 403) else told
+    if not is_stream(exchange.fields):
+        return UpstreamBadResponse("The upstream answered a streaming call without a stream.")
+    return UpstreamIncomplete("The upstream's answer ended before its first event.")
 
 
 def _refused(exchange: Facts, names: list[str], secrets: tuple[bytes, ...]) -> GatewayError:

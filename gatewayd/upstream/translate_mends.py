@@ -9,12 +9,14 @@ import json
 import logging
 from typing import Any, Final
 
+from gatewayd.errors import UpstreamBadResponse
+
 _log = logging.getLogger("gatewayd.upstream")
 
 
 def mend() -> None:
     """Once, when litellm has been imported. What another litellm does not have is left as it is."""
-    for one in (_ask_nobody, _tell_a_cut, _tell_cohere, _read_cohere):
+    for one in (_ask_nobody, _map_reasons, _tell_cohere, _read_cohere, _read_gemini):
         try:
             one()
         except (ImportError, AttributeError) as error:
@@ -31,11 +33,65 @@ def _ask_nobody() -> None:
     Lemonade.get_model_info = lambda self, model, **_: self._get_default_model_info(model.removeprefix("lemonade/"))
 
 
-def _tell_a_cut() -> None:
-    """What is not in the table becomes `stop`: to the caller, an answer that was cut off would be complete."""
-    from litellm.litellm_core_utils.core_helpers import _FINISH_REASON_MAP
+_FAILED: Final = frozenset(
+    {
+        # https://ai.google.dev/api/generate-content#FinishReason
+        "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE", "TOO_MANY_TOOL_CALLS",
+        "UNEXPECTED_TOOL_CALL",
+        # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html, stopReason
+        "malformed_model_output", "malformed_tool_use",
+        "ERROR", "TIMEOUT",  # Cohere's
+        "error", "network_error",
+    }
+)  # fmt: skip
+"""Reasons for the end of an answer that mean: the model failed, and the answer is not usable."""
 
-    _FINISH_REASON_MAP["model_context_window_exceeded"] = "length"
+
+def _map_reasons() -> None:
+    """litellm maps failures, and reasons that it does not know, to `stop`: the caller would take an answer that failed,
+    or was cut off, for a complete one."""
+    from litellm.litellm_core_utils import core_helpers
+
+    class Reasons(dict[str, str]):
+        def get(self, key: str, default: Any = None) -> Any:
+            """Raises UpstreamBadResponse for a failure."""
+            if key in _FAILED:
+                raise UpstreamBadResponse(f"The model failed: it ended its answer with '{key}'.")
+            return super().get(key, default)
+
+    core_helpers._FINISH_REASON_MAP = Reasons(core_helpers._FINISH_REASON_MAP, model_context_window_exceeded="length")
+
+
+# --- Gemini's answers (https://ai.google.dev/api/generate-content#GenerateContentResponse)
+
+
+def _read_gemini() -> None:
+    """litellm raises for an answer without members that the API calls optional, and for some that are no answer."""
+    from litellm.llms.vertex_ai.gemini import vertex_and_google_ai_studio_gemini as gemini
+
+    config, reader = gemini.VertexGeminiConfig, gemini.ModelResponseIterator
+    to_response, to_chunk = config._transform_google_generate_content_to_openai_model_response, reader.chunk_parser
+
+    def transform(self: Any, completion_response: Any, *args: Any, **named: Any) -> Any:
+        counted = "usageMetadata" in _gemini(completion_response)
+        answer = to_response(self, {"usageMetadata": {}, **completion_response}, *args, **named)
+        if not counted:
+            del answer.usage  # unknown, which is not zero
+        return answer
+
+    config._transform_google_generate_content_to_openai_model_response = transform
+    reader.chunk_parser = lambda self, chunk: to_chunk(self, _gemini(chunk))
+
+
+def _gemini(answer: Any) -> dict[str, Any]:
+    """An answer or a chunk, with arguments for each function call. Raises UpstreamBadResponse."""
+    if not isinstance(answer, dict):
+        raise UpstreamBadResponse("The upstream's answer could not be understood.")
+    for candidate in answer.get("candidates") or ():
+        for part in (candidate.get("content") or {}).get("parts") or ():
+            if "functionCall" in part and part["functionCall"].get("args") is None:
+                part["functionCall"]["args"] = {}
+    return answer
 
 
 # --- Cohere's answers (https://docs.cohere.com/reference/chat-stream)
@@ -127,7 +183,7 @@ def _called(event: dict[str, Any], function: dict[str, Any], **more: Any) -> dic
 
 
 def _reason(told: Any) -> str:
-    """Raises ValueError for an answer that is none."""
-    if told in ("ERROR", "TIMEOUT"):
-        raise ValueError("Cohere did not finish the answer")
+    """Raises UpstreamBadResponse for an answer that is none."""
+    if told in _FAILED:
+        raise UpstreamBadResponse(f"The model failed: it ended its answer with '{told}'.")
     return _REASONS.get(told, "stop")
