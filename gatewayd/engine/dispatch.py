@@ -109,7 +109,7 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
                 case Wait(seconds):
                     until = time.monotonic() + seconds
                     if until >= deadline:
-                        raise trail.errors[-1][1] if trail.errors else _nobody_in_time()
+                        raise trail.errors[-1][1] if trail.errors else _nobody_in_time(seconds)
                     while (left := until - time.monotonic()) > 0:  # noqa: ASYNC110  # see _EARLY
                         await asyncio.sleep(max(left, _EARLY / 2))
                     step = next(steps)
@@ -143,8 +143,7 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
         error.tried = tuple(name for name, _ in trail.errors)
         raise
     finally:
-        if trail.errors:
-            steps.close()  # settles a retry that has answered, or was cancelled
+        steps.close()  # settles a retry that has answered or was cancelled, gives back the place of one that waits
 
 
 async def _open(runtime: Runtime, target: Target, call: Call, deadline: float) -> Reply:
@@ -174,8 +173,9 @@ def _may_retry(group: Group) -> bool:
     return group.budget.take(time.monotonic())
 
 
-def _nobody_in_time() -> GatewayError:
-    return NoDeploymentAvailable("No deployment has recovered from its failures in the time there was.", retry_after=1)
+def _nobody_in_time(seconds: float) -> GatewayError:
+    message = "Every deployment that could answer is cooling down after failures for longer than this request may take."
+    return NoDeploymentAvailable(message, retry_after=seconds)
 
 
 def _failed(runtime: Runtime, target: Target, error: GatewayError, group: str) -> None:

@@ -15,6 +15,8 @@ The rules, in the order a reader meets them:
      ends that group: the request was right for the model the client named.
   6. While a deployment is probed after its cooldown, nobody joins the probe: others go elsewhere, and where there is
      nobody else (for a retry, or in an `order` not reached) they wait for its outcome, but no more than a few seconds.
+  7. A request that finds every deployment cooling down waits up to ARRIVAL_WAIT for the first one to come back, if no
+     fallback group is left: a short wait costs the caller less than an error. So do MOST_WAITING of a group at a time.
 """
 
 from __future__ import annotations
@@ -34,6 +36,10 @@ BACKOFF_MAX = 8.0
 """Seconds; doubled from try to try, times a random factor of 0.75 to 1 (the figures of litellm and of OpenAI's SDK)."""
 WAIT_WITH_FALLBACK = 1.0
 """Longest wait, seconds, for another try in a group while a fallback group is left."""
+ARRIVAL_WAIT = 5.0
+"""Longest wait, seconds, for the first try in a group, probes included."""
+MOST_WAITING = 100
+"""Requests of a group that wait for their first try: when it comes, all of them are sent at nearly the same time."""
 WAIT_MAX = 60.0
 """Longest wait at all: a client is told to come back instead."""
 PROBE_FIRST = 0.05
@@ -167,7 +173,7 @@ class _Visit:
     def tries(self, begun: Candidate | None) -> Generator[Step, GatewayError | None, GatewayError | None]:
         """All of them; the last error, None when nobody could be tried or somebody has `answered`."""
         error: GatewayError | None = None
-        candidates = [begun] if begun else (yield from self._somebody(self.hop.group.levels))
+        candidates = [begun] if begun else (yield from self._arrive())
         try:
             while candidates:
                 candidate = self.pick(candidates, self.rng)
@@ -183,6 +189,22 @@ class _Visit:
         finally:
             self._settle(failed=False)  # a retry that was not needed, or nobody waits for the plan any more
         return error
+
+    def _arrive(self) -> _Search:
+        """The first ones to choose from, after a wait if all are cooling down only for a moment."""
+        group = self.hop.group
+        self.patience = ARRIVAL_WAIT
+        left = yield from self._somebody(group.levels)
+        while not left and not self.has_fallback and group.queue.waiting < MOST_WAITING:
+            if not 0 < (seconds := self._cooling()) <= self.patience:
+                break
+            group.queue.waiting += 1
+            try:
+                yield from self._wait(seconds)
+            finally:
+                group.queue.waiting -= 1
+            left = yield from self._somebody(group.levels)
+        return left
 
     def _failed(self, candidate: Candidate, error: GatewayError) -> None:
         self.tries_left -= 1

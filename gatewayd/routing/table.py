@@ -30,6 +30,13 @@ class Candidate:
     cooldown_time: float | None = None
 
 
+@dataclass(slots=True)
+class Queue:
+    """The requests of a group that wait for their first try."""
+
+    waiting: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """A model group: its candidates in levels, the lowest `order` first, and how often it is tried again."""
@@ -38,7 +45,8 @@ class Group:
     levels: tuple[tuple[Candidate, ...], ...]
     num_retries: int = 0
     budget: RetryBudget = field(default_factory=RetryBudget, compare=False, repr=False)
-    """What all its requests together may retry; the one part of a group that changes."""
+    """What all its requests together may retry; this and the queue are what changes of a group."""
+    queue: Queue = field(default_factory=Queue, compare=False, repr=False)
 
     @classmethod
     def of(

@@ -12,6 +12,7 @@ from gatewayd.engine.dispatch import Trail, dispatch
 from gatewayd.engine.runtime import Gateway
 from gatewayd.errors import (
     FallbackKind,
+    NoDeploymentAvailable,
     UnknownModel,
     UpstreamConnection,
     UpstreamIncomplete,
@@ -19,7 +20,7 @@ from gatewayd.errors import (
     UpstreamTimeout,
 )
 from gatewayd.upstream.base import Timeouts
-from tests.engine.fakes import FakeUpstream, call, runtime_of
+from tests.engine.fakes import NO_RETRIES, FakeUpstream, call, runtime_of
 
 DOWN = UpstreamConnection("down")
 
@@ -189,3 +190,48 @@ async def test_an_unknown_model_asks_nobody() -> None:
         await dispatch(runtime_of(Gateway(), {"a": {"a1": FakeUpstream()}}), call("zzz"), trail)
     trail.close()
     assert trail.attempts == 0
+
+
+async def test_requests_that_arrive_during_a_short_cooldown_are_answered_after_it() -> None:
+    """U-B8: as the one that was refused, which waits and succeeds; one of them probes, so nobody is refused again."""
+    gateway = Gateway()
+    upstream = FakeUpstream([UpstreamStatus("busy", status=429, retry_after=0.2)])
+    runtime = runtime_of(gateway, {"a": {"a1": upstream}}, routing=NO_RETRIES)
+    with pytest.raises(UpstreamStatus):
+        await dispatch(runtime, call("a"), Trail())
+    trails = [Trail() for _ in range(20)]
+    replies = await asyncio.gather(*(dispatch(runtime, call("a"), trail) for trail in trails))
+    assert {reply.status for reply in replies} == {200}
+    assert [trail.attempts for trail in trails] == [1] * 20
+    assert runtime.table.chain("a").first.group.queue.waiting == 0
+
+
+async def test_an_arrival_that_has_less_time_than_the_cooldown_is_refused_at_once_and_told_when() -> None:
+    """U-B8"""
+    gateway = Gateway()
+    upstream = FakeUpstream([UpstreamStatus("busy", status=429, retry_after=4.0)])
+    runtime = runtime_of(gateway, {"a": {"a1": upstream}}, routing=NO_RETRIES)
+    with pytest.raises(UpstreamStatus):
+        await dispatch(runtime, call("a"), Trail())
+    hurried = call("a")
+    hurried.timeout = 1.0
+    with pytest.raises(NoDeploymentAvailable) as caught:
+        await dispatch(runtime, hurried, Trail())
+    assert caught.value.retry_after == pytest.approx(4.0, abs=1.0)
+
+
+async def test_an_arrival_that_is_cancelled_while_it_waits_gives_back_its_place() -> None:
+    """U-B8"""
+    gateway = Gateway()
+    upstream = FakeUpstream([UpstreamStatus("busy", status=429, retry_after=4.0)])
+    runtime = runtime_of(gateway, {"a": {"a1": upstream}}, routing=NO_RETRIES)
+    with pytest.raises(UpstreamStatus):
+        await dispatch(runtime, call("a"), Trail())
+    task = asyncio.create_task(dispatch(runtime, call("a"), Trail()))
+    queue = runtime.table.chain("a").first.group.queue
+    await asyncio.sleep(0)
+    assert queue.waiting == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert queue.waiting == 0

@@ -18,7 +18,7 @@ from gatewayd.errors import (
     UpstreamConnection,
     UpstreamStatus,
 )
-from gatewayd.routing.plan import BACKOFF_FIRST, Step, Try, Wait, plan
+from gatewayd.routing.plan import BACKOFF_FIRST, MOST_WAITING, Step, Try, Wait, plan
 from gatewayd.routing.table import Candidate, Chain, Group, Hop
 
 Steps = Generator[Step, GatewayError | None, None]
@@ -36,11 +36,14 @@ def chain(first: Group, *rest: Group, **kinds: Group) -> Chain:
     return Chain(Hop(first), lists)
 
 
-def start(c: Chain, *, down: frozenset[str] = frozenset(), seed: int = 1, retry_after: float = 0.0) -> Steps:
+def start(
+    c: Chain, *, down: frozenset[str] = frozenset(), seed: int = 1, retry_after: float = 0.0, cooling: float = 7.0
+) -> Steps:
+    """`down`: who cools down, for `cooling` seconds at whatever time."""
     return plan(
         c,
         available=lambda candidate, last_resort=False: candidate.id not in down,
-        cooling_for=lambda candidate: 3.0 if candidate.id in down else 0.0,
+        cooling_for=lambda candidate: cooling if candidate.id in down else 0.0,
         rng=Random(seed),
         retry_after=retry_after,
     )
@@ -252,12 +255,59 @@ def test_a_special_kind_without_its_own_list_uses_the_general_one() -> None:
     assert run(start(c), lambda name: error if name == "a1" else None)[0] == ["a1", "b1"]
 
 
-def test_all_cooling_fails_fast_and_says_when_to_come_back() -> None:
+def test_a_long_cooldown_of_all_fails_fast_and_says_when_to_come_back() -> None:
     """A-42"""
     tried, waits, end = run(start(chain(group("a", "a1", "a2")), down=frozenset({"a1", "a2"})), refused)
     assert (tried, waits) == ([], [])
     assert isinstance(end, NoDeploymentAvailable)
-    assert end.retry_after == 3.0
+    assert end.retry_after == 7.0
+
+
+def test_an_arrival_waits_out_a_short_cooldown_where_no_fallback_is_left() -> None:
+    """U-B8"""
+    down = {"a1"}
+    steps = plan(
+        chain(group("a", "a1")),
+        available=lambda candidate, last_resort=False: candidate.id not in down,
+        cooling_for=lambda candidate: 2.0 if candidate.id in down else 0.0,
+        rng=Random(1),
+    )
+    assert next(steps) == Wait(2.0)
+    down.clear()
+    assert isinstance(step := next(steps), Try)
+    assert step.candidate.id == "a1"
+
+
+def test_an_arrival_waits_on_when_others_are_refused_meanwhile_but_five_seconds_in_all() -> None:
+    """U-B8"""
+    steps = start(chain(group("a", "a1")), down=frozenset({"a1"}), cooling=2.0)
+    tried, waits, end = run(steps, refused)
+    assert (tried, waits) == ([], [2.0, 2.0])
+    assert isinstance(end, NoDeploymentAvailable)
+
+
+def test_an_arrival_does_not_wait_where_a_fallback_is_left() -> None:
+    """U-B8"""
+    steps = start(chain(group("a", "a1"), group("b", "b1")), down=frozenset({"a1"}), cooling=2.0)
+    assert run(steps, lambda _: None) == (["b1"], [], "b1")
+
+
+def test_in_the_last_fallback_group_an_arrival_waits() -> None:
+    """U-B8"""
+    steps = start(chain(group("a", "a1", retries=0), group("b", "b1")), down=frozenset({"b1"}), cooling=3.0)
+    tried, waits, _ = run(steps, refused)
+    assert (tried, waits) == (["a1"], [3.0])
+
+
+def test_only_so_many_arrivals_of_a_group_wait() -> None:
+    """U-B8: the place of one that leaves is free again."""
+    c = chain(group("a", "a1"))
+    waiting = [start(c, down=frozenset({"a1"}), cooling=2.0) for _ in range(MOST_WAITING)]
+    assert {type(next(steps)) for steps in waiting} == {Wait}
+    with pytest.raises(NoDeploymentAvailable):
+        next(start(c, down=frozenset({"a1"}), cooling=2.0))
+    waiting.pop().close()
+    assert isinstance(next(start(c, down=frozenset({"a1"}), cooling=2.0)), Wait)
 
 
 def test_the_last_group_asks_a_probed_deployment_rather_than_refusing() -> None:

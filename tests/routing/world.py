@@ -18,7 +18,17 @@ from gatewayd.errors import (
     Verdict,
 )
 from gatewayd.routing.budget import RetryBudget
-from gatewayd.routing.plan import PROBE_FIRST, PROBE_LOOKS, WAIT_MAX, WAIT_WITH_FALLBACK, Try, Wait, plan
+from gatewayd.routing.plan import (
+    ARRIVAL_WAIT,
+    MOST_WAITING,
+    PROBE_FIRST,
+    PROBE_LOOKS,
+    WAIT_MAX,
+    WAIT_WITH_FALLBACK,
+    Try,
+    Wait,
+    plan,
+)
 from gatewayd.routing.table import Candidate, Chain, Group, Hop
 
 PROBE_WAIT = PROBE_FIRST * (2.0**PROBE_LOOKS - 1)
@@ -197,7 +207,7 @@ class World:
         visit.since_wait = set()
         assert seconds > 0
         if visit.last:
-            assert visit.waited <= (WAIT_MAX if visit.tried else 0.0) + PROBE_WAIT
+            assert visit.waited <= (WAIT_MAX if visit.tried else ARRIVAL_WAIT) + PROBE_WAIT
         else:
             assert visit.waited <= (WAIT_WITH_FALLBACK if visit.tried else 0.0)
 
@@ -249,6 +259,9 @@ class World:
             return
         left = [c for c in visit.group.candidates if self.available(c, visit.last) and c.id not in visit.hopeless]
         assert not [c for c in left if c.order in visit.unreached]
+        if visit.last and not visit.tried and visit.group.queue.waiting < MOST_WAITING:
+            cooling = [seconds for c in visit.group.candidates if (seconds := self.cooling_for(c))]
+            assert all(visit.waited + seconds > ARRIVAL_WAIT for seconds in cooling), "a short wait is waited for"
         if visit.last and len(visit.tried) <= visit.group.num_retries and not visit.refused:
             assert all(visit.told.get(c.id) for c in left)
 
@@ -267,6 +280,7 @@ class World:
         assert names == [self.chain.first.group.name, *(hop.group.name for hop in self.hops())][: len(names)]
         for visit in self.visits:
             assert not visit.budget.open, "each retry is settled"
+            assert not visit.group.queue.waiting
             assert visit.budget.failed <= visit.budget.given
 
 
