@@ -14,7 +14,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,9 +22,9 @@ from gatewayd.access.secrets import secrets_by_part
 from gatewayd.admin.app import AdminApp
 from gatewayd.config import lastgood
 from gatewayd.config.loader import load, load_in_child
+from gatewayd.config.overrides import Overrides
 from gatewayd.config.problems import Problem, errors, render, warnings
 from gatewayd.config.result import Result
-from gatewayd.config.secrets import MASTER_KEY_VARIABLE
 from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.engine.build import build, load_translators
 from gatewayd.engine.reload import Applied, Rejected, Reloader, ReloadOutcome, Settled, Staged, Unchanged
@@ -68,31 +68,6 @@ _HINTS: Mapping[object, str] = {
 
 class CannotListen(ConfigInvalid):
     """An address of the configuration could not be bound."""
-
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """What the command line says instead of the file, for as long as the daemon lives."""
-
-    host: str | None = None
-    port: int | None = None
-
-    def apply(self, result: Result) -> Result:
-        """Puts host and port in place of the file's data listeners; the rule about keys holds for them too (D-07)."""
-        snapshot = result.snapshot
-        if snapshot is None or (self.host is None and self.port is None):
-            return result
-        file = next((address for address in snapshot.server.listen if not address.path), Address("127.0.0.1", 4000))
-        address = Address(self.host or file.host, file.port if self.port is None else self.port)
-        if not address.is_loopback and snapshot.server.master_key is None:
-            problem = Problem(
-                "exposed_without_key",
-                f"{address} can be reached from other machines, and there is no general_settings.master_key",
-                path="--host",
-                hint=f"set {MASTER_KEY_VARIABLE}, add `master_key: os.environ/NAME`, or listen on 127.0.0.1",
-            )
-            return replace(result, snapshot=None, problems=(*result.problems, problem))
-        return replace(result, snapshot=replace(snapshot, server=replace(snapshot.server, listen=(address,))))
 
 
 class Daemon:
@@ -147,6 +122,7 @@ class Daemon:
             self._data = self._fleet = Fleet(
                 workers,
                 environ=self._environ,
+                instance=self.gateway.instance,
                 inherited=inherited,
                 died=self.metrics.worker_restarted,
                 patience=self._notifier.watchdog,
@@ -259,16 +235,22 @@ class Daemon:
 
     def _load(self) -> Result:
         if isinstance(self._source, str):
-            return load(self._source, environ=self._environ, keep=self._last_good)
+            return load(self._source, environ=self._environ, keep=self._last_good, overrides=self._overriding())
         from gatewayd.config.validator import ConfigValidator  # pydantic, needed without a file only
 
-        return ConfigValidator(environ=self._environ).check(self._source)
+        return ConfigValidator(environ=self._environ, overrides=self._overriding()).check(self._source)
+
+    def _overriding(self) -> Overrides:
+        port = self._overrides.port
+        if port == 0 and self.addresses:  # the system has chosen one
+            port = self.addresses[0].port
+        return replace(self._overrides, port=port)
 
     def _last(self, refused: Result) -> Result:
         """What was live last, in place of a file that is refused. Raises ConfigInvalid when there is no such thing."""
         if self._last_good is None:
             raise ConfigInvalid(refused.problems)
-        kept, self.instead = lastgood.load(self._last_good, self._environ)
+        kept, self.instead = lastgood.load(self._last_good, self._environ, self._overriding())
         kept = self._overrides.apply(kept)
         if kept.snapshot is None:
             raise ConfigInvalid((*refused.problems, *kept.problems))
@@ -286,7 +268,13 @@ class Daemon:
                 if self._watcher is not None:
                     await self._watcher.note()
 
-            result = await load_in_child(self._source, environ=self._environ, settled=noted, keep=self._last_good)
+            result = await load_in_child(
+                self._source,
+                environ=self._environ,
+                settled=noted,
+                keep=self._last_good,
+                overrides=self._overriding(),
+            )
         else:
             await settled()
             result = await asyncio.to_thread(self._load)

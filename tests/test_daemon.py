@@ -15,8 +15,9 @@ import aiohttp
 import pytest
 from watchfiles import awatch
 
+from gatewayd.config.overrides import Overrides
 from gatewayd.config.snapshot import Snapshot
-from gatewayd.daemon import CannotListen, Daemon, Overrides
+from gatewayd.daemon import CannotListen, Daemon
 from gatewayd.engine.reload import Applied, Rejected, Unchanged
 from gatewayd.errors import ConfigInvalid
 from gatewayd.observe.redact import Redactor

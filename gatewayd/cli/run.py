@@ -17,10 +17,11 @@ from gatewayd._version import __version__
 from gatewayd.cli import exits
 from gatewayd.cli.output import complain, problems_text, tell
 from gatewayd.cli.signals import HANDLED, EarlySignals
-from gatewayd.config import lastgood, search
+from gatewayd.config import lastgood, providers, search
+from gatewayd.config.overrides import Overrides
 from gatewayd.config.secrets import MASTER_KEY_VARIABLE
 from gatewayd.config.snapshot import Address, Deployment, Snapshot
-from gatewayd.daemon import CannotListen, Daemon, Overrides, Source
+from gatewayd.daemon import CannotListen, Daemon, Source
 from gatewayd.errors import ConfigInvalid
 from gatewayd.fleet.fleet import WorkerLost
 from gatewayd.observe import log
@@ -145,8 +146,11 @@ def _announce(daemon: Daemon, source: Source, workers: int) -> None:
         origin = f"the last good copy ({daemon.instead}) in place of {origin}, which is refused"
     urls = [_url(address) for address in daemon.addresses]
     admin = [_url(address) for address in daemon.admin_addresses]
+    bases = providers.bases_from(os.environ, ((d.provider, d.api_base) for d in snapshot.deployments))
+    bases = {name: base.partition("?")[0] for name, base in bases.items()}
     if snapshot.server.log.format == "json":
-        place = {"listen": urls, "admin": admin}
+        place: dict[str, object] = {"listen": urls, "admin": admin}
+        place |= {"addresses_from_environment": bases} if bases else {}
         key = snapshot.server.master_key_source or None
         fields = {**place, "config": origin, "revision": snapshot.revision, "workers": workers, "master_key": key}
         _log.info("serving", extra={"fields": fields})
@@ -157,6 +161,7 @@ def _announce(daemon: Daemon, source: Source, workers: int) -> None:
         f"gatewayd {__version__} serves {origin}, revision {snapshot.revision}",
         f"  data    {' '.join(f'{url}/v1' for url in urls)}",
         f"  admin   {' '.join(admin) or 'off'}",
+        *(f"  address {base} of {name}, from the environment" for name, base in bases.items()),
         *([f"  workers {workers}"] if workers > 1 else []),
         f"  models  {', '.join(groups[:_MOST_GROUPS])}{more}",
     ]

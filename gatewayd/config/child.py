@@ -8,6 +8,7 @@ standard output as `channel` frames; the only caller is `gatewayd.config.loader`
 from __future__ import annotations
 
 import gc
+import json
 import os
 import resource
 import signal
@@ -29,7 +30,8 @@ file too."""
 def main() -> None:
     """Reads the file named by the first argument, writes the frames and ends the process.
 
-    A second argument says where a copy of what is valid is kept (`config.lastgood`).
+    The second argument holds the `Overrides`, as JSON. A third one says where a copy of what is valid is kept
+    (`config.lastgood`).
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every secret
     gc.disable()  # the process ends before garbage could matter; collecting doubles the time of large files
@@ -37,22 +39,24 @@ def main() -> None:
     os.dup2(2, 1)  # whatever else writes to standard output must not get between the frames
     path = sys.argv[1]
     try:
+        from gatewayd.config.overrides import Overrides
         from gatewayd.config.validator import ConfigValidator  # here, so that a failing import is reported too
 
         while os.read(0, 1024):  # that import was the slow part of the start; the caller says when the file has settled
             pass
+        overrides = Overrides(**json.loads(sys.argv[2]))
         signal.signal(signal.SIGIO, signal.SIG_IGN)
         deadline = time.monotonic() + PATIENCE
         while True:
             while _is_busy(path) and time.monotonic() < deadline:
                 time.sleep(0.01)
             before = _stamp(path)
-            if sys.argv[2:]:
+            if sys.argv[3:]:
                 from gatewayd.config.lastgood import check_and_keep
 
-                result = check_and_keep(path, os.environ, sys.argv[2])
+                result = check_and_keep(path, os.environ, sys.argv[3], overrides)
             else:
-                result = ConfigValidator(environ=os.environ).check(path)
+                result = ConfigValidator(environ=os.environ, overrides=overrides).check(path)
             if time.monotonic() >= deadline or (_stamp(path) == before and not _is_busy(path)):
                 break
         frames = list(channel.dump(result.packed()))

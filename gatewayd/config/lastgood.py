@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 from gatewayd.config.checks.secrecy import literal_secret
 from gatewayd.config.document import Document, dotted
+from gatewayd.config.overrides import Overrides
 from gatewayd.config.problems import Problem
 from gatewayd.config.result import Result
 
@@ -35,13 +36,13 @@ def place(config: str, environ: Mapping[str, str]) -> str:
     return os.path.join(folder, f"last-good-{name}.yaml")
 
 
-def check_and_keep(path: str, environ: Mapping[str, str], target: str) -> Result:
+def check_and_keep(path: str, environ: Mapping[str, str], target: str, overrides: Overrides | None = None) -> Result:
     """`ConfigValidator.check` of a file; what is valid is kept beside `target`. Why it was not, if so, is a warning."""
     from gatewayd.config import source  # YAML and pydantic: whoever only confirms goes without them
     from gatewayd.config.validator import ConfigValidator
 
     document = source.read(path)
-    result = ConfigValidator(environ=environ).check_document(document)
+    result = ConfigValidator(environ=environ, overrides=overrides).check_document(document)
     if result.snapshot is None:
         return result
     problem = keep(document, result.snapshot.revision, target)
@@ -85,7 +86,7 @@ def confirm(revision: str, target: str) -> None:
         return
 
 
-def load(target: str, environ: Mapping[str, str]) -> tuple[Result, str]:
+def load(target: str, environ: Mapping[str, str], overrides: Overrides | None = None) -> tuple[Result, str]:
     """The copy, checked anew, under the revision it had; and a description of it. Never raises for what is in it."""
     from gatewayd.config import source
     from gatewayd.config.validator import ConfigValidator
@@ -100,7 +101,7 @@ def load(target: str, environ: Mapping[str, str]) -> tuple[Result, str]:
         missing = Problem("last_good_missing", "there is no last good copy to start from", file=target)
         return Result(None, (missing,)), ""
     document.directory = os.path.dirname(json.loads(header[2]))
-    result = ConfigValidator(environ=environ).check_document(document)
+    result = ConfigValidator(environ=environ, overrides=overrides).check_document(document)
     if result.snapshot is not None:
         result = replace(result, snapshot=replace(result.snapshot, revision=header[1]))
     return result.packed(), f"revision {header[1]}, live since {header[3]}"

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import asdict
 from subprocess import DEVNULL, PIPE, Popen
 
 from gatewayd.collector import uncollected
 from gatewayd.config.channel import HEADER, Assembler, ChannelError, body_length
+from gatewayd.config.overrides import Overrides
 from gatewayd.config.problems import Problem
 from gatewayd.config.result import Result
 from gatewayd.tasks import Breath, spawn
@@ -31,15 +34,21 @@ _NICENESS = 5
 """Added to the daemon's own: on a full machine requests go first, and reading still gets a quarter of a core."""
 
 
-def load(path: str | os.PathLike[str], *, environ: Mapping[str, str], keep: str | None = None) -> Result:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    environ: Mapping[str, str],
+    keep: str | None = None,
+    overrides: Overrides | None = None,
+) -> Result:
     """Reads and validates in this process. Never raises for a bad file. `keep`: see `config.lastgood`."""
     if keep is not None:
         from gatewayd.config.lastgood import check_and_keep
 
-        return check_and_keep(os.fspath(path), environ, keep).packed()
+        return check_and_keep(os.fspath(path), environ, keep, overrides).packed()
     from gatewayd.config.validator import ConfigValidator  # pydantic: the parent of a child process goes without it
 
-    return ConfigValidator(environ=environ).check(path).packed()
+    return ConfigValidator(environ=environ, overrides=overrides).check(path).packed()
 
 
 async def load_in_child(
@@ -49,6 +58,7 @@ async def load_in_child(
     timeout: float = 30.0,
     settled: Callable[[], Awaitable[None]] | None = None,
     keep: str | None = None,
+    overrides: Overrides | None = None,
 ) -> Result:
     """The same in a fresh process, which gets `environ` as its environment and at most `timeout` seconds.
 
@@ -57,7 +67,8 @@ async def load_in_child(
     problem, `config_reader_failed`. The result is put together in steps of about a millisecond.
     """
     # -P: the folder the daemon was started in is no place to import modules from.
-    command = [sys.executable, "-P", "-c", _START, _ROOT, os.fspath(path), *([] if keep is None else [keep])]
+    command = [sys.executable, "-P", "-c", _START, _ROOT, os.fspath(path), json.dumps(asdict(overrides or Overrides()))]
+    command += [] if keep is None else [keep]
     return await read_from(command, os.fspath(path), environ=environ, timeout=timeout, settled=settled)
 
 

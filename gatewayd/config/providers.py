@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -146,6 +146,13 @@ _TRANSLATE_KEYS: dict[str, str] = {
 }
 # fmt: on
 
+# Base URL variables that litellm reads for these in all that it does, so that they are known to `check` and shown.
+_TRANSLATE_BASES = {
+    "anthropic": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
+    "anthropic_text": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
+    "gemini": ("GEMINI_API_BASE",),
+}
+
 _ANY_HOST = frozenset({"azure_ai", "azure_text", "databricks"})
 
 # What an entry of litellm's JSON file may hold for bytes to go through as they are.
@@ -230,13 +237,26 @@ def _whole(entry: Mapping[str, Any]) -> str:
     return next((whole for part, whole in _PARTS if name.startswith(part)), name)
 
 
+def bases_from(environ: Mapping[str, str], deployments: Iterable[tuple[str, str | None]]) -> dict[str, str]:
+    """The variables that gave one of these deployments, each (provider, base URL), its address, and what they hold."""
+    found: dict[str, str] = {}
+    for name, base in set(deployments):
+        provider = get(name)
+        for variable in provider.base_env if provider is not None and base else ():
+            if (text := environ.get(variable, "").strip()) and provider and provider.base_url(text) == base:
+                found[variable] = text
+    return dict(sorted(found.items()))
+
+
 @cache
 def _providers() -> Mapping[str, Provider]:
     enumerated = _enumerated()
     found = {name: Provider(name, "translate", needs_key=False) for name in enumerated}
     for name, keys in _TRANSLATE_KEYS.items():
         key_env = () if keys == "-" else tuple(keys.split())
-        found[name] = Provider(name, "translate", None, key_env, needs_key=keys != "-", own_host=name not in _ANY_HOST)
+        bases = _TRANSLATE_BASES.get(name, ())
+        own_host = name not in _ANY_HOST
+        found[name] = Provider(name, "translate", None, key_env, bases, needs_key=keys != "-", own_host=own_host)
     for name, entry in _read_json("llms/openai_like/providers.json").items():
         # What the enumeration does not name, litellm treats as any server that speaks the wire: `custom_openai`.
         found[name] = _listed(name, entry, () if name in enumerated else _MAX_TOKENS)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from gatewayd.config import source as reading
+from gatewayd.config.checks.circle import Listeners
 from gatewayd.config.checks.deployments import Shared, build_deployments, check_partial
 from gatewayd.config.checks.effective import effective_tree
 from gatewayd.config.checks.keys import check_keys, refusable
@@ -25,6 +26,7 @@ from gatewayd.config.checks.server import build_server, check_permissions
 from gatewayd.config.checks.suggest import nearest
 from gatewayd.config.checks.values import explain, kind_of, resolve, validated
 from gatewayd.config.document import Document
+from gatewayd.config.overrides import Overrides
 from gatewayd.config.problems import errors
 from gatewayd.config.result import Result
 from gatewayd.config.schema.deployment import Credential
@@ -50,10 +52,12 @@ class ConfigValidator:
     """Checks configurations. Holds no state between two of them.
 
     `environ` is the environment that references are looked up in; by default the process's, at the time of the check.
+    `overrides`: what was decided beside the file.
     """
 
-    def __init__(self, *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, environ: Mapping[str, str] | None = None, overrides: Overrides | None = None) -> None:
         self._environ = environ
+        self._overrides = overrides or Overrides()
 
     def check(self, source: Mapping[str, Any] | Described | str | os.PathLike[str]) -> Result:
         """Everything about `source`: a path, a mapping of the same form, or a `GatewayConfig`. Never raises for what is
@@ -67,7 +71,7 @@ class ConfigValidator:
     def check_document(self, document: Document) -> Result:
         """The same for what has been read already."""
         environ = os.environ if self._environ is None else self._environ
-        return _Validation(document, environ).result()
+        return _Validation(document, environ, self._overrides).result()
 
     def validate(self, source: Mapping[str, Any] | Described | str | os.PathLike[str]) -> Snapshot:
         """The snapshot of a valid configuration. Raises ConfigInvalid with all problems."""
@@ -80,8 +84,9 @@ class ConfigValidator:
 class _Validation:
     """One document on its way to a snapshot."""
 
-    def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
+    def __init__(self, document: Document, environ: Mapping[str, str], overrides: Overrides) -> None:
         self._document = document
+        self._overrides = overrides
         self._report = Report(document)
         self._resolver = Resolver(environ, document.directory)
         self._written = document.tree
@@ -106,7 +111,7 @@ class _Validation:
         general = validated(GeneralSettings, resolved.get("general_settings", {}), ("general_settings",), report)
         own = validated(Gatewayd, resolved.get("gatewayd", {}), ("gatewayd",), report)
         top_level = self._top_level_fallbacks(resolved)
-        deployments = self._deployments(tree, resolved, router, litellm)
+        deployments = self._deployments(tree, resolved, router, litellm, own)
         names = names_of(resolved.get("model_list", []), deployments, resolved.get("router_settings", {}))
         routing = build_routing(router, litellm, top_level, names, report)
         server = build_server(own, general, litellm, router, document.directory, self._resolver.environ, report)
@@ -166,12 +171,20 @@ class _Validation:
             return None
 
     def _deployments(
-        self, tree: Mapping[str, Any], resolved: Mapping[str, Any], router: RouterSettings, litellm: LitellmSettings
+        self,
+        tree: Mapping[str, Any],
+        resolved: Mapping[str, Any],
+        router: RouterSettings,
+        litellm: LitellmSettings,
+        own: Gatewayd,
     ) -> list[Deployment]:
         defaults = router.default_litellm_params or {}
         if not check_partial(defaults, ("router_settings", "default_litellm_params"), self._report):
             defaults = {}
-        shared = Shared(defaults, self._credentials(resolved), bool(litellm.drop_params), self._resolver.environ)
+        listen = [*self._overrides.listen(own.listen), *([] if own.admin is None else [own.admin])]
+        listeners = Listeners(listen if self._overrides.serves else ())
+        credentials = self._credentials(resolved)
+        shared = Shared(defaults, credentials, bool(litellm.drop_params), self._resolver.environ, listeners)
         written = tree.get("model_list", [])
         return build_deployments(written, resolved.get("model_list", []), shared, self._report, self._place)
 

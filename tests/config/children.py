@@ -20,7 +20,7 @@ def program(text: str) -> list[str]:
 def child_with_validator(check: str) -> list[str]:
     """The real child program, with a validator whose `check(path)` has the body `check`."""
     body = textwrap.indent(textwrap.dedent(check), "    ")
-    return [sys.executable, "-c", _CHILD.replace("    BODY", body), "some.yaml"]
+    return [sys.executable, "-c", _CHILD.replace("    BODY", body), "some.yaml", "{}"]
 
 
 _CHILD = """
@@ -32,7 +32,7 @@ def check(path):
     BODY
 
 class ConfigValidator:
-    def __init__(self, *, environ):
+    def __init__(self, *, environ, overrides):
         assert environ is os.environ
 
     def check(self, path):

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
+from gatewayd.config.checks.circle import Listeners
 from gatewayd.config.checks.ids import Ids
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.secrecy import is_secret_name
@@ -44,6 +45,7 @@ class Shared:
     """`credential_list` by name, values resolved."""
     drop_params: bool
     environ: Mapping[str, str]
+    listeners: Listeners
 
 
 def build_deployments(
@@ -87,7 +89,8 @@ class _Entry:
             return None
         params = entry.litellm_params
         mock, scripted = self._mock(params)
-        target = find_target(entry, self._raw, scripted, self._shared.environ, self._path, self._report)
+        shared = self._shared
+        target = find_target(entry, self._raw, scripted, shared.environ, shared.listeners, self._path, self._report)
         headers = self._headers(params)
         if target is None or (scripted and mock is None) or not _name_is_sane(entry, self._path, self._report):
             return None

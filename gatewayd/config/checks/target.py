@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gatewayd.config import providers
+from gatewayd.config.checks.circle import Listeners
 from gatewayd.config.checks.report import Report
 from gatewayd.config.document import Path
 from gatewayd.config.providers import Provider
@@ -40,7 +41,13 @@ class Target:
 
 
 def find_target(
-    entry: ModelEntry, raw: Mapping[str, Any], scripted: bool, environ: Mapping[str, str], path: Path, report: Report
+    entry: ModelEntry,
+    raw: Mapping[str, Any],
+    scripted: bool,
+    environ: Mapping[str, str],
+    listeners: Listeners,
+    path: Path,
+    report: Report,
 ) -> Target | None:
     """None after an error was reported. `raw`: the resolved litellm_params, defaults and credential included."""
     params = entry.litellm_params
@@ -58,7 +65,7 @@ def find_target(
     if parts is None or (provider := providers.get(parts[0])) is None:
         _unknown_provider(params.model, params.custom_llm_provider, inner, report)
         return None
-    return _Way(provider, parts[1], params, raw, environ, inner, report).target()
+    return _Way(provider, parts[1], params, raw, environ, listeners, inner, report).target()
 
 
 class _Way:
@@ -69,6 +76,7 @@ class _Way:
         params: LitellmParams,
         raw: Mapping[str, Any],
         environ: Mapping[str, str],
+        listeners: Listeners,
         path: Path,
         report: Report,
     ) -> None:
@@ -77,6 +85,7 @@ class _Way:
         self._params = params
         self._signs_in = any(raw.get(name) for name in _OTHER_SIGN_IN)
         self._environ = environ
+        self._listeners = listeners
         self._path = path
         self._report = report
 
@@ -97,6 +106,8 @@ class _Way:
                 return None
         elif base is not None:
             base = base.rstrip("/")
+        if base is not None and self._is_circle(base, configured is not None):
+            return None
         if key is None:
             key = self._key_from_environment(configured)
         version = self._version(base)
@@ -136,6 +147,22 @@ class _Way:
             f", and {variables} is not set" if variables else ""
         )
         self._report.error("missing_api_base", self._path, message, "add `api_base: https://...`")
+
+    def _is_circle(self, base: str, configured: bool) -> bool:
+        """Whether the address is one of gatewayd's own; reports it."""
+        own = self._listeners.reached_by(base)
+        if own is None:
+            return False
+        message, hint = f"leads back to gatewayd itself, which listens on {own}", "write the provider's own address"
+        path = (*self._path, "api_base" if self._params.api_base is not None else "base_url")
+        if not configured:
+            path = self._path
+            variable = self._set_names(self._provider.base_env)
+            message = f"{variable or 'the usual address of ' + self._provider.name} {message}"
+            way_out = f"unset {variable} for gatewayd" if variable else "listen elsewhere"
+            hint = f"{way_out}, or add `api_base: {self._provider.api_base or 'https://...'}`"
+        self._report.error("upstream_is_gatewayd", path, message, hint)
+        return True
 
     def _version(self, base: str | None) -> str | None:
         if self._params.api_version is not None or self._provider.name not in ("azure", "azure_text"):
