@@ -24,6 +24,7 @@
         │   ├── UpstreamBadResponse       502 upstream_bad_response; RETRY
         │   ├── UpstreamIncomplete        502 upstream_incomplete; RETRY
         │   └── UpstreamStatus            the upstream's own 4xx/5xx, verdict by table
+        ├── LoopDetected              508 loop_detected; FATAL
         ├── NoDeploymentAvailable     429 all_deployments_cooling_down (503 when no cooldown has an end)
         ├── ServerBusy                503 server_busy
         ├── ShuttingDown              503 server_shutting_down
@@ -301,6 +302,8 @@ class UpstreamStatus(UpstreamError):
         self.fallback = fallback
         default = self.VERDICTS[500 if status >= 500 else 400]
         self.verdict, self.blames_deployment = self.VERDICTS.get(status, default)
+        if code == LoopDetected.code:
+            self.verdict, self.blames_deployment = Verdict.FATAL, False  # another try goes the same round
         if fallback is not FallbackKind.GENERAL:
             self.verdict, self.blames_deployment = Verdict.NEXT_GROUP, False
 
@@ -318,6 +321,13 @@ class NoDeploymentAvailable(GatewayError):
     status = 429
     type = "upstream_error"
     code = "all_deployments_cooling_down"
+
+
+class LoopDetected(GatewayError):
+    """The request has come back to the gateway that sent it."""
+
+    status = 508
+    code = "loop_detected"
 
 
 class ServerBusy(GatewayError):
@@ -361,6 +371,7 @@ CODES: dict[str, str] = {
     "context_length_exceeded": "The request does not fit the model's context window.",
     "content_policy_violation": "The upstream's content filter refused the request.",
     "all_deployments_cooling_down": "Every deployment that could answer is cooling down; see `retry-after`.",
+    "loop_detected": "The request has come back to the gateway that sent it: a deployment's address leads here again.",
     "server_busy": "The gateway is at one of its limits; see `retry-after`.",
     "server_shutting_down": "The gateway is stopping; connect again.",
     "internal_error": "A fault of gatewayd itself; quote the request id.",

@@ -83,18 +83,18 @@ def _target(deployment: Deployment, timeouts: TimeoutsOf, gateway: Gateway) -> T
             tpm=deployment.tpm,
             cooldown_time=deployment.cooldown_time,
         ),
-        upstream=gateway.upstreams.acquire(deployment.identity, lambda: _upstream(deployment)),
+        upstream=gateway.upstreams.acquire(deployment.identity, lambda: _upstream(deployment, gateway.instance)),
         timeouts=timeouts(deployment.timeout, deployment.stream_timeout, False),
         stream_timeouts=timeouts(deployment.timeout, deployment.stream_timeout, True),
     )
 
 
-def _upstream(deployment: Deployment) -> Upstream:
+def _upstream(deployment: Deployment, instance: str) -> Upstream:
     match deployment.kind:
         case "forward":
-            return ForwardUpstream(deployment)
+            return ForwardUpstream(deployment, instance=instance)
         case "translate":
-            return TranslateUpstream(deployment)
+            return TranslateUpstream(deployment, instance=instance)
         case "scripted":
             return ScriptedUpstream(deployment)
 

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import random
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -133,7 +134,9 @@ class Runtime:
 class Gateway:
     """The one mutable pointer to the live runtime, and what outlives each of them."""
 
-    def __init__(self, *, serves: bool = True) -> None:
+    def __init__(self, *, serves: bool = True, instance: str | None = None) -> None:
+        self.instance = instance or secrets.token_hex(8)
+        """What tells this gateway from all others in the requests that it sends; the same in all its workers."""
         self.serves = serves
         """Whether requests are answered in this process; else its runtimes are only looked at."""
         self.health = HealthBook(jitter=lambda: random.uniform(0.8, 1.2))  # A-41: no herd when cooldowns end

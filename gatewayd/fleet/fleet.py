@@ -62,12 +62,14 @@ class Fleet:
         size: int,
         *,
         environ: Mapping[str, str],
+        instance: str = "",
         inherited: Inherited | None = None,
         died: Callable[[], None] = lambda: None,
         patience: float | None = None,
     ) -> None:
         self.size = size
         self._environ = environ
+        self._instance = instance
         self._inherited = inherited
         self._died = died
         self._patience = patience or PATIENCE
@@ -183,7 +185,7 @@ class Fleet:
         if not self._tasks:
             for number in self._restarts:
                 try:
-                    self._members[number] = await Member.start(number, self.size, self._environ)
+                    self._members[number] = await Member.start(number, self.size, self._environ, self._instance)
                 except OSError as error:
                     message = f"worker {number} could not be started: {(error.strerror or str(error)).lower()}"
                     raise WorkerLost([Problem("build_failed", message)]) from error
@@ -209,7 +211,7 @@ class Fleet:
                 await asyncio.sleep(rest)
                 rest = min(max(2 * rest, _SHORTEST_REST), _LONGEST_REST)
                 try:
-                    self._members[number] = await Member.start(number, self.size, self._environ)
+                    self._members[number] = await Member.start(number, self.size, self._environ, self._instance)
                     break
                 except OSError as error:
                     _log.error("worker %d could not be started: %s", number, error.strerror)

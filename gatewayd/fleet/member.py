@@ -55,14 +55,14 @@ class Member:
         self._link = Link(sock, received=self._received, ended=self._gone)
 
     @classmethod
-    async def start(cls, number: int, of: int, environ: Mapping[str, str]) -> Self:
-        """The worker with this number, of so many. Raises OSError."""
+    async def start(cls, number: int, of: int, environ: Mapping[str, str], instance: str = "") -> Self:
+        """The worker with this number, of so many, which are one `instance` of gatewayd. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 process = await asyncio.create_subprocess_exec(
                     # -P: the folder the daemon was started in is no place to import modules from.
-                    *(sys.executable, "-P", "-c", _START, _ROOT, str(theirs.fileno()), str(of)),
+                    *(sys.executable, "-P", "-c", _START, _ROOT, str(theirs.fileno()), str(of), instance),
                     stdin=asyncio.subprocess.DEVNULL,
                     env={name: value for name, value in environ.items() if name not in _NOT_FOR_WORKERS},
                     pass_fds=[theirs.fileno()],

@@ -51,27 +51,27 @@ SETTLE = 1.5
 
 
 def main() -> None:
-    """The process. Arguments: the descriptor of its link, and how many workers there are."""
+    """The process. Arguments: the descriptor of its link, how many workers there are, and `Gateway.instance`."""
     faulthandler.enable(2)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])))
+        runner.run(_serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3]))
     log.finish()
     exit_if_threads_run(0)
 
 
-async def _serve(sock: socket.socket, processes: int) -> None:
+async def _serve(sock: socket.socket, processes: int, instance: str) -> None:
     begin_start()
     redactor = Redactor()
     log.set_up("text", "info", redactor)
     asyncio.get_running_loop().set_exception_handler(LoopErrors())
-    await Worker(sock, redactor, processes).run()
+    await Worker(sock, redactor, processes, instance).run()
 
 
 class Worker:
     """Obeys the messages of its link."""
 
-    def __init__(self, sock: socket.socket, redactor: Redactor, processes: int) -> None:
-        self._gateway = Gateway()
+    def __init__(self, sock: socket.socket, redactor: Redactor, processes: int, instance: str) -> None:
+        self._gateway = Gateway(instance=instance)
         self._metrics = Metrics()
         self._data = DataSide(self._gateway, self._metrics, processes=processes)
         self._redactor = redactor

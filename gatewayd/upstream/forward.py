@@ -29,7 +29,7 @@ from gatewayd.upstream.stream import StreamAnswer
 from gatewayd.upstream.transport import MAX_BODY, Answer, Connection
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.wire.coding import CodingError, decoded, is_identity
-from gatewayd.wire.headers import HOP_BY_HOP, client_headers
+from gatewayd.wire.headers import HOP, HOP_BY_HOP, client_headers
 from gatewayd.wire.sse import StreamWatcher
 from gatewayd.wire.usage import usage_of
 
@@ -47,12 +47,12 @@ _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class ForwardUpstream:
-    """Implements `Upstream` for one deployment. `tls` replaces the system's trust.
+    """Implements `Upstream` for one deployment. `tls` replaces the system's trust; `instance`: see `wire.headers.HOP`.
 
     Raises ConfigurationError if the deployment cannot be called: base URL or headers are malformed.
     """
 
-    def __init__(self, deployment: Deployment, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, deployment: Deployment, *, tls: ssl.SSLContext | None = None, instance: str = "") -> None:
         if not deployment.api_base:
             raise ConfigurationError("a forwarding deployment needs a base URL", config_key="api_base")
         self._origin, parts = Origin.of(deployment.api_base)
@@ -66,7 +66,8 @@ class ForwardUpstream:
         provider = providers.get(deployment.provider)
         self._rewriter = Rewriter(deployment, provider.renames if provider else ())
         self._omits_done = deployment.provider in OMITS_DONE
-        self._fields, self._own = _fields(deployment, self._origin)
+        elsewhere = provider is None or deployment.api_base != provider.api_base
+        self._fields, self._own = _fields(deployment, self._origin, instance if elsewhere else "")
         self._secrets = tuple(
             secret.reveal().encode()
             for secret in (deployment.api_key, *deployment.extra_headers.values())
@@ -148,8 +149,8 @@ class ForwardUpstream:
         return body
 
 
-def _fields(deployment: Deployment, origin: Origin) -> tuple[bytes, frozenset[str]]:
-    """The header lines that every request has, and their names: a client cannot replace these."""
+def _fields(deployment: Deployment, origin: Origin, hop: str) -> tuple[bytes, frozenset[str]]:
+    """The header lines that every request has, and the names of those that a client's must not stand beside."""
     fields = {
         "host": origin.authority,
         "user-agent": f"gatewayd/{__version__}",
@@ -170,11 +171,14 @@ def _fields(deployment: Deployment, origin: Origin) -> tuple[bytes, frozenset[st
         if name.lower() in HOP_BY_HOP or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
             raise ConfigurationError(f"the header {name!r} cannot be set", config_key="extra_headers")
         fields[name.lower()] = secret.reveal()
+    own = frozenset(fields)
+    if hop:  # no provider's own address leads back here
+        fields[HOP] = hop
     for name, value in fields.items():
         if not value.isascii() or not value.isprintable():
             raise ConfigurationError(f"the value of the header {name!r} has characters that no header may have")
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return lines.encode("ascii"), frozenset(fields)
+    return lines.encode("ascii"), own
 
 
 def _azure(path: str, query: str, version: str | None) -> tuple[str, str]:

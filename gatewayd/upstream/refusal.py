@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gatewayd.errors import FallbackKind, UpstreamAuth, UpstreamError, UpstreamRedirect, UpstreamStatus
+from gatewayd.errors import FallbackKind, LoopDetected, UpstreamAuth, UpstreamError, UpstreamRedirect, UpstreamStatus
 
 MAX_RETRY_AFTER: Final = 60.0
 """Seconds. A longer `Retry-After` is cut to this: a header must not take a deployment out for a day, and the next
@@ -52,6 +52,9 @@ _NO_SUCH_KEY: Final = b'"API_KEY_INVALID"'
 """Google's reason."""
 _NO_CREDIT: Final = "Your credit balance is too low"
 """Anthropic's words."""
+_LOOP: Final = LoopDetected.code.encode()
+_SEEN: Final = 4096
+"""Bytes of a refusal that are searched for it."""
 _SIGNIFICANT: Final = (400, 413, 422, 500)
 """Statuses with which a prompt that is too long or not allowed is refused (500: older TGI and some gateways)."""
 
@@ -147,7 +150,8 @@ def _status(status: int, tree: Any, body: bytes, secrets: tuple[bytes, ...], wai
         message if safe else f"The upstream answered {status}.",
         status=status if status < 600 else 502,
         body=body if shaped and safe and not listed else None,
-        code=_CODES[kind],
+        # Others say 508 for other things: cPanel for a limit that was reached.
+        code=LoopDetected.code if status == LoopDetected.status and _LOOP in body[:_SEEN] else _CODES[kind],
         fallback=kind,
         retry_after=_delay(detail) if wait is None else wait,
     )

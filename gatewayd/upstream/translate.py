@@ -137,11 +137,12 @@ def _extension(bound: asyncio.Timeout, seconds: float) -> Callable[[], None]:
 
 
 class TranslateUpstream:
-    """Implements `Upstream` for one deployment. `direct=False`: every call goes through `litellm.acompletion`."""
+    """Implements `Upstream` for one deployment. `direct=False`: every call goes through `litellm.acompletion`;
+    `instance`: see `wire.headers.HOP`."""
 
-    def __init__(self, deployment: Deployment, *, direct: bool = True) -> None:
+    def __init__(self, deployment: Deployment, *, direct: bool = True, instance: str = "") -> None:
         self._provider = deployment.provider
-        self._arguments = Arguments(deployment)
+        self._arguments = Arguments(deployment, instance)
         held = (deployment.api_key, *deployment.extra_headers.values(), *deployment.litellm_params.values())
         # Shorter ones would be found in innocent words.
         self._secrets = tuple(

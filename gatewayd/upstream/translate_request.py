@@ -15,6 +15,7 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.secret import Secret
 from gatewayd.upstream.base import Call
+from gatewayd.wire.headers import HOP
 
 NO_KEY: Final = "no-key-configured"
 """Sent where a base URL is configured and no key is: without it litellm would send a key from the environment there."""
@@ -55,12 +56,13 @@ _HEADERS: Final = frozenset({"anthropic-beta", "idempotency-key", "traceparent",
 
 
 class Arguments:
-    """Made once per deployment."""
+    """Made once per deployment. `instance`: see `wire.headers.HOP`."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, instance: str = "") -> None:
         self._deployment = deployment
         self._fixed = _fixed(deployment)
         self._headers = {name: secret.reveal() for name, secret in deployment.extra_headers.items()}
+        self._hop = instance if deployment.api_base else ""  # a provider's own address does not lead back here
 
     def of(self, call: Call) -> dict[str, Any]:
         """Raises InvalidRequest for what would only become an obscure failure inside litellm."""
@@ -82,6 +84,8 @@ class Arguments:
         arguments["model"] = f"{deployment.provider}/{deployment.model.replace('*', call.capture)}"
         arguments["timeout"] = call.timeouts.total  # for what litellm does past the bridge
         headers = {name: value for name, value in call.headers if name in _HEADERS} | self._headers
+        if self._hop:
+            headers[HOP] = ", ".join([*(value for name, value in call.headers if name == HOP), self._hop])
         if headers:
             arguments["extra_headers"] = headers
         if intent.stream and call.endpoint != "embeddings":

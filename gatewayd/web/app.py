@@ -10,6 +10,7 @@ from aiohttp import HttpVersion10, HttpVersion11, StreamReader
 from aiohttp.http_parser import RawRequestMessage
 
 from gatewayd.engine.runtime import Gateway
+from gatewayd.errors import LoopDetected
 from gatewayd.observe.metrics import Metrics
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection, Deadlines
@@ -22,6 +23,7 @@ from gatewayd.web.loop import LoopServer
 from gatewayd.web.relay import ClientResponder
 from gatewayd.web.request import ClientRequest, complaint, content_problem
 from gatewayd.web.router import Router, refusal
+from gatewayd.wire.headers import unlooped
 
 TABLE = (
     *chat.ROUTES,
@@ -89,7 +91,14 @@ class DataApp:
             return None
         path = _path(message)
         route, model = self._router.find("POST", path)
-        return KnownRequest(route, path[:_MAX_LOGGED_PATH], headers) if route.endpoint and model is None else None
+        if not route.endpoint or model is not None:
+            return None
+        known = KnownRequest(route, path[:_MAX_LOGGED_PATH], headers)
+        try:
+            unlooped(known.relayed, self.exchanges.gateway.instance)
+        except LoopDetected:
+            return None
+        return known
 
 
 def _path(message: RawRequestMessage) -> str:

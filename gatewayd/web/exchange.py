@@ -29,7 +29,7 @@ from gatewayd.routing.table import Table
 from gatewayd.upstream.base import Call, Header, Reply, Sink
 from gatewayd.web.keepalive import KeepAlives
 from gatewayd.web.render import EVENTS, JSON, STREAM_HEADERS, failure, request_id, success_headers
-from gatewayd.wire.headers import upstream_headers
+from gatewayd.wire.headers import unlooped, upstream_headers
 from gatewayd.wire.openai import DONE, Usage, error_event, peek
 
 _log = logging.getLogger("gatewayd.web")
@@ -267,10 +267,11 @@ class Exchange:
         runtime = self.runtime
         assert runtime is not None
         server = runtime.snapshot.server
+        headers = self.inbound.headers
+        relayed = unlooped(upstream_headers(headers.items()), self.gateway.instance)
         waiting = time.monotonic()
         body = await self.inbound.read(int(server.limits.body_mb * MEGABYTE))
         self._waited += time.monotonic() - waiting
-        headers = self.inbound.headers
         named = self.inbound.model
         intent = peek(body, default_model=named or server.default_models.get(endpoint))
         if named is not None and named != intent.model and runtime.table.knows(named):
@@ -281,7 +282,7 @@ class Exchange:
             endpoint,
             intent,
             self.request_id,
-            upstream_headers(headers.items()),
+            relayed,
             timeout=_client_timeout(headers, server),
             fresh=self._held is not None and self._held.again,
         )

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from gatewayd.engine.dispatch import Trail
-from gatewayd.errors import GatewayError, InternalError, InvalidApiKey, MethodNotAllowed, UpstreamError
+from gatewayd.errors import GatewayError, InternalError, InvalidApiKey, LoopDetected, MethodNotAllowed, UpstreamError
 from gatewayd.upstream.base import Header
 from gatewayd.wire.headers import MAX_VALUE, sanitised
 from gatewayd.wire.openai import error_body
@@ -62,7 +62,7 @@ def failure(error: GatewayError, request_id: str, trail: Trail | None = None) ->
         headers.append(("www-authenticate", "Bearer"))
     if error.retry_after is not None:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after)))))
-    if isinstance(error, UpstreamError | InternalError):
+    if isinstance(error, UpstreamError | InternalError | LoopDetected):
         headers.append(("x-should-retry", "false"))
     if error.body is not None:
         return error.status, headers, error.body

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from gatewayd.errors import LoopDetected
+
 Header = tuple[str, str]
 
 HOP_BY_HOP: Final = frozenset(
@@ -21,8 +23,12 @@ HOP_BY_HOP: Final = frozenset(
 )  # fmt: skip
 """Fields of one hop: nobody but the code that frames the message sets them."""
 
+HOP: Final = "x-gatewayd-hop"
+"""The ids of the gateways that a request has come through. An `x-` name, unlike `via`: other gateways let it pass."""
+
 REQUEST_HEADERS: Final = frozenset(
     {
+        HOP,
         "anthropic-beta",  # which features of Anthropic's API the body uses; without it the body is refused
         "anthropic-version",
         "idempotency-key",  # the client's promise that a second try is the same request: it must reach who computes
@@ -66,6 +72,17 @@ def upstream_headers(headers: Iterable[Header]) -> list[Header]:
         elif name == "connection":
             named |= _tokens(value)
     return kept if named.isdisjoint(REQUEST_HEADERS) else [(name, value) for name, value in kept if name not in named]
+
+
+def unlooped(headers: list[Header], instance: str) -> list[Header]:
+    """The same headers (of `upstream_headers`). Raises LoopDetected if the request came through this gateway before."""
+    for name, value in headers:
+        if name == HOP and instance in value:
+            raise LoopDetected(
+                "This request has come back to the gateway that sent it: the address of a deployment leads here again, "
+                "maybe through another proxy."
+            )
+    return headers
 
 
 def client_headers(fields: Mapping[bytes, bytes]) -> list[Header]:

@@ -181,13 +181,14 @@ async def serving_deployments(
     server: ServerSettings = OPEN,
     routing: RoutingSettings = NO_RETRIES,
     deadlines: Deadlines | None = None,
+    doors: Sequence[Address] = (LOCAL,),
 ) -> AsyncIterator[Site]:
     """The data side in front of the real upstreams that `engine.build` makes of deployments."""
     gateway, metrics = Gateway(), Metrics()
     gateway.swap(await build(Snapshot("r1", deployments, routing, server), gateway))
     listener = data_listener(gateway, metrics, deadlines=deadlines)
     with Records() as records:
-        await listener.serve([LOCAL])
+        await listener.serve(doors)
         try:
             yield Site(gateway, metrics, listener, records)
         finally:
