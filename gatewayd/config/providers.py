@@ -254,9 +254,9 @@ def _providers() -> Mapping[str, Provider]:
     found = {name: Provider(name, "translate", needs_key=False) for name in enumerated}
     for name, keys in _TRANSLATE_KEYS.items():
         key_env = () if keys == "-" else tuple(keys.split())
-        bases = _TRANSLATE_BASES.get(name, ())
+        base_env = _TRANSLATE_BASES.get(name, ())
         own_host = name not in _ANY_HOST
-        found[name] = Provider(name, "translate", None, key_env, bases, needs_key=keys != "-", own_host=own_host)
+        found[name] = Provider(name, "translate", None, key_env, base_env, needs_key=keys != "-", own_host=own_host)
     for name, entry in _read_json("llms/openai_like/providers.json").items():
         # What the enumeration does not name, litellm treats as any server that speaks the wire: `custom_openai`.
         found[name] = _listed(name, entry, () if name in enumerated else _MAX_TOKENS)
