@@ -42,11 +42,11 @@ class Steps:
     def fail(self, at: int, error: Exception) -> None:
         self.at, self.error, self._made = at, error, 0
 
-    def _upstream(self, deployment: Deployment) -> Upstream:
+    def _upstream(self, deployment: Deployment, instance: str) -> Upstream:
         self._made += 1
         if self._made == self.at:
             raise self.error
-        return self._make(deployment)
+        return self._make(deployment, instance)
 
 
 class Loads:

@@ -59,7 +59,8 @@ def circles(environ: dict[str, str], overrides: Overrides | None = None, **param
 @pytest.mark.parametrize("key", ["api_base", "base_url"])
 def test_an_upstream_that_is_gatewayd_is_an_error(base: str, key: str) -> None:
     """U-A1: the data listener and the admin listener, as they are by default."""
-    (problem,) = circles({}, **{key: base})
+    params: dict[str, Any] = {key: base}
+    (problem,) = circles({}, **params)
     assert problem.path == f"model_list[0].litellm_params.{key}"
     assert problem.severity == "error"
 
