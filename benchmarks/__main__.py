@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import chart, install, mocks, reload, report
 from benchmarks.cases import FULL, QUICK, Bench, Plan
-from benchmarks.peers import PEERS, Gatewayd, Peer
+from benchmarks.peers import PEERS, Gatewayd, Peer, baseline
 from benchmarks.process import Failed
 from benchmarks.results import Results
 
@@ -33,13 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = QUICK if options.quick else FULL
     tuned = plan.tuned or "tuned" in (options.peers or ())
     peers = [peer for peer in PEERS if _wanted(peer, options.peers) and (tuned or "tuned" not in peer.name)]
+    if options.baseline is not None:
+        peers.append(baseline(options.baseline.resolve()))
     try:
         results = _run(plan, peers, options.cases)
     except Failed as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(report.text(results))
-    whole = plan is FULL and options.peers is None and options.cases == list(CASES)
+    whole = plan is FULL and options.peers is None and options.baseline is None and options.cases == list(CASES)
     if whole:
         _publish(results)
     else:
@@ -51,10 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="under three minutes instead of under fifteen; not published"
+        "--quick", action="store_true", help="a second for each sample instead of two, fewer peers; not published"
     )
     parser.add_argument("--peers", type=_list, help="only gateways whose name holds one of these words: nginx,gatewayd")
     parser.add_argument("--cases", type=_list, default=list(CASES), help=f"only these: {','.join(CASES)}")
+    parser.add_argument("--baseline", type=Path, help="another checkout of gatewayd, measured beside this one")
     parser.add_argument("--render", action="store_true", help="measure nothing, write chart and documentation anew")
     options = parser.parse_args(arguments)
     if unknown := set(options.cases) - set(CASES):

@@ -1,7 +1,7 @@
 """The cases with several gateways: small unary requests, large ones, streams, and translated requests.
 
-For each kind of upstream all gateways are started, warmed up, and then measured in turn, round after round (A B C, A B
-C, ...), so that whatever else the machine does falls on all of them alike.
+For each kind of upstream all gateways are started, warmed up and stopped, and then loaded in turn, one awake at a time
+(`benchmarks.turns`): in slices of 100 ms for CPU, in turns of seconds for latency.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmarks import client, payloads, wrk
-from benchmarks.client import Load, Target
+from benchmarks import client, payloads, turns, wrk
+from benchmarks.client import Target
 from benchmarks.measure import usage
 from benchmarks.mocks import Mocks
 from benchmarks.peers import Peer, Upstream
 from benchmarks.process import Daemon, Failed, free_port
 from benchmarks.results import DIRECT, Results
+from benchmarks.turns import Contestant, Generator, Sample
 
 PATH = "/v1/chat/completions"
 
@@ -29,6 +30,7 @@ class Plan:
 
     mode: str
     rounds: int
+    """Blocks for CPU behind each figure, and turns for latency."""
     seconds: float
     """Of load for one sample."""
     starts: int
@@ -39,25 +41,37 @@ class Plan:
     reload_edits: int
 
 
-QUICK = Plan("quick", rounds=2, seconds=1.0, starts=1, tuned=False, reload_models=(1_000,), reload_edits=2)
+QUICK = Plan("quick", rounds=5, seconds=1.0, starts=1, tuned=False, reload_models=(1_000,), reload_edits=2)
 FULL = Plan("full", rounds=5, seconds=2.0, starts=3, tuned=True, reload_models=(1_000, 10_000), reload_edits=4)
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Something that answers chat completions."""
+    """Something that answers chat completions (a `turns.Contestant`)."""
 
     name: str
     target: Target
     slow: bool
     pid: int | None
-    """None: there is no gateway."""
+    daemons: tuple[Daemon, ...]
 
 
-def _traced(running: Running) -> Running:
-    """The same, asked with a header that differs from request to request (see post.lua)."""
-    headers = {**running.target.headers, "traceparent": "*"}
-    return replace(running, target=replace(running.target, headers=headers))
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kind of load."""
+
+    name: str
+    body: bytes
+    connections: int
+    own_client: bool = False
+    """Use our own load generator for fast gateways too."""
+    chunks: int = 0
+    """Pieces in each answer; CPU and rate are counted by piece then."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """What each request has besides; `*` and `#N` as in post.lua."""
+    latency: bool = True
+    slow: bool = True
+    """Whether slow gateways take part."""
 
 
 @dataclass(slots=True)
@@ -73,58 +87,71 @@ class Bench:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def small(self) -> None:
-        """216 bytes there, 500 bytes back, over 1 and 64 connections, and with heads of which no two are alike; also
-        start-up times and memory."""
+        """216 bytes there, 500 bytes back, over 1 and 64 connections; with heads of which no two are alike; from 500
+        and 5,000 clients in turn. Also start-up times and memory."""
         body = payloads.chat_body()
-        with self._fleet(Upstream(self.mocks.unary), starts=self.plan.starts) as fleet:
-            for running in self._rounds(fleet, "small requests"):
-                self._unary("unary-1", running, body, connections=1)
-                self._unary("unary-64", running, body, connections=64)
-                if not running.slow:
-                    self._unary("unary-64-new", _traced(running), body, connections=64)
+        unary = Case("unary-64", body, 64)
+        changed = replace(unary, latency=False, slow=False)
+        with self._fleet(starts=self.plan.starts) as fleet:
+            self._measure(Case("unary-1", body, 1), fleet)
+            self._measure(unary, fleet)
+            self._measure(replace(changed, name="unary-64-new", headers=(("traceparent", "*"),)), fleet)
+            for clients in (500, 5_000):
+                case = replace(changed, name=f"unary-64-clients-{clients}", headers=(("x-client", f"#{clients}"),))
+                self._measure(case, fleet)
             for running in fleet:
                 if running.pid is not None:
                     self.results.add("process", running.name, rss_loaded_mb=usage(running.pid).rss / 1e6)
 
     def streams(self) -> None:
         """64 streams of 100 chunks at a time, one chunk every 5 ms each; and 1 MB requests over 8 connections."""
-        body = payloads.chat_body(payloads.LARGE)
-        with self._fleet(Upstream(self.mocks.streaming, streaming=True)) as fleet:
-            for running in self._rounds(fleet, "streams and large requests"):
-                self._stream("stream", running)
-                self._unary("large", running, body, connections=8)
+        with self._fleet(streaming=True) as fleet:
+            self._measure(Case("stream", payloads.chat_body(stream=True), 64, True, payloads.CHUNKS), fleet)
+            self._measure(Case("large", payloads.chat_body(payloads.LARGE), 8), fleet)
 
     def translated(self) -> None:
-        """OpenAI's wire in front, Anthropic's behind: small requests over 8 connections, and 64 streams at a time."""
-        body = payloads.chat_body()
-        with self._fleet(Upstream(self.mocks.streaming, "anthropic", streaming=True)) as fleet:
-            for running in self._rounds(fleet, "translated requests"):
-                self._unary("translated", running, body, connections=8, own_client=True)
-                self._stream("translated-stream", running)
+        """OpenAI's API in front, Anthropic's behind: small requests over 8 connections, and 64 streams at a time."""
+        with self._fleet(streaming=True, anthropic=True) as fleet:
+            self._measure(Case("translated", payloads.chat_body(), 8, True), fleet)
+            self._measure(Case("translated-stream", payloads.chat_body(stream=True), 64, True, payloads.CHUNKS), fleet)
 
     @contextmanager
-    def _fleet(self, upstream: Upstream, *, starts: int = 0) -> Iterator[list[Running]]:
-        """All gateways that can speak to this upstream, started and warm; what fails to start is noted as missing.
+    def _fleet(self, *, streaming: bool = False, anthropic: bool = False, starts: int = 0) -> Iterator[list[Running]]:
+        """All gateways that can speak to this upstream, started, warm and stopped; what fails to start is noted.
 
         With `starts` each is started so often, one after another, and how that went is recorded.
         """
         fleet = []
-        if upstream.wire == "openai":
-            fleet.append(Running(DIRECT, Target(upstream.url + PATH, {}), slow=False, pid=None))
+        wire = "anthropic" if anthropic else "openai"
         with ExitStack() as stack:
+            if not anthropic:
+                upstream, mocks = self._upstream(streaming, stack)
+                fleet.append(Running(DIRECT, Target(upstream.url + PATH, {}), slow=False, pid=None, daemons=mocks))
             for peer_type in self.peers:
-                if upstream.wire not in peer_type.wires or peer_type.name in self.results.missing:
+                if wire not in peer_type.wires or peer_type.name in self.results.missing:
                     continue
+                upstream, mocks = self._upstream(streaming, stack)
+                upstream = replace(upstream, wire=wire)
                 try:
                     for _ in range(starts - 1):
                         with ExitStack() as brief:
                             self._start(peer_type, upstream, brief, record=True)
-                    fleet.append(self._start(peer_type, upstream, stack, record=bool(starts)))
+                    running = self._start(peer_type, upstream, stack, record=bool(starts))
                 except Failed as error:
                     self.results.missing[peer_type.name] = str(error)
-            for running in fleet:
+                    continue
+                fleet.append(replace(running, daemons=(*mocks, *running.daemons)))
                 client.run(running.target, payloads.chat_body(), connections=8, seconds=0.5)
+                for daemon in running.daemons:
+                    daemon.pause()
             yield fleet
+
+    def _upstream(self, streaming: bool, stack: ExitStack) -> tuple[Upstream, tuple[Daemon, ...]]:
+        """An upstream for one gateway, and its processes if it shares them with no other."""
+        if not streaming:
+            return Upstream(self.mocks.unary), ()
+        port, daemon = stack.enter_context(self.mocks.streaming())
+        return Upstream(port, streaming=True), (daemon,)
 
     def _start(self, peer_type: type[Peer], upstream: Upstream, stack: ExitStack, *, record: bool) -> Running:
         """Start a gateway that ends with `stack`.
@@ -142,62 +169,61 @@ class Bench:
         if record:
             figures = {"start_wall_s": started.wall, "start_cpu_s": started.cpu, "rss_mb": started.rss / 1e6}
             self.results.add("process", peer.name, **figures)
-        return Running(peer.name, target, peer.slow, daemon.pid)
+        return Running(peer.name, target, peer.slow, daemon.pid, (daemon,))
 
-    def _rounds(self, fleet: Sequence[Running], what: str) -> Iterator[Running]:
+    def _measure(self, case: Case, fleet: Sequence[Running]) -> None:
+        """All rounds of one case."""
+        path = self.folder / f"body-{case.name}"
+        path.write_bytes(case.body)
+
+        def generator(contestant: Contestant) -> Generator:
+            assert isinstance(contestant, Running)
+            target = replace(contestant.target, headers={**contestant.target.headers, **dict(case.headers)})
+            if contestant.slow or case.own_client:
+                command = client.command(target, path, connections=case.connections, chunks=case.chunks)
+                return Generator(command, turns.parse)
+            return wrk.generator(target, path, connections=case.connections)
+
         for number in range(1, self.plan.rounds + 1):
-            for running in fleet:
-                self.say(f"{what}, round {number} of {self.plan.rounds}: {running.name}")
-                yield running
+            self.say(f"{case.name}, round {number} of {self.plan.rounds}")
+            if case.latency:
+                samples = turns.take(self._left(case, fleet), generator, seconds=self.plan.seconds, slices=1)
+                self._record_latency(case, samples)
+            slices = round(self.plan.seconds / turns.SLICE)
+            with_cpu = [running for running in self._left(case, fleet) if running.pid is not None]
+            samples = turns.take(with_cpu, generator, seconds=turns.SLICE, slices=slices)
+            for name, sample in self._good(case, samples):
+                done = sample.load.chunks if case.chunks else sample.load.requests
+                self.results.add(case.name, name, cpu_us=sample.cpu / max(done, 1) * 1e6)
 
-    def _unary(self, case: str, running: Running, body: bytes, *, connections: int, own_client: bool = False) -> None:
-        def load() -> Load:
-            if running.slow or own_client:
-                return client.run(running.target, body, connections=connections, seconds=self.plan.seconds)
-            path = self.folder / f"body-{len(body)}"
-            if not path.exists():
-                path.write_bytes(body)
-            return wrk.run(running.target, path, connections=connections, seconds=self.plan.seconds)
+    def _left(self, case: Case, fleet: Sequence[Running]) -> list[Running]:
+        """Those that take part in a case and have not failed in it."""
+        missing = self.results.missing
+        return [r for r in fleet if f"{r.name}: {case.name}" not in missing and (case.slow or not r.slow)]
 
-        if (sample := self._sample(case, running, load)) is None:
-            return
-        seen, cpu = sample
-        figures = {"rate": seen.requests / seen.seconds, "p50_ms": seen.p50, "p99_ms": seen.p99}
-        self._record(case, running, figures, cpu / seen.requests, ("p50_ms", "p99_ms"))
+    def _good(self, case: Case, samples: dict[str, Sample | Failed]) -> Iterator[tuple[str, Sample]]:
+        """The samples in which no more than one request in 100 failed; the others are noted as missing."""
+        for name, sample in samples.items():
+            if isinstance(sample, Failed):
+                why = str(sample)
+            elif sample.load.requests == 0 or sample.load.errors > sample.load.requests / 100:
+                why = f"{sample.load.errors} of {sample.load.requests} requests failed: {sample.load.error}"
+            else:
+                yield name, sample
+                continue
+            self.results.missing[f"{name}: {case.name}"] = why
 
-    def _stream(self, case: str, running: Running) -> None:
-        def load() -> Load:
-            body = payloads.chat_body(stream=True)
-            return client.run(running.target, body, connections=64, seconds=self.plan.seconds, chunks=payloads.CHUNKS)
-
-        if (sample := self._sample(case, running, load)) is None:
-            return
-        seen, cpu = sample
-        figures = {"rate": seen.chunks / seen.seconds, "p50_ms": seen.delay_p50, "p99_ms": seen.delay_p99}
-        self._record(case, running, figures, cpu / max(seen.chunks, 1), ("p50_ms", "p99_ms"))
-
-    def _sample(self, case: str, running: Running, load: Callable[[], Load]) -> tuple[Load, float] | None:
-        """What the load saw and the CPU seconds it cost; None, and a note, if more than one request in 100 failed."""
-        key = f"{running.name}: {case}"
-        if key in self.results.missing:
-            return None
-        try:
-            before = usage(running.pid).cpu if running.pid is not None else 0.0
-            seen = load()
-            after = usage(running.pid).cpu if running.pid is not None else 0.0
-        except (Failed, ProcessLookupError) as error:
-            self.results.missing[key] = str(error) or "the process ended"
-            return None
-        if seen.requests == 0 or seen.errors > seen.requests / 100:
-            self.results.missing[key] = f"{seen.errors} of {seen.requests} requests failed: {seen.error}"
-            return None
-        return seen, after - before
-
-    def _record(self, case: str, running: Running, figures: dict[str, float], cpu: float, added: Sequence[str]) -> None:
-        """Store one sample, with what was added to the sample without gateway of the same round."""
-        self.results.add(case, running.name, **figures)
-        if running.pid is None:
-            return
-        direct = self.results.samples.get(case, {}).get(DIRECT, {})
-        extra = {f"added_{name}": figures[name] - direct[name][-1] for name in added if name in direct}
-        self.results.add(case, running.name, cpu_us=cpu * 1e6, **extra)
+    def _record_latency(self, case: Case, samples: dict[str, Sample | Failed]) -> None:
+        """Rate and latency, with what was added to the sample without gateway of the same round."""
+        direct: dict[str, float] = {}
+        for name, sample in self._good(case, samples):
+            load = sample.load
+            done, p50, p99 = load.requests, load.p50, load.p99
+            if case.chunks:
+                done, p50, p99 = load.chunks, load.delay_p50, load.delay_p99
+            figures = {"rate": done / load.seconds, "p50_ms": p50, "p99_ms": p99}
+            if name == DIRECT:
+                direct = figures
+            elif direct:
+                figures |= {f"added_{kind}": figures[kind] - direct[kind] for kind in ("p50_ms", "p99_ms")}
+            self.results.add(case.name, name, **figures)

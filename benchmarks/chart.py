@@ -23,7 +23,7 @@ _OURS, _OTHERS, _INK, _FAINT = "#0b7a75", "#9aa5b1", "#1f2933", "#e4e7eb"
 _PANELS = (
     ("unary-64", "CPU per request: 216 bytes, 64 connections"),
     ("stream", "CPU per relayed chunk: 64 streams"),
-    ("translated", "CPU per request, translated to Anthropic's wire"),
+    ("translated", "CPU per request, translated to Anthropic's API"),
 )
 
 

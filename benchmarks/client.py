@@ -1,15 +1,22 @@
 """The load generator for streams, for slow gateways and for probing: a bare HTTP/1.1 client on asyncio.
 
-It runs inside the benchmark's own process, on the load core. Gateways that answer thousands of requests a second are
-loaded by wrk instead (`benchmarks.wrk`), which costs that core less.
+Run as a process of its own (`python -m benchmarks.client`) it loads until SIGINT, ends what it began, and prints what
+it saw. Gateways that answer thousands of requests a second are loaded by wrk instead (`benchmarks.wrk`), which costs
+the load core less.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
+import os
+import signal
+import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -206,11 +213,19 @@ def run(target: Target, body: bytes, *, connections: int, seconds: float, chunks
         chunks: how many stamped pieces every answer must hold.
         limit: seconds after which requests still open are given up and counted as errors.
     """
-    load: Load = uvloop.run(_run(target, target.request(body), connections, seconds, chunks, limit))
+
+    async def timed() -> Load:
+        enough = asyncio.Event()
+        asyncio.get_running_loop().call_later(seconds, enough.set)
+        return await _run(target, target.request(body), connections, enough, chunks, limit)
+
+    load: Load = uvloop.run(timed())
     return load
 
 
-async def _run(target: Target, request: bytes, connections: int, seconds: float, chunks: int, limit: float) -> Load:
+async def _run(
+    target: Target, request: bytes, connections: int, enough: asyncio.Event, chunks: int, limit: float
+) -> Load:
     tally = _Tally()
     started = time.monotonic()
 
@@ -226,7 +241,7 @@ async def _run(target: Target, request: bytes, connections: int, seconds: float,
                     tally.fail(f"connection: {type(error).__name__}")
                     connection = None
                     await asyncio.sleep(0.05)
-                if time.monotonic() - started >= seconds:
+                if enough.is_set():
                     return
         finally:
             if connection is not None:
@@ -239,3 +254,35 @@ async def _run(target: Target, request: bytes, connections: int, seconds: float,
     except TimeoutError:
         tally.fail(f"not done after {limit:g} s")
     return tally.load(time.monotonic() - started)
+
+
+def command(target: Target, body: Path, *, connections: int, chunks: int = 0) -> list[str]:
+    """How to run this module as a process that loads `target` with the file `body`."""
+    options = ["--connections", str(connections), "--chunks", str(chunks)]
+    headers = [part for name, value in target.headers.items() for part in ("--header", f"{name}: {value}")]
+    return [sys.executable, "-m", "benchmarks.client", target.url, str(body), *options, *headers]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.client", description=__doc__)
+    parser.add_argument("url")
+    parser.add_argument("body", type=Path)
+    parser.add_argument("--connections", type=int, required=True)
+    parser.add_argument("--chunks", type=int, default=0)
+    parser.add_argument("--header", action="append", default=[])
+    options = parser.parse_args()
+    headers = dict(header.split(": ", 1) for header in options.header)
+    target = Target(options.url, headers)
+
+    async def until_told() -> Load:
+        enough = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, enough.set)
+        os.kill(os.getpid(), signal.SIGSTOP)  # ready
+        request = target.request(options.body.read_bytes())
+        return await _run(target, request, options.connections, enough, options.chunks, limit=3600.0)
+
+    sys.stdout.write(json.dumps(asdict(uvloop.run(until_told()))))
+
+
+if __name__ == "__main__":
+    main()

@@ -101,11 +101,17 @@ def nginx_version() -> str:
     return _run(str(system("nginx")), "-v").rpartition("/")[2]
 
 
-def gatewayd_version() -> str:
-    """The version and, from a checkout, the commit; `+` marks uncommitted changes of the package."""
+def gatewayd_version(checkout: Path = ROOT) -> str:
+    """The version and, from a checkout, the commit; `+` marks uncommitted changes of the package.
+
+    Raises:
+        Failed: there is no package.
+    """
+    if not (checkout / "gatewayd" / "__init__.py").exists():
+        raise Failed(f"{checkout} has no folder gatewayd")
     try:
-        commit = _run("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
-        changed = _run("git", "-C", str(ROOT), "status", "--porcelain", "--", "gatewayd")
+        commit = _run("git", "-C", str(checkout), "rev-parse", "--short", "HEAD")
+        changed = _run("git", "-C", str(checkout), "status", "--porcelain", "--", "gatewayd")
     except Failed:
         return version("gatewayd")
     return f"{version('gatewayd')} ({commit}{'+' if changed else ''})"

@@ -103,7 +103,23 @@ class Gatewayd(Peer):
     @staticmethod
     def run(path: Path) -> list[str]:
         """The command that serves a configuration file."""
-        return [sys.executable, "-m", "gatewayd", "run", "--config", str(path)]
+        return [sys.executable, "-P", "-m", "gatewayd", "run", "--config", str(path)]
+
+
+def baseline(checkout: Path) -> type[Peer]:
+    """gatewayd as another checkout has it, to be compared with this one in the same run."""
+
+    class Baseline(Gatewayd):
+        name = "gatewayd, baseline"
+
+        @classmethod
+        def install(cls) -> str:
+            return install.gatewayd_version(checkout)
+
+        def environment(self) -> Mapping[str, str]:
+            return {"PYTHONPATH": str(checkout)}
+
+    return Baseline
 
 
 class LiteLLM(Peer):

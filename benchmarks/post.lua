@@ -1,6 +1,8 @@
 -- wrk script: POST one body over and over, print the outcome as one line of JSON.
--- Arguments: the file with the body, then headers as "name: value". A value of `*` stands for a trace of each request's
--- own, as clients under OpenTelemetry send them. (https://github.com/wg/wrk/blob/master/SCRIPTING)
+-- Arguments: the file with the body, then headers as "name: value". Two values mean something else:
+--   *    a trace of each request's own, as clients under OpenTelemetry send them
+--   #N   one of N names in turn, as N different clients send them
+-- (https://github.com/wg/wrk/blob/master/SCRIPTING)
 
 function init(args)
   local file = assert(io.open(args[1], "rb"))
@@ -13,6 +15,8 @@ function init(args)
     wrk.headers[name] = value
     if value == "*" then
       request = traced(name)
+    elseif value:sub(1, 1) == "#" then
+      request = named(name, tonumber(value:sub(2)))
     end
   end
 end
@@ -23,6 +27,19 @@ function traced(name)
     count = count + 1
     wrk.headers[name] = string.format("00-%032x-%016x-01", count, count)
     return wrk.format()
+  end
+end
+
+function named(name, clients)
+  local count = 0
+  local requests = {}
+  return function()
+    count = count % clients + 1
+    if not requests[count] then
+      wrk.headers[name] = string.format("client-%06d", count)
+      requests[count] = wrk.format()
+    end
+    return requests[count]
   end
 end
 

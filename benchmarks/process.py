@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,8 +99,20 @@ class Daemon:
                 time.sleep(0.005)
         raise Failed(f"not listening after {timeout:g} s: {self.tail()}")
 
+    def pause(self) -> None:
+        """Stop everything in the process's session until `resume`. A process that has ended stays so."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
     def stop(self) -> None:
         """SIGTERM, and after five seconds SIGKILL, to everything in the process's session."""
+        self.resume()
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.pid, number)

@@ -88,10 +88,12 @@ def tables(results: Results) -> Iterator[Table]:
     compared = (
         ("unary-64", "Small requests (216 bytes, answers of 500), 64 connections", "requests/s"),
         ("unary-64-new", "The same, with a trace id of its own in each request's head", "requests/s"),
+        ("unary-64-clients-500", "The same, from 500 clients in turn, each with a head of its own", "requests/s"),
+        ("unary-64-clients-5000", "The same, from 5,000 clients in turn", "requests/s"),
         ("unary-1", "Small requests, 1 connection", "requests/s"),
         ("large", "Requests of 1 MB, 8 connections", "requests/s"),
         ("stream", "Streams of 100 chunks, one every 5 ms, 64 at a time: per relayed chunk", "chunks/s"),
-        ("translated", "Translated to Anthropic's wire: small requests, 8 connections", "requests/s"),
+        ("translated", "Translated to Anthropic's API: small requests, 8 connections", "requests/s"),
         ("translated-stream", "Translated streams, 64 at a time: per chunk", "chunks/s"),
     )
     for case, title, rate in compared:

@@ -1,32 +1,31 @@
-"""Running wrk, the load generator for fast gateways, on the load core."""
+"""Running wrk, the load generator for fast gateways."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 from benchmarks import install
 from benchmarks.client import Load, Target
 from benchmarks.process import Failed
+from benchmarks.turns import Generator
 
 _SCRIPT = Path(__file__).with_name("post.lua")
+_STOPPED = ("sh", "-c", 'kill -STOP $$; exec "$@"', "sh")
+"""Runs what follows, once the process is told to go on."""
 
 
-def run(target: Target, body: Path, *, connections: int, seconds: float) -> Load:
-    """POST the file `body` over so many connections for at least so many seconds (wrk counts whole ones).
+def generator(target: Target, body: Path, *, connections: int) -> Generator:
+    """POST the file `body` over so many connections.
 
     Raises:
-        Failed: wrk is missing or did not work.
+        Failed: wrk is missing.
     """
     headers = [f"{name}: {value}" for name, value in target.headers.items()]
-    command = [str(install.system("wrk")), "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--timeout=10s"]
+    # It is stopped while others have their turn, and that counts as waiting for an answer.
+    command = [str(install.system("wrk")), "-t1", f"-c{connections}", "-d3600s", "--timeout=600s"]
     command += ["-s", str(_SCRIPT), target.url, "--", str(body), *headers]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30.0)
-    except subprocess.TimeoutExpired as error:
-        raise Failed("wrk did not end") from error
-    return parse(done.stdout, done.stderr)
+    return Generator([*_STOPPED, *command], parse)
 
 
 def parse(output: str, errors: str = "") -> Load:
