@@ -15,11 +15,12 @@ from pathlib import Path
 
 from benchmarks import chart, install, mocks, reload, report
 from benchmarks.cases import FULL, QUICK, Bench, Plan
-from benchmarks.peers import PEERS, Gatewayd, Peer, baseline
+from benchmarks.contestants import PEERS
+from benchmarks.peers import Gatewayd, Peer, baseline
 from benchmarks.process import Failed
 from benchmarks.results import Results
 
-CASES = ("small", "streams", "translated", "reload")
+CASES = ("small", "streams", "tls", "translated", "reload")
 RESULTS = install.ROOT / "benchmarks" / "results"
 DOCUMENT = install.ROOT / "docs" / "performance.md"
 
@@ -91,8 +92,8 @@ def _run(plan: Plan, peers: Sequence[type[Peer]], cases: Sequence[str]) -> Resul
         folder = Path(name)
         with mocks.running(cores[1], folder) as upstreams:
             bench = Bench(plan, peers, upstreams, cores[0], folder, results, _say)
-            for case, measure in (("small", bench.small), ("streams", bench.streams), ("translated", bench.translated)):
-                if case in cases:
+            for measure in (bench.small, bench.streams, bench.tls, bench.translated):
+                if measure.__name__ in cases:
                     measure()
             if "reload" in cases and Gatewayd in peers and Gatewayd.name not in results.missing:
                 for models in plan.reload_models:

@@ -16,7 +16,7 @@ from benchmarks import client, payloads, turns, wrk
 from benchmarks.client import Target
 from benchmarks.measure import usage
 from benchmarks.mocks import Mocks
-from benchmarks.peers import Peer, Upstream
+from benchmarks.peers import Peer, Upstream, Wire
 from benchmarks.process import Daemon, Failed, free_port
 from benchmarks.results import DIRECT, Results
 from benchmarks.turns import Contestant, Generator, Sample
@@ -109,6 +109,13 @@ class Bench:
             self._measure(Case("stream", payloads.chat_body(stream=True), 64, True, payloads.CHUNKS), fleet)
             self._measure(Case("large", payloads.chat_body(payloads.LARGE), 8), fleet)
 
+    def tls(self) -> None:
+        """Small requests and streams to an upstream with TLS, as every provider has it."""
+        with self._fleet(tls=True) as fleet:
+            self._measure(Case("tls-64", payloads.chat_body(), 64), fleet)
+        with self._fleet(tls=True, streaming=True) as fleet:
+            self._measure(Case("tls-stream", payloads.chat_body(stream=True), 64, True, payloads.CHUNKS), fleet)
+
     def translated(self) -> None:
         """OpenAI's API in front, Anthropic's behind: small requests over 8 connections, and 64 streams at a time."""
         with self._fleet(streaming=True, anthropic=True) as fleet:
@@ -116,21 +123,24 @@ class Bench:
             self._measure(Case("translated-stream", payloads.chat_body(stream=True), 64, True, payloads.CHUNKS), fleet)
 
     @contextmanager
-    def _fleet(self, *, streaming: bool = False, anthropic: bool = False, starts: int = 0) -> Iterator[list[Running]]:
+    def _fleet(
+        self, *, streaming: bool = False, anthropic: bool = False, tls: bool = False, starts: int = 0
+    ) -> Iterator[list[Running]]:
         """All gateways that can speak to this upstream, started, warm and stopped; what fails to start is noted.
 
         With `starts` each is started so often, one after another, and how that went is recorded.
         """
         fleet = []
-        wire = "anthropic" if anthropic else "openai"
+        wire: Wire = "anthropic" if anthropic else "openai"
         with ExitStack() as stack:
-            if not anthropic:
-                upstream, mocks = self._upstream(streaming, stack)
+            if not (anthropic or tls):
+                upstream, mocks = self._upstream(streaming, tls, stack)
                 fleet.append(Running(DIRECT, Target(upstream.url + PATH, {}), slow=False, pid=None, daemons=mocks))
             for peer_type in self.peers:
-                if wire not in peer_type.wires or peer_type.name in self.results.missing:
+                able = wire in peer_type.wires and (peer_type.tls or not tls)
+                if not able or peer_type.name in self.results.missing:
                     continue
-                upstream, mocks = self._upstream(streaming, stack)
+                upstream, mocks = self._upstream(streaming, tls, stack)
                 upstream = replace(upstream, wire=wire)
                 try:
                     for _ in range(starts - 1):
@@ -146,12 +156,13 @@ class Bench:
                     daemon.pause()
             yield fleet
 
-    def _upstream(self, streaming: bool, stack: ExitStack) -> tuple[Upstream, tuple[Daemon, ...]]:
+    def _upstream(self, streaming: bool, tls: bool, stack: ExitStack) -> tuple[Upstream, tuple[Daemon, ...]]:
         """An upstream for one gateway, and its processes if it shares them with no other."""
+        authority = self.mocks.certificate.chain if tls else None
         if not streaming:
-            return Upstream(self.mocks.unary), ()
-        port, daemon = stack.enter_context(self.mocks.streaming())
-        return Upstream(port, streaming=True), (daemon,)
+            return Upstream(self.mocks.unary_tls if tls else self.mocks.unary, authority=authority), ()
+        port, daemon = stack.enter_context(self.mocks.streaming(tls=tls))
+        return Upstream(port, streaming=True, authority=authority), (daemon,)
 
     def _start(self, peer_type: type[Peer], upstream: Upstream, stack: ExitStack, *, record: bool) -> Running:
         """Start a gateway that ends with `stack`.

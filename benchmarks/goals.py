@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.peers import Gatewayd, LiteLLM, Nginx, Portkey, Smg, VllmRouter
+from benchmarks.peers import Gatewayd, LiteLLM, Portkey, Smg, VllmRouter
+from benchmarks.proxies import Nginx
 from benchmarks.results import Results
 
 OURS = Gatewayd.name

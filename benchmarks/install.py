@@ -1,7 +1,7 @@
 """Where the programs of the benchmark are; peers are installed on first use, from lock files, checked by hash.
 
-They live in `.bench/` beside the sources, apart from every other environment: smg and vllm-router from PyPI, Portkey's
-gateway from npm. nginx and wrk come from the system's packages, LiteLLM's proxy from the development environment.
+They live in `.bench/` beside the sources, apart from every other environment: most from PyPI, Portkey's gateway
+from npm. nginx and wrk come from the system's packages, LiteLLM's proxy from the development environment.
 """
 
 from __future__ import annotations
@@ -64,6 +64,19 @@ def python_peer(name: str) -> Path:
     if not path.exists():
         raise Failed(f"its package has no command {name}")
     return path
+
+
+def packaged(path: str) -> Path:
+    """A program that a peer from PyPI keeps inside its package, by its path below site-packages.
+
+    Raises:
+        Failed: it could not be installed.
+    """
+    python = python_peer("python")
+    found = next(python.parent.parent.glob(f"lib/python3*/site-packages/{path}"), None)
+    if found is None:
+        raise Failed(f"its package has no {path}")
+    return found
 
 
 def node_peer(package: str) -> Path:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import install, nginx
+from benchmarks import certificate, install, nginx
+from benchmarks.certificate import Certificate
 from benchmarks.process import Daemon, free_port
 
 PROBE_INTERVAL = 0.002
@@ -23,20 +24,25 @@ class Mocks:
     """Ports of the loopback address."""
 
     unary: int
+    unary_tls: int
     probing: int
     """Streams with a chunk every two milliseconds."""
     core: int
     folder: Path
+    certificate: Certificate
 
     @contextmanager
-    def streaming(self) -> Iterator[tuple[int, Daemon]]:
+    def streaming(self, *, tls: bool = False) -> Iterator[tuple[int, Daemon]]:
         """Start one more that streams, in OpenAI's and in Anthropic's API; its port and its process.
 
         Raises:
             Failed: it did not start.
         """
         port = free_port()
-        with _started([*_OWN, str(port)], port, self.core, self.folder) as daemon:
+        command = [*_OWN, str(port)]
+        if tls:
+            command += ["--certificate", str(self.certificate.chain), str(self.certificate.key)]
+        with _started(command, port, self.core, self.folder) as daemon:
             yield port, daemon
 
 
@@ -50,14 +56,18 @@ def running(core: int, folder: Path) -> Iterator[Mocks]:
     Raises:
         Failed: one did not start.
     """
-    mocks = Mocks(free_port(), free_port(), core, folder)
-    files = nginx.write(folder / "mock-unary", nginx.mock(folder / "mock-unary", mocks.unary))
+    mocks = Mocks(free_port(), free_port(), free_port(), core, folder, certificate.make(folder))
     probing = [*_OWN, str(mocks.probing), "--interval", str(PROBE_INTERVAL)]
     with (
-        _started([str(install.system("nginx")), *files], mocks.unary, core, folder),
+        _started(_nginx(folder / "mock-unary", mocks.unary, None), mocks.unary, core, folder),
+        _started(_nginx(folder / "mock-tls", mocks.unary_tls, mocks.certificate), mocks.unary_tls, core, folder),
         _started(probing, mocks.probing, core, folder),
     ):
         yield mocks
+
+
+def _nginx(folder: Path, port: int, tls: Certificate | None) -> list[str]:
+    return [str(install.system("nginx")), *nginx.write(folder, nginx.mock(folder, port, tls))]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import payloads
+from benchmarks.certificate import Certificate
 
 _FRAME = """\
 daemon off;
@@ -31,7 +32,7 @@ http {{
 
 _MOCK = """\
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{port} backlog=4096{tls};
     default_type application/json;
     location / {{ return 200 '{answer}'; }}
     location = /v1/models {{ return 200 '{models}'; }}
@@ -47,25 +48,40 @@ _PROXY = """\
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     location / {{
-      proxy_pass http://mock;
+      proxy_pass {scheme}://mock;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
-      proxy_buffering {buffering};
+      proxy_buffering {buffering};{tls}
     }}
   }}"""
 
 
-def mock(folder: Path, port: int) -> str:
+_MOCK_TLS = """ ssl;
+    ssl_certificate {certificate};
+    ssl_certificate_key {key}"""
+
+_PROXY_TLS = """
+      proxy_ssl_verify on;
+      proxy_ssl_trusted_certificate {authority};
+      proxy_ssl_name localhost;
+      proxy_ssl_server_name on;
+      proxy_ssl_protocols TLSv1.2 TLSv1.3;
+      proxy_ssl_session_reuse on;"""
+
+
+def mock(folder: Path, port: int, certificate: Certificate | None = None) -> str:
     """Configuration of the mock upstream: one fixed chat completion, whatever is asked."""
+    tls = "" if certificate is None else _MOCK_TLS.format(certificate=certificate.chain, key=certificate.key)
     models = payloads.dumps({"object": "list", "data": [{"id": payloads.MODEL, "object": "model"}]})
     # Single quotes, backslashes, dollars and braces mean something to nginx: the payloads have none but braces.
-    body = _MOCK.format(port=port, answer=_quoted(payloads.answer()), models=_quoted(models))
+    body = _MOCK.format(port=port, tls=tls, answer=_quoted(payloads.answer()), models=_quoted(models))
     return _FRAME.format(folder=folder, body=body)
 
 
-def proxy(folder: Path, port: int, upstream: str, *, buffering: bool) -> str:
-    """Configuration of the bare proxy in front of `upstream` (host:port)."""
-    body = _PROXY.format(port=port, upstream=upstream, buffering="on" if buffering else "off")
+def proxy(folder: Path, port: int, upstream: str, *, buffering: bool, authority: Path | None = None) -> str:
+    """Configuration of the bare proxy in front of `upstream` (host:port); with an `authority` it speaks TLS."""
+    scheme, tls = ("http", "") if authority is None else ("https", _PROXY_TLS.format(authority=authority))
+    body = _PROXY.format(port=port, upstream=upstream, buffering="on" if buffering else "off", scheme=scheme, tls=tls)
     return _FRAME.format(folder=folder, body=body)
 
 

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from benchmarks import install, nginx, payloads
+from benchmarks import install, payloads
 from benchmarks.process import free_port
 
 KEY = "sk-benchmark-4f1c2a9e7d"
@@ -29,10 +29,12 @@ class Upstream:
     port: int
     wire: Wire = "openai"
     streaming: bool = False
+    authority: Path | None = None
+    """Certificate of the authority that signed the upstream's, which is for the name `localhost`; None: no TLS."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}" if self.authority is None else f"https://localhost:{self.port}"
 
 
 class Peer(ABC):
@@ -41,6 +43,8 @@ class Peer(ABC):
     name: ClassVar[str]
     wires: ClassVar[frozenset[Wire]] = frozenset({"openai"})
     """What upstreams it can speak to, when the client speaks OpenAI's wire."""
+    tls: ClassVar[bool] = False
+    """Can be measured in front of an upstream with TLS."""
     slow: ClassVar[bool] = False
     """Answers well below a thousand requests a second: loaded by our own client, which ends what it began."""
     start_timeout: ClassVar[float] = 30.0
@@ -71,23 +75,10 @@ class Peer(ABC):
         return {"authorization": f"Bearer {KEY}"}
 
 
-class Nginx(Peer):
-    name = "nginx proxy_pass"
-
-    @classmethod
-    def install(cls) -> str:
-        return install.nginx_version()
-
-    def command(self) -> list[str]:
-        text = nginx.proxy(
-            self.folder, self.port, f"127.0.0.1:{self.upstream.port}", buffering=not self.upstream.streaming
-        )
-        return [str(install.system("nginx")), *nginx.write(self.folder, text)]
-
-
 class Gatewayd(Peer):
     name = "gatewayd"
     wires = frozenset({"openai", "anthropic"})
+    tls = True
 
     @classmethod
     def install(cls) -> str:
@@ -99,6 +90,10 @@ class Gatewayd(Peer):
         path.touch(mode=0o600)
         path.write_text(model_list(self.upstream) + server, encoding="utf-8")
         return self.run(path)
+
+    def environment(self) -> Mapping[str, str]:
+        authority = self.upstream.authority
+        return {} if authority is None else {"SSL_CERT_FILE": str(authority)}
 
     @staticmethod
     def run(path: Path) -> list[str]:
@@ -117,7 +112,7 @@ def baseline(checkout: Path) -> type[Peer]:
             return install.gatewayd_version(checkout)
 
         def environment(self) -> Mapping[str, str]:
-            return {"PYTHONPATH": str(checkout)}
+            return {**super().environment(), "PYTHONPATH": str(checkout)}
 
     return Baseline
 
@@ -210,7 +205,48 @@ class Portkey(Peer):
         return {**super().headers(), **route}
 
 
-PEERS: tuple[type[Peer], ...] = (Nginx, Gatewayd, VllmRouterTuned, VllmRouter, SmgTuned, Smg, Portkey, LiteLLM)
+class Rolter(Peer):
+    name = "rolter"
+
+    @classmethod
+    def install(cls) -> str:
+        install.python_peer("rolter")
+        return install.python_peer_version("rolter")
+
+    def command(self) -> list[str]:
+        path = self.folder / "rolter.toml"
+        target = f'provider = "mock"\nmodel = "{payloads.MODEL}"\n'
+        path.write_text(
+            f'[server]\nhost = "127.0.0.1"\nport = {self.port}\n'
+            f'[[providers]]\nname = "mock"\nkind = "openai_compatible"\napi_base = "{self.upstream.url}"\n'
+            f'[[routes]]\nmodel = "{payloads.MODEL}"\nstrategy = "round_robin"\n[[routes.targets]]\n{target}',
+            encoding="utf-8",
+        )
+        return [str(install.python_peer("rolter")), "gateway", "--config", str(path)]
+
+
+class Ferrogw(Peer):
+    name = "ferrogw"
+
+    @classmethod
+    def install(cls) -> str:
+        install.python_peer("ferrogw")
+        return install.python_peer_version("ferrogw")
+
+    def command(self) -> list[str]:
+        path = self.folder / "ferrogw.yaml"
+        # It serves only models of its catalogue.
+        aliases = f"aliases: {{{payloads.MODEL}: gpt-4o-mini}}\n"
+        path.write_text(
+            f"strategy: {{mode: fallback}}\n{aliases}targets: [{{virtual_key: openai}}]\n", encoding="utf-8"
+        )
+        return [str(install.python_peer("ferrogw")), "serve"]
+
+    def environment(self) -> Mapping[str, str]:
+        offline = {"FERRO_MODEL_CATALOG_TIMEOUT": "0", "FERRO_MODEL_DISCOVERY_INTERVAL": "0"}
+        upstream = {"OPENAI_API_KEY": "sk-upstream", "OPENAI_BASE_URL": self.upstream.url}
+        own = {"PORT": str(self.port), "GATEWAY_CONFIG": str(self.folder / "ferrogw.yaml"), "MASTER_KEY": KEY}
+        return {**offline, **upstream, **own, "RATE_LIMIT_RPS": "0"}
 
 
 def model_list(upstream: Upstream) -> str:

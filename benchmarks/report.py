@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 from benchmarks import goals
 from benchmarks.measure import Spread
-from benchmarks.peers import Gatewayd, LiteLLM, Nginx
+from benchmarks.peers import Gatewayd, LiteLLM
+from benchmarks.proxies import Nginx
 from benchmarks.results import Results
 
 BEGIN = "<!-- benchmark: begin (written by `python -m benchmarks`) -->"
 END = "<!-- benchmark: end -->"
+
+
+_ADDED = ("unary", "large")
+"""Cases with a sample without any gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,8 @@ def tables(results: Results) -> Iterator[Table]:
         ("unary-1", "Small requests, 1 connection", "requests/s"),
         ("large", "Requests of 1 MB, 8 connections", "requests/s"),
         ("stream", "Streams of 100 chunks, one every 5 ms, 64 at a time: per relayed chunk", "chunks/s"),
+        ("tls-64", "Small requests to an upstream with TLS, 64 connections", "requests/s"),
+        ("tls-stream", "Streams from an upstream with TLS, 64 at a time: per relayed chunk", "chunks/s"),
         ("translated", "Translated to Anthropic's API: small requests, 8 connections", "requests/s"),
         ("translated-stream", "Translated streams, 64 at a time: per chunk", "chunks/s"),
     )
@@ -113,9 +120,9 @@ def tables(results: Results) -> Iterator[Table]:
 
 
 def _compared_header(case: str, rate: str) -> tuple[str, ...]:
-    latency = ("delay p50, ms", "delay p99, ms") if "stream" in case else ("added p50, ms", "added p99, ms")
-    if case.startswith("translated") and "stream" not in case:
-        latency = ("p50, ms", "p99, ms")
+    latency = ("added p50, ms", "added p99, ms") if case.startswith(_ADDED) else ("p50, ms", "p99, ms")
+    if "stream" in case:
+        latency = ("delay p50, ms", "delay p99, ms")
     return ("gateway", "CPU µs: median (range)", "× nginx", "LiteLLM ÷", rate, *latency)
 
 
@@ -123,7 +130,7 @@ def _compared(results: Results, case: str, name: str) -> tuple[str, ...]:
     cpu = results.spread(case, name, "cpu_us")
     nginx = results.median(case, Nginx.name, "cpu_us")
     litellm = results.median(case, LiteLLM.name, "cpu_us")
-    added = "p50_ms" if "stream" in case or case == "translated" else "added_p50_ms"
+    added = "added_p50_ms" if case.startswith(_ADDED) and "stream" not in case else "p50_ms"
     return (
         name,
         _spread(cpu),

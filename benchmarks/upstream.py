@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+import ssl
 import time
 from typing import cast
 
@@ -113,9 +114,9 @@ class Mock(asyncio.Protocol):
             self._transport.write(self._script.closing)
 
 
-async def _serve(port: int, interval: float) -> None:
+async def _serve(port: int, interval: float, tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Mock(interval), "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(lambda: Mock(interval), "127.0.0.1", port, backlog=1024, ssl=tls)
     async with server:
         await server.serve_forever()
 
@@ -124,8 +125,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.upstream", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--interval", type=float, default=0.005, help="seconds between two pieces (default: 0.005)")
+    parser.add_argument("--certificate", nargs=2, metavar=("CHAIN", "KEY"), help="speak TLS")
     options = parser.parse_args()
-    uvloop.run(_serve(options.port, options.interval))
+    tls = None
+    if options.certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(*options.certificate)
+    uvloop.run(_serve(options.port, options.interval, tls))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from benchmarks import nginx, reload
-from benchmarks.peers import PEERS, Upstream, Wire, model_list
+from benchmarks.contestants import PEERS
+from benchmarks.peers import Upstream, Wire, model_list
 from gatewayd.config.validator import ConfigValidator
 
 

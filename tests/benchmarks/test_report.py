@@ -8,7 +8,9 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import chart, goals, report
-from benchmarks.peers import PEERS, Gatewayd, Nginx, VllmRouter
+from benchmarks.contestants import PEERS
+from benchmarks.peers import Gatewayd, VllmRouter
+from benchmarks.proxies import Nginx
 from benchmarks.results import DIRECT, Results
 
 
@@ -23,7 +25,7 @@ def results() -> Results:
         found.versions[peer.name] = "1.0"
         for case in ("unary-64", "stream"):
             for sample in (10.0, 11.0, 12.0):
-                found.add(case, peer.name, cpu_us=sample * number**4, rate=1000.0, p50_ms=1.0, p99_ms=2.0)
+                found.add(case, peer.name, cpu_us=sample * number**3, rate=1000.0, p50_ms=1.0, p99_ms=2.0)
                 found.add(case, peer.name, added_p50_ms=0.5 * number, added_p99_ms=1.5)
     found.add("unary-64", DIRECT, rate=60_000.0, p50_ms=0.5, p99_ms=0.5)
     found.add("reload-1000", Gatewayd.name, one_s=0.4, every_s=0.6, stall_ms=30.0, quiet_ms=1.0, rss_mb=80.0)
@@ -57,8 +59,8 @@ def test_every_gateway_and_everything_missing_is_in_text_and_markdown(results: R
 def test_ratios(results: Results) -> None:
     table = next(table for table in report.tables(results) if table.title.startswith("Small requests (216"))
     ours = next(row for row in table.rows if row[0] == Gatewayd.name)
-    assert ours[table.header.index("× nginx")] == "16"
-    assert ours[1] == "176 (160 - 192)"
+    assert ours[table.header.index("× nginx")] == "8"
+    assert ours[1] == "88 (80 - 96)"
 
 
 def test_columns_that_hold_nothing_are_left_out() -> None:
@@ -69,7 +71,7 @@ def test_columns_that_hold_nothing_are_left_out() -> None:
 
 def test_goals(results: Results) -> None:
     verdicts = {found.goal.text: found for found in goals.check(results)}
-    assert verdicts["CPU per request, times nginx's"].value == pytest.approx(16)
+    assert verdicts["CPU per request, times nginx's"].value == pytest.approx(8)
     assert verdicts["CPU per request, times nginx's"].word == "missed"
     assert verdicts["CPU per request, part of LiteLLM's"].word == "reached"
     assert verdicts["reload of 1,000 models in effect, seconds, worst"].value == 0.6

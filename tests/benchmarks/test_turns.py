@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ def mocks(tmp_path: Path) -> Iterator[list[Mock]]:
             stack.callback(daemon.stop)
             daemon.listening(port, 30.0)
             daemon.pause()
+            while _state(daemon.pid) != "T":
+                time.sleep(0.001)
             found.append(Mock(name, Target(f"http://127.0.0.1:{port}{PATH}", {}), (daemon,), daemon.pid))
         yield found
 
@@ -67,7 +70,8 @@ def test_each_is_loaded_in_its_slices_and_stopped_otherwise(mocks: list[Mock], t
         assert sample.load.requests > 2
         assert sample.cpu > 0
         assert mock.pid is not None
-        assert _state(mock.pid) == "T"
+        while _state(mock.pid) != "T":
+            time.sleep(0.001)
 
 
 def test_a_load_generator_that_fails_is_noted_and_the_others_go_on(mocks: list[Mock], tmp_path: Path) -> None:
