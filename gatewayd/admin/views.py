@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 
 from gatewayd._version import __version__
 from gatewayd.config.snapshot import Packed, Snapshot
-from gatewayd.engine.reload import Applied, Rejected, Reloader, ReloadOutcome, Unchanged
+from gatewayd.engine.reload import Applied, Held, Rejected, Reloader, ReloadOutcome, Unchanged
 from gatewayd.engine.runtime import Gateway, Runtime, Target
 
 _STATES = ("ok", "probation", "cooling")
@@ -41,6 +42,7 @@ def status_view(
         "aliases": {name: alias.model for name, alias in runtime.snapshot.routing.aliases.items()},
         "reloads": {name: reloader.counts[name] for name in ("applied", "unchanged", "rejected")},
         "last_reload": _last_reload(reloader),
+        "held_edit": _held(reloader.held),
     }
     if workers is not None:
         _count_workers(status, workers)
@@ -105,6 +107,13 @@ def _last_reload(reloader: Reloader) -> dict[str, Any] | None:
     if reloader.last is None or reloader.last_at is None:
         return None
     return {"at": reloader.last_at.isoformat(timespec="milliseconds"), **_outcome(reloader.last)}
+
+
+def _held(held: Held | None) -> dict[str, Any] | None:
+    if held is None:
+        return None
+    seconds = max(0.0, held.until - asyncio.get_running_loop().time())
+    return {"revision": held.revision, "losses": held.losses, "live_in_seconds": round(seconds, 1)}
 
 
 def _groups(runtime: Runtime, now: float) -> list[dict[str, Any]]:

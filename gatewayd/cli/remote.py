@@ -95,6 +95,10 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
         yield f"last      {paint(last['result'], style, sys.stdout)} at {last['at']}"
         if problems := [Problem(**problem) for problem in last.get("problems", ())]:
             yield textwrap.indent(problems_text(problems, "text", sys.stdout).rstrip(), " " * 10)
+    if (held := answer.get("held_edit")) is not None:
+        why = " and ".join(held["losses"])
+        yield f"held      {paint('an edit waits', 'warning', sys.stdout)}, because it {why}: the file may be incomplete"
+        yield f"          it goes live in {held['live_in_seconds']:g} s, or at once with `gatewayd reload`"
     for group in answer["groups"]:
         yield ""
         yield paint(group["name"], "bold", sys.stdout)

@@ -140,3 +140,19 @@ def _show(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(_show(v) for v in value) or "none"
     return str(value)
+
+
+def losses(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
+    """What an edit takes away that the beginning of a file would lack as well: most deployments, an address, the master
+    key or its end. Each in words, to follow "the edit"."""
+    found: list[str] = []
+    if 2 * len(new.deployments) < len(old.deployments):
+        found.append(f"removes {len(old.deployments) - len(new.deployments)} of {len(old.deployments)} deployments")
+    was, now = old.server, new.server
+    found += [f"stops listening on {address}" for address in was.listen if address not in now.listen]
+    if was.admin is not None and was.admin != now.admin:
+        found.append(f"closes the admin listener {was.admin}")
+    before, after = (key.reveal() if key is not None else "" for key in (was.master_key, now.master_key))
+    if before != after and before.startswith(after):
+        found.append("shortens the master key" if after else "removes the master key")
+    return tuple(found)

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from gatewayd.collector import thaw, uncollected
-from gatewayd.config.changes import steps
+from gatewayd.config.changes import losses, steps
 from gatewayd.config.problems import Problem, warnings
 from gatewayd.config.snapshot import Snapshot
 from gatewayd.config.validator import Result
@@ -61,6 +61,10 @@ _MANY = 500
 """Deployments from which on a configuration is kept from the garbage collector."""
 _REST = 1.0
 """Seconds from one look for a quiet moment to the next."""
+_HELD = (
+    "edit held: the file may be incomplete, because the edit %s; it goes live in %g s unless the file changes, or at "
+    "once with `gatewayd reload`"
+)
 _STOPPING = Rejected((Problem("shutting_down", "the daemon is stopping"),))
 
 
@@ -86,8 +90,19 @@ class Pace:
     """From the first file event of a burst to the load: an editor writes in several steps."""
     spacing: float = 0.25
     """Shortest time between the beginnings of two loads."""
-    second_look: float = 0.5
-    """How long a file must stay the same before an edit that shrinks the configuration is believed."""
+    hold: float = 5.0
+    """How long a file must stay the same before an edit that looks cut off goes live (`config.changes.losses`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An edit that is valid and waits, because it may be the beginning of a file that is still being written."""
+
+    revision: str
+    losses: tuple[str, ...]
+    """What it would take away, in words."""
+    until: float
+    """Time of `asyncio`'s loop at which it goes live, if the file stays the same."""
 
 
 @dataclass(slots=True)
@@ -121,11 +136,13 @@ class Reloader:
         self._pace = pace or Pace()
         self._pending: _Batch | None = None
         self._hurry = asyncio.Event()
+        self._asked = asyncio.Event()
         self._not_before = 0.0
         self._worker: asyncio.Task[None] | None = None
         self._tidying: asyncio.Task[None] | None = None
         self._closed = False
         self._live_since = time.monotonic()
+        self.held: Held | None = None
         self.last: ReloadOutcome | None = None
         self.last_at: datetime | None = None
         self.counts: Counter[str] = Counter()
@@ -137,8 +154,8 @@ class Reloader:
         return await asyncio.shield(self.request(why, explicit=True))
 
     def request(self, why: str, *, explicit: bool = False) -> asyncio.Future[ReloadOutcome]:
-        """Asks for a reload without waiting. `explicit`: a person or program asked, no file event: no debounce, no
-        second look."""
+        """Asks for a reload without waiting. `explicit`: a person or program asked, no file event: no debounce, and
+        the edit is not held."""
         if self._closed:
             refused: asyncio.Future[ReloadOutcome] = asyncio.get_running_loop().create_future()
             refused.set_result(_STOPPING)
@@ -146,6 +163,7 @@ class Reloader:
         if self._pending is None:
             self._pending = _Batch()
         _log.debug("reload asked for: %s", why)
+        self._asked.set()
         if explicit:
             self._pending.explicit = True
             self._hurry.set()
@@ -181,7 +199,7 @@ class Reloader:
         try:
             result = await self._load(lambda: self._settled(batch))
             if not batch.explicit:
-                result = await self._second_look(result)
+                result = await self._hold(result)
             return await self._apply(result, started)
         except ConfigInvalid as error:
             return Rejected(error.problems)
@@ -189,6 +207,7 @@ class Reloader:
             _log.error("reload failed: %s", type(error).__name__, exc_info=error)
             return Rejected((Problem("reload_failed", f"an internal error, see the log: {type(error).__name__}"),))
         finally:
+            self.held = None
             self._close_batch(batch)
 
     async def _settled(self, batch: _Batch) -> None:
@@ -197,6 +216,7 @@ class Reloader:
             await self._pause(self._pace.debounce)
         await asyncio.sleep(self._not_before - time.monotonic())
         self._close_batch(batch)
+        self._asked.clear()
         self._not_before = time.monotonic() + self._pace.spacing
 
     def _close_batch(self, batch: _Batch) -> None:
@@ -204,20 +224,29 @@ class Reloader:
             self._pending = None
             self._hurry.clear()
 
-    async def _second_look(self, result: Result) -> Result:
-        """A file cut off in the middle of being written can be valid and much shorter: believe it when it stays so.
-
-        An explicit request ends the waiting.
-        """
-        while result.snapshot is not None and _shrinks(self._gateway.current.snapshot, result.snapshot):
-            _log.warning("the configuration lost more than half of its deployments or its key: looking again")
-            again = await self._load(lambda: self._pause(self._pace.second_look))
-            if self._hurry.is_set() or (
-                again.snapshot is not None and again.snapshot.revision == result.snapshot.revision
-            ):
-                return again
-            result = again
+    async def _hold(self, result: Result) -> Result:
+        """A file cut off in the middle of being written can be valid: holds an edit that looks so until the file has
+        stayed the same for `Pace.hold` seconds. A change of the file and an explicit request end the wait."""
+        now = asyncio.get_running_loop().time
+        while result.snapshot is not None and (lost := losses(self._gateway.current.snapshot, result.snapshot)):
+            held = self.held
+            if held is None or held.revision != result.snapshot.revision:
+                self.held = held = Held(result.snapshot.revision, lost, now() + self._pace.hold)
+                _log.warning(_HELD, " and ".join(lost), self._pace.hold)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(held.until):
+                    await self._asked.wait()
+            changed = self._asked.is_set()
+            result = await self._load(self._settled_again)
+            same = result.snapshot is not None and result.snapshot.revision == held.revision
+            if self._hurry.is_set() or (same and not changed):
+                break
         return result
+
+    async def _settled_again(self) -> None:
+        if self._asked.is_set():
+            await self._pause(self._pace.debounce)
+        self._asked.clear()
 
     async def _apply(self, result: Result, started: float) -> ReloadOutcome:
         snapshot, live = result.snapshot, self._gateway.current.snapshot
@@ -275,8 +304,3 @@ async def _changes(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
             lines.append(line)
         await breath()
     return tuple(lines)
-
-
-def _shrinks(old: Snapshot, new: Snapshot) -> bool:
-    lost_key = old.server.master_key is not None and new.server.master_key is None
-    return lost_key or 2 * len(new.deployments) < len(old.deployments)

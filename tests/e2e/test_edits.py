@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Callable
 from itertools import pairwise
@@ -139,13 +140,17 @@ async def test_a_deleted_file_changes_nothing_and_is_told_once(tmp_path: Path) -
 
 
 async def test_a_file_cut_off_between_two_models_is_not_believed_at_once(tmp_path: Path) -> None:
-    """E-04"""
+    """E-04, U-F5"""
     file = tmp_path / "gatewayd.yaml"
     whole = config(*"abcdef")
     file.write_text(whole)
     async with Daemon(file) as daemon:
         file.write_text(config("a"))
-        await daemon.logged("looking again")
+        await daemon.logged("edit held: the file may be incomplete, because the edit removes 5 of 6 deployments")
+        assert (await daemon.status())["held_edit"]["losses"] == ["removes 5 of 6 deployments"]
+        code, out, _ = await command("status", "--admin", daemon.admin)
+        assert code == 0
+        assert "an edit waits, because it removes 5 of 6 deployments" in out
         file.write_text(whole + "# done\n")
 
         async def the_whole_file_is_live() -> bool:
@@ -154,6 +159,20 @@ async def test_a_file_cut_off_between_two_models_is_not_believed_at_once(tmp_pat
 
         await eventually(the_whole_file_is_live)
         assert (await daemon.chat("f"))[0] == 200
+        assert (await daemon.status())["held_edit"] is None
+
+
+async def test_an_edit_that_is_held_goes_live_when_it_is_asked_for(tmp_path: Path) -> None:
+    """U-F5"""
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config(*"abcdef"))
+    async with Daemon(file) as daemon:
+        file.write_text(config("a"))
+        await daemon.logged("edit held")
+        assert (await daemon.chat("f"))[0] == 200
+        daemon.signal(signal.SIGHUP)
+        await daemon.logged("configuration applied")
+        assert (await daemon.chat("f"))[0] == 404
 
 
 BOMBS = {

@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from gatewayd.config.problems import Problem
 from gatewayd.config.result import Result
-from gatewayd.config.snapshot import Deployment, ServerSettings, Snapshot
+from gatewayd.config.snapshot import Address, Deployment, ServerSettings, Snapshot
 from gatewayd.engine.build import build
 from gatewayd.engine.reload import Applied, Pace, Rejected, Reloader, ReloadOutcome, Settled, Staged, Unchanged
 from gatewayd.engine.runtime import Gateway
 from gatewayd.errors import ConfigInvalid
 from gatewayd.secret import Secret
 
-QUICK = Pace(debounce=0.01, spacing=0.0, second_look=0.01)
+QUICK = Pace(debounce=0.01, spacing=0.0, hold=0.01)
 BROKEN = Result(None, (Problem("yaml_syntax", "not YAML"),))
 
 
@@ -179,7 +180,7 @@ async def test_loads_begin_no_oftener_than_the_pace_allows() -> None:
 
 async def test_a_file_event_waits_for_the_burst_to_end_and_a_person_does_not() -> None:
     """E-03"""
-    stand = await Stand([good("b")], pace=Pace(debounce=3600.0, spacing=0.0, second_look=0.0)).live(snapshot("a"))
+    stand = await Stand([good("b")], pace=Pace(debounce=3600.0, spacing=0.0, hold=0.0)).live(snapshot("a"))
     waiting = stand.reloader.request("a file changed")
     await asyncio.sleep(0.02)
     assert stand.loads == 0
@@ -209,6 +210,67 @@ async def test_an_edit_that_shrinks_the_configuration_is_looked_at_twice(shrunk:
     assert stand.doors.log == ["prepare c", "commit"]
 
 
+SERVED = ServerSettings(
+    listen=(Address("127.0.0.1", 4100), Address(path="/run/api.sock")),
+    admin=Address("127.0.0.1", 4101),
+    master_key=Secret("sk-master"),
+)
+
+
+@pytest.mark.parametrize(
+    ("cut", "lost"),
+    [
+        ({"listen": SERVED.listen[:1]}, "stops listening on unix:/run/api.sock"),
+        ({"listen": (Address("127.0.0.1", 41), SERVED.listen[1])}, "stops listening on 127.0.0.1:4100"),
+        ({"admin": None}, "closes the admin listener 127.0.0.1:4101"),
+        ({"admin": Address("127.0.0.1", 4001)}, "closes the admin listener 127.0.0.1:4101"),
+        ({"master_key": None}, "removes the master key"),
+        ({"master_key": Secret("sk-m")}, "shortens the master key"),
+    ],
+)
+async def test_an_edit_that_may_be_cut_off_is_held_until_the_file_is_whole(cut: dict[str, Any], lost: str) -> None:
+    """U-F5: a listener or the key is missing, or its value is cut; the rest of the file is applied when it comes."""
+    whole, held = replace(snapshot("a"), server=SERVED), replace(snapshot("b"), server=replace(SERVED, **cut))
+    after = Result(replace(whole, revision="c"))
+    stand = await Stand([Result(held), after], pace=Pace(0.0, 0.0, hold=3600.0)).live(whole)
+    waiting = stand.reloader.request("a file changed")
+    await until(lambda: stand.reloader.held is not None)
+    assert stand.reloader.held is not None
+    assert (stand.reloader.held.revision, stand.reloader.held.losses) == ("b", (lost,))
+    _ = stand.reloader.request("a file changed")
+    outcome = await waiting
+    assert isinstance(outcome, Applied)
+    assert outcome.revision == "c"
+    assert stand.reloader.held is None
+
+
+async def test_each_change_of_a_file_that_is_held_begins_the_wait_anew() -> None:
+    """U-F5: a slow writer pauses between two models."""
+    stand = await Stand([good("b"), good("c"), good("d"), good("e", 4)], pace=Pace(0.0, 0.0, hold=3600.0)).live(
+        snapshot("a", 4)
+    )
+    waiting = stand.reloader.request("a file changed")
+    for revision in "bcd":
+        await until(lambda: stand.reloader.held is not None and stand.reloader.held.revision == revision)  # noqa: B023
+        assert stand.revision == "a"
+        _ = stand.reloader.request("a file changed")
+    outcome = await waiting
+    assert isinstance(outcome, Applied)
+    assert outcome.revision == "e"
+
+
+async def test_what_is_saved_while_a_held_file_is_read_is_looked_at_at_once() -> None:
+    stand = await Stand([good("b"), good("c", 4)], pace=Pace(0.0, 0.0, hold=3600.0)).live(snapshot("a", 4))
+    stand.gate.clear()
+    waiting = stand.reloader.request("a file changed")
+    await until(lambda: stand.loads == 1)
+    _ = stand.reloader.request("a file changed")
+    stand.gate.set()
+    outcome = await waiting
+    assert isinstance(outcome, Applied)
+    assert outcome.revision == "c"
+
+
 async def test_an_edit_that_stays_small_is_believed() -> None:
     """E-04"""
     stand = await Stand([good("b"), good("c"), good("c")]).live(snapshot("a", 4))
@@ -232,7 +294,7 @@ async def test_a_person_who_shrinks_the_configuration_is_believed_at_once() -> N
 
 
 async def test_a_person_ends_the_wait_for_the_second_look() -> None:
-    stand = await Stand([good("b")], pace=Pace(0.0, 0.0, second_look=3600.0)).live(snapshot("a", 4))
+    stand = await Stand([good("b")], pace=Pace(0.0, 0.0, hold=3600.0)).live(snapshot("a", 4))
     waiting = stand.reloader.request("a file changed")
     await until(lambda: stand.loads == 1)
     outcome = await stand.reloader.reload("a person asked")

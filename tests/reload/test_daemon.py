@@ -62,7 +62,7 @@ async def test_ten_edits_are_applied_once_each(save: Callable[[Path, str], None]
 
 
 def test_the_pace_is_the_promised_one() -> None:
-    """E-19, E-04, R6: at most four loads a second, an edit within a second; half a second until the second look."""
+    """E-19, E-04, R6: at most four loads a second, an edit within a second; U-F5: five if it looks cut off."""
     assert Pace().spacing >= 0.25
     assert Pace().debounce + Pace().spacing <= 0.5
-    assert Pace().second_look == 0.5
+    assert Pace().hold == 5.0

@@ -98,7 +98,7 @@ async def test_a_step_that_fails_leaves_nothing(
         with socket.create_server(("127.0.0.1", 0)) as other:
             loads = Loads(daemon, tmp_path)
             daemon.reloader._load = loads
-            daemon.reloader._pace = Pace(debounce=0, spacing=0, second_look=0)
+            daemon.reloader._pace = Pace(debounce=0, spacing=0, hold=0)
             if step == "listening":
                 loads.taken = Address("127.0.0.1", other.getsockname()[1])
             live, addresses = daemon.gateway.current, daemon.addresses

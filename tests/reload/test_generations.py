@@ -94,7 +94,7 @@ async def test_old_configurations_go(caplog: pytest.LogCaptureFixture) -> None:
                 return result
 
             daemon.reloader._load = load
-            daemon.reloader._pace = Pace(debounce=0, spacing=0, second_look=0)
+            daemon.reloader._pace = Pace(debounce=0, spacing=0, hold=0)
             load_ = [asyncio.create_task(traffic(f"http://{daemon.addresses[0]}", n)) for n in range(6)]
             for _ in range(EDITS):
                 await daemon.reloader.reload("test")
