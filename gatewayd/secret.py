@@ -7,9 +7,12 @@ request headers). Whoever needs the text says `.reveal()`, so each use can be fo
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
+from collections.abc import Iterator
 from typing import Any, NoReturn, final
+from urllib.parse import quote
 
-_MASK = "***"
+MASK = "***"
 
 
 @final
@@ -33,12 +36,12 @@ class Secret:
         return hashlib.sha256(self._text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
     def __str__(self) -> str:
-        return _MASK
+        return MASK
 
     __repr__ = __str__
 
     def __format__(self, spec: str) -> str:
-        return _MASK
+        return MASK
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self._text == other._text
@@ -57,3 +60,17 @@ class Secret:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
         return self
+
+
+def encoded_forms(text: str) -> Iterator[str]:
+    """What hides a text from a search: percent-encoding, and base64 of something that has the text in it, of which as
+    much is given as does not depend on the rest."""
+    if (quoted := quote(text, safe="")) != text:
+        yield quoted
+    data = text.encode("utf-8", "replace")
+    for before in range(3):
+        code = b64encode(bytes(before) + data).decode().rstrip("=")
+        whole = code[-(-before * 4 // 3) : (before + len(data)) * 4 // 3]
+        yield whole
+        if "+" in whole or "/" in whole:
+            yield whole.replace("+", "-").replace("/", "_")

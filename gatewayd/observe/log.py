@@ -20,8 +20,9 @@ from typing import Literal, TextIO
 import msgspec
 
 from gatewayd.observe.escape import escape, escape_json
-from gatewayd.observe.redact import MASK, Redactor
+from gatewayd.observe.redact import Redactor
 from gatewayd.observe.stderr import Unblocked
+from gatewayd.secret import MASK
 
 Format = Literal["text", "json"]
 Level = Literal["debug", "info", "warning", "error"]

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from gatewayd.observe.escape import escape, escape_json
+from gatewayd.secret import MASK, encoded_forms
 
 _SHORTEST_SECRET = 8
 """Anything shorter would be found inside ordinary words."""
-_FEW = 32
+_FEW = 128
 """Up to so many secrets are searched for one by one; beyond, by the beginnings they share with the text."""
-MASK = "***"
 
 
 class Redactor:
@@ -31,7 +31,8 @@ class Redactor:
         A line may be cleaned in another thread meanwhile.
         """
         for secret in secrets:
-            for text in _forms(secret):
+            encoded = encoded_forms(secret) if len(self._known) < _FEW else ()  # of ten thousand keys it takes long
+            for text in (*_forms(secret), *encoded):
                 if len(text) >= _SHORTEST_SECRET and text not in self._known:
                     self._known.add(text)
                     self._by_beginning.setdefault(text[:_SHORTEST_SECRET], []).append(text)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from gatewayd.errors import UpstreamBadResponse, UpstreamError
-from gatewayd.wire.headers import Header, client_headers
+from gatewayd.upstream.hiding import Secrets
+from gatewayd.wire.headers import Header
 
 if TYPE_CHECKING:
     from gatewayd.upstream.transport import Connection
@@ -20,18 +21,18 @@ Fields = dict[bytes, bytes]
 class KnownHead:
     """A head that answers had before, but for their Content-Length."""
 
-    __slots__ = ("_relayed", "fields", "status")
+    __slots__ = ("_relayed", "_secrets", "fields", "status")
 
     def __init__(self, status: int, fields: Fields) -> None:
         self.status = status
         self.fields = {name: value for name, value in fields.items() if name != b"content-length"}
-        self._relayed: str | None = None
+        self._relayed = ""
+        self._secrets: Secrets | None = None
 
-    @property
-    def relayed(self) -> str:
-        """What of the fields goes to the client, as lines of a head."""
-        if self._relayed is None:
-            self._relayed = lines(client_headers(self.fields))
+    def relayed(self, secrets: Secrets) -> str:
+        """What of the fields goes to the client, as lines of a head, without a deployment's secrets."""
+        if self._secrets is not secrets:
+            self._secrets, self._relayed = secrets, lines(secrets.relayed(self.fields))
         return self._relayed
 
 

@@ -20,6 +20,7 @@ from gatewayd.upstream.base import Call, Reply
 from gatewayd.upstream.direct_feed import Feed
 from gatewayd.upstream.direct_request import Request, request_of
 from gatewayd.upstream.direct_stream import DirectStream, Events, Translator
+from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.translate_answer import whole
 from gatewayd.upstream.translate_errors import no_stream, raised_by_us, translated
 from gatewayd.wire.coding import CodingError, decoded, is_identity
@@ -39,7 +40,7 @@ class Direct:
     """One deployment's calls."""
 
     def __init__(
-        self, provider: str, parts: Parts, pools: Pools, secrets: tuple[bytes, ...], end_mark: re.Pattern[bytes] | None
+        self, provider: str, parts: Parts, pools: Pools, secrets: Secrets, end_mark: re.Pattern[bytes] | None
     ) -> None:
         self._provider = provider
         self._parts = parts

@@ -188,7 +188,7 @@ class Translator:
     """Implements `stream.Watcher` for bytes that become others."""
 
     error: bytes | None = None
-    surplus = False
+    surplus = withheld = False
 
     def __init__(
         self,

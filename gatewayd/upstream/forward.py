@@ -22,6 +22,8 @@ from gatewayd.secret import Secret
 from gatewayd.upstream.answer import lines
 from gatewayd.upstream.base import Call, Reply, WholeReply
 from gatewayd.upstream.dial import Origin
+from gatewayd.upstream.hiding import Secrets
+from gatewayd.upstream.onepiece import in_one_piece
 from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.refusal import failed_body, refused
 from gatewayd.upstream.rewrite import Rewriter
@@ -29,7 +31,7 @@ from gatewayd.upstream.stream import StreamAnswer
 from gatewayd.upstream.transport import MAX_BODY, Answer, Connection
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.wire.coding import CodingError, decoded, is_identity
-from gatewayd.wire.headers import HOP, HOP_BY_HOP, client_headers
+from gatewayd.wire.headers import HOP, HOP_BY_HOP
 from gatewayd.wire.sse import StreamWatcher
 from gatewayd.wire.usage import usage_of
 
@@ -41,6 +43,8 @@ OMITS_DONE: Final = frozenset({"custom_openai", "openai_like"})
 For these a properly delimited stream in which every choice got its finish reason is complete."""
 
 _validated: Final = msgspec.json.Decoder(msgspec.Raw)
+_ANY: Final = b"\r\naccept: */*\r\n"
+_EVENTS: Final = b"\r\naccept: text/event-stream\r\n"
 _SPACE: Final = b" \t\r\n"
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 """What a base URL may hold as it is; the rest is encoded as in every browser."""
@@ -68,12 +72,10 @@ class ForwardUpstream:
         self._omits_done = deployment.provider in OMITS_DONE
         elsewhere = provider is None or deployment.api_base != provider.api_base
         self._fields, self._own = _fields(deployment, self._origin, instance if elsewhere else "")
-        self._secrets = tuple(
-            secret.reveal().encode()
-            for secret in (deployment.api_key, *deployment.extra_headers.values())
-            if secret is not None and len(secret.reveal()) >= 8
-        )
-        self._heads: dict[str, bytes] = {}
+        held = (deployment.api_key, *deployment.extra_headers.values(), *deployment.litellm_params.values())
+        self.secrets = Secrets(secret for secret in held if isinstance(secret, Secret))
+        self._heads: tuple[dict[str, bytes], dict[str, bytes]] = {}, {}
+        """By endpoint, of calls that do not stream and of those that do."""
 
     async def open(self, call: Call) -> Reply:
         intent = call.intent
@@ -85,15 +87,14 @@ class ForwardUpstream:
             content = self.whole(answer)
             if call.endpoint == "embeddings" and needs_packing(call, content):
                 content = await asyncio.to_thread(packed, content)
-            return WholeReply(answer.status, client_headers(answer.fields), content, usage_of(content))
+            return WholeReply(answer.status, self.secrets.relayed(answer.fields), content, usage_of(content))
         choices = _choices(call) if self._omits_done else 0
-        stream = StreamAnswer(ready, StreamWatcher(choices=choices, whole=True))
-        stream.secrets = self._secrets
+        stream = StreamAnswer(ready, StreamWatcher(choices=choices, whole=True, hides=self.secrets.found_in))
+        stream.secrets = self.secrets
         await self._pool.exchange(stream, head, body, call.timeouts, fresh=call.fresh)
         if stream.live:
             return stream
-        self.whole(stream)
-        raise UpstreamBadResponse("The upstream answered a streaming call without a stream.")
+        return in_one_piece(call, self.secrets.relayed(stream.fields), self.whole(stream))
 
     def send_now(self, answer: Answer, call: Call) -> Connection | None:
         """Sends a call on an idle connection, if there is one. `answer` hears what becomes of it; it may fail with
@@ -115,19 +116,21 @@ class ForwardUpstream:
         endpoint, headers = call.endpoint, call.headers
         model = self._model.replace("*", call.capture) if self._wild else self._model
         body = self._rewriter.body(call, model)
-        prefix = self._heads.get(endpoint)
+        heads = self._heads[call.intent.stream]
+        prefix = heads.get(endpoint)
         if prefix is None or (self._azure and self._wild):
-            prefix = self._heads[endpoint] = self._prefix(endpoint, model)
+            prefix = heads[endpoint] = self._prefix(endpoint, model, stream=call.intent.stream)
         if not headers:
             return b"%bcontent-length: %d\r\n\r\n" % (prefix, len(body)), body
         own = self._own
         theirs = lines((name, value) for name, value in headers if name not in own).encode("latin-1")
         return b"%b%bcontent-length: %d\r\n\r\n" % (prefix, theirs, len(body)), body
 
-    def _prefix(self, endpoint: str, model: str) -> bytes:
+    def _prefix(self, endpoint: str, model: str, *, stream: bool) -> bytes:
         path = self._path.replace("{model}", quote(model, safe="")) if self._azure else self._path
         target = f"{path}/{endpoint}" + (f"?{self._query}" if self._query else "")
-        return f"POST {target} HTTP/1.1\r\n".encode("ascii") + self._fields
+        fields = self._fields.replace(_ANY, _EVENTS, 1) if stream else self._fields
+        return f"POST {target} HTTP/1.1\r\n".encode("ascii") + fields
 
     def whole(self, answer: Answer) -> bytes:
         """The body of an answer that has arrived, if it is a good one; else raises GatewayError."""
@@ -140,10 +143,10 @@ class ForwardUpstream:
             except CodingError as error:
                 raise UpstreamBadResponse(f"The upstream's answer cannot be read: {error}.") from None
         if not 200 <= answer.status < 300:
-            raise refused(answer.status, fields, body, self._secrets)
+            raise refused(answer.status, fields, body, self.secrets)
         if not _looks_whole(body, delimited=answer.delimited):
             raise UpstreamBadResponse("The upstream's answer is not JSON.")
-        failure = failed_body(body, self._secrets) if b'"error"' in body[:64] else None
+        failure = failed_body(body, self.secrets) if body.rfind(b'"error"') >= 0 else None
         if failure is not None:
             raise failure
         return body

@@ -17,10 +17,15 @@ from typing import Any, Final
 import msgspec
 
 from gatewayd.errors import FallbackKind, LoopDetected, UpstreamAuth, UpstreamError, UpstreamRedirect, UpstreamStatus
+from gatewayd.upstream.hiding import NONE, Secrets
 
 MAX_RETRY_AFTER: Final = 60.0
 """Seconds. A longer `Retry-After` is cut to this: a header must not take a deployment out for a day, and the next
 answer will say so again if it is still true."""
+MAX_ERROR: Final = 256 * 1024
+"""Bytes of an error that are looked into; a larger one says nothing that could be quoted."""
+WITH_200: Final = "200 with an error"
+"""How an upstream answered whose error came inside of a good answer."""
 _MAX_TEXT: Final = 500
 _MAX_COMPLAINTS: Final = 10
 
@@ -59,28 +64,40 @@ _SIGNIFICANT: Final = (400, 413, 422, 500)
 """Statuses with which a prompt that is too long or not allowed is refused (500: older TGI and some gateways)."""
 
 
-def refused(status: int, fields: Mapping[bytes, bytes], body: bytes, secrets: tuple[bytes, ...] = ()) -> UpstreamError:
-    """The exception for an answer whose status is not 2xx. `secrets` are the deployment's: they never pass."""
+def refused(
+    status: int, fields: Mapping[bytes, bytes], body: bytes, secrets: Secrets = NONE, *, came: str = ""
+) -> UpstreamError:
+    """The exception for an answer whose status is not 2xx. `secrets` are the deployment's: they never pass. `came`: how
+    the upstream answered, if not with this status."""
+    if len(body) > MAX_ERROR:
+        body = b""
     if 300 <= status < 400:
         return UpstreamRedirect("The upstream answered with a redirect; the gateway does not follow them.")
     if status in (401, 403) or (status == 400 and _NO_SUCH_KEY in body):
         return UpstreamAuth(f"The upstream refused the gateway's credentials ({status}).")
-    return _status(status, _parsed(body), body, secrets, retry_after(fields))
+    return _status(status, came or f"{status}", _parsed(body), body, secrets, retry_after(fields))
 
 
-def failed_body(body: bytes, secrets: tuple[bytes, ...] = ()) -> UpstreamError | None:
+def failed_body(body: bytes, secrets: Secrets = NONE) -> UpstreamError | None:
     """The exception for an error that came as an answer of status 200; None if the body is no error."""
-    tree = _parsed(body)
-    if not isinstance(tree, dict) or not tree.get("error"):
+    try:
+        top = _top_level.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return _status(_told_status(tree), tree, body, secrets, None)
+    error = bytes(top.error)
+    if bytes(top.object) != b'"error"' and len(error) <= MAX_ERROR and not _parsed(error):
+        return None
+    if len(body) > MAX_ERROR:  # what is beside the error matters to nobody, and the error itself may be small
+        body = b'{"error":%b}' % error if len(error) <= MAX_ERROR else b""
+    tree = _parsed(body)
+    return _status(_told_status(tree), WITH_200, tree, body, secrets, None)
 
 
-def failed_event(data: bytes, *, told: bool, secrets: tuple[bytes, ...] = ()) -> UpstreamError:
+def failed_event(data: bytes, *, told: bool, secrets: Secrets = NONE) -> UpstreamError:
     """The exception for an error event of a stream. `told`: the event has been relayed. Then the client knows, if the
     event has the one form that OpenAI's SDKs raise for."""
     tree = _parsed(data)
-    error = _status(_told_status(tree), tree, data, secrets, None)
+    error = _status(_told_status(tree), WITH_200, tree, data, secrets, None)
     error.told = told and isinstance(tree, dict) and bool(tree.get("error"))
     return error
 
@@ -133,21 +150,22 @@ def _parsed(body: bytes) -> Any:
         return None
 
 
-def _status(status: int, tree: Any, body: bytes, secrets: tuple[bytes, ...], wait: float | None) -> UpstreamStatus:
+def _status(status: int, came: str, tree: Any, body: bytes, secrets: Secrets, wait: float | None) -> UpstreamStatus:
+    """`came`: with which status the upstream answered, in words; `status`: what it meant."""
     listed = isinstance(tree, list) and bool(tree)  # so comes an error from Google's API that is like OpenAI's
     tree = tree[0] if listed else tree
     tree = tree if isinstance(tree, dict) else {}
     error = tree.get("error")
     shaped = isinstance(error, dict) and isinstance(error.get("message"), str)
-    safe = not any(secret in body for secret in secrets)
+    safe = not secrets.found_in(body)
     detail = error if isinstance(error, dict) else tree
     words = _words(error, _complaints(detail.get("message")), _complaints(tree.get("detail")))
     if status == 400 and words.startswith(_NO_CREDIT):  # what a caller wrote may be repeated further on
         status = 402
     kind = _kind(status, detail, words)
-    message = words if shaped else f"The upstream answered {status}" + (f": {words}" if words else ".")
+    message = words if shaped else f"The upstream answered {came}" + (f": {words}" if words else ".")
     return UpstreamStatus(
-        message if safe else f"The upstream answered {status}.",
+        message if safe else f"The upstream answered {came}.",
         status=status if status < 600 else 502,
         body=body if shaped and safe and not listed else None,
         # Others say 508 for other things: cPanel for a limit that was reached.
@@ -156,6 +174,16 @@ def _status(status: int, tree: Any, body: bytes, secrets: tuple[bytes, ...], wai
         retry_after=_delay(detail) if wait is None else wait,
     )
 
+
+_NULL: Final = msgspec.Raw(b"null")
+
+
+class _TopLevel(msgspec.Struct):
+    error: msgspec.Raw = _NULL
+    object: msgspec.Raw = _NULL
+
+
+_top_level: Final = msgspec.json.Decoder(_TopLevel)
 
 _CODES: Final = {
     FallbackKind.GENERAL: None,

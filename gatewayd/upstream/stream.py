@@ -14,10 +14,10 @@ from typing import Final, Protocol
 
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamError, UpstreamIncomplete
 from gatewayd.upstream.base import Header, Sink
+from gatewayd.upstream.hiding import NONE, Secrets
 from gatewayd.upstream.refusal import failed_event
 from gatewayd.upstream.transport import Answer, Connection, Fields
 from gatewayd.wire.coding import CodingError, Inflater, is_identity
-from gatewayd.wire.headers import client_headers
 from gatewayd.wire.openai import Usage
 from gatewayd.wire.sse import MAX_EVENT
 
@@ -39,6 +39,7 @@ class Watcher(Protocol):
     done: bool
     over: bool
     surplus: bool
+    withheld: bool
     error: bytes | None
 
     def feed(self, data: bytes) -> bytes:
@@ -72,8 +73,8 @@ class StreamAnswer(Answer):
         """Whether the answer is an event stream."""
         self.headers: Sequence[Header] = ()
         self.usage: Usage | None = None
-        self.secrets: tuple[bytes, ...] = ()
-        """An error that holds one of these is not quoted."""
+        self.secrets: Secrets = NONE
+        """What no header value and no error may show."""
 
     # --- Reply
 
@@ -170,7 +171,7 @@ class StreamAnswer(Answer):
         return status == 200 and fields.get(b"content-type", _EVENTS).lower().startswith(_EVENTS)
 
     def _headers(self, fields: Fields) -> Sequence[Header]:
-        headers = client_headers(fields)
+        headers = self.secrets.relayed(fields)
         if fields.get(b"content-type", b"").startswith(_EVENTS):
             return headers
         # It goes for a stream all the same (see `_is_stream`), so the client is told that it is one.
@@ -178,8 +179,8 @@ class StreamAnswer(Answer):
 
     def _failure(self) -> GatewayError | None:
         """What the watcher found to be wrong with the stream."""
-        error = self._watcher.error
-        return None if error is None else failed_event(error, told=self.ready.done(), secrets=self.secrets)
+        error, told = self._watcher.error, self.ready.done() and not self._watcher.withheld
+        return None if error is None else failed_event(error, told=told, secrets=self.secrets)
 
     # --- inside
 

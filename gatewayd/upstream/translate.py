@@ -24,6 +24,7 @@ from gatewayd.tasks import OnceInThread, spawn
 from gatewayd.upstream.base import Call, Reply
 from gatewayd.upstream.direct import Direct, Unfit
 from gatewayd.upstream.direct_request import fits, suits
+from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.translate_answer import TranslatedStream, whole
 from gatewayd.upstream.translate_errors import translated
 from gatewayd.upstream.translate_mends import mend
@@ -144,10 +145,7 @@ class TranslateUpstream:
         self._provider = deployment.provider
         self._arguments = Arguments(deployment, instance)
         held = (deployment.api_key, *deployment.extra_headers.values(), *deployment.litellm_params.values())
-        # Shorter ones would be found in innocent words.
-        self._secrets = tuple(
-            value.reveal().encode() for value in held if isinstance(value, Secret) and len(value.reveal()) >= 8
-        )
+        self._secrets = Secrets(value for value in held if isinstance(value, Secret))
         self._deployment = deployment
         self._suits = direct and suits(deployment)
         self._direct: Direct | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamIncomplete
 from gatewayd.tasks import spawn
 from gatewayd.upstream.base import Call, Gate, Header, Sink, WholeReply
+from gatewayd.upstream.hiding import NONE, Secrets
 from gatewayd.upstream.translate_errors import is_stream, no_stream
 from gatewayd.upstream.vectors import pack
 from gatewayd.wire.openai import DONE, Usage, encode
@@ -47,7 +48,7 @@ class TranslatedStream:
     body: bytes | None = None
 
     def __init__(
-        self, call: Call, chunks: Any, exchange: Exchange, translator: Translator, secrets: tuple[bytes, ...] = ()
+        self, call: Call, chunks: Any, exchange: Exchange, translator: Translator, secrets: Secrets = NONE
     ) -> None:
         """`chunks` is litellm's stream object; `translator` turns its exceptions into ours; `secrets` never pass."""
         self._chunks = chunks

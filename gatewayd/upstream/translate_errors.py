@@ -26,7 +26,8 @@ from gatewayd.errors import (
     UpstreamTimeout,
     Verdict,
 )
-from gatewayd.upstream.refusal import failed_body, failed_event, refused
+from gatewayd.upstream.hiding import Secrets
+from gatewayd.upstream.refusal import WITH_200, failed_body, failed_event, refused
 
 _FALLBACK: dict[str, tuple[FallbackKind, str]] = {
     "ContextWindowExceededError": (FallbackKind.CONTEXT_WINDOW, "context_length_exceeded"),
@@ -69,7 +70,7 @@ class Facts(Protocol):
         """The last piece of a stream, or the first 64 KiB of a whole answer."""
 
 
-def translated(error: Exception, exchange: Facts, provider: str, secrets: tuple[bytes, ...]) -> GatewayError:
+def translated(error: Exception, exchange: Facts, provider: str, secrets: Secrets) -> GatewayError:
     """What a failed call through litellm means. Raise it `from None`: litellm's exception holds keys and prompts.
 
     `provider` is named in texts about requests it cannot be asked; `secrets` are the deployment's and never pass.
@@ -121,7 +122,7 @@ def is_stream(fields: Mapping[bytes, bytes]) -> bool:
     return not fields.get(b"content-type", b"").lower().startswith((b"application/json", b"text/html"))
 
 
-def no_stream(exchange: Facts, secrets: tuple[bytes, ...]) -> UpstreamError:
+def no_stream(exchange: Facts, secrets: Secrets) -> UpstreamError:
     """What a streaming call was answered with, when that held no event."""
     told = _told(exchange.last, secrets)
     if told is not None:
@@ -131,7 +132,7 @@ def no_stream(exchange: Facts, secrets: tuple[bytes, ...]) -> UpstreamError:
     return UpstreamIncomplete("The upstream's answer ended before its first event.")
 
 
-def _refused(exchange: Facts, names: list[str], secrets: tuple[bytes, ...]) -> GatewayError:
+def _refused(exchange: Facts, names: list[str], secrets: Secrets) -> GatewayError:
     error = refused(exchange.status, exchange.fields, exchange.error_body, secrets)
     return _worded(error, names) if isinstance(error, UpstreamStatus) else error
 
@@ -150,12 +151,14 @@ def _worded(error: UpstreamStatus, names: list[str]) -> UpstreamStatus:
     )
 
 
-def _told(piece: bytes, secrets: tuple[bytes, ...]) -> UpstreamStatus | None:
+def _told(piece: bytes, secrets: Secrets) -> UpstreamStatus | None:
     """The error that a stream broke off with, if this piece of it is one: litellm keeps neither its words nor, mostly,
     what would have been its status."""
     error: UpstreamError | None = None
     if (exception := _EXCEPTION.search(piece)) is not None:
-        error = refused(_EXCEPTIONS.get(exception[1], 502), {}, _payload(piece[exception.end() :]), secrets)
+        error = refused(
+            _EXCEPTIONS.get(exception[1], 502), {}, _payload(piece[exception.end() :]), secrets, came=WITH_200
+        )
     else:
         for line in (piece, *piece.splitlines()):
             data = line.removeprefix(b"data:")

@@ -36,7 +36,7 @@ from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, InboundHeaders, Responder, Route
 from gatewayd.web.render import SuccessHead, is_sane_id, new_request_id
 from gatewayd.web.request import too_large
-from gatewayd.wire.headers import client_headers, upstream_headers
+from gatewayd.wire.headers import upstream_headers
 from gatewayd.wire.heads import Heads, split
 from gatewayd.wire.openai import peek
 from gatewayd.wire.usage import usage_of
@@ -356,7 +356,8 @@ class FastCall(Answer):
         duration = now - self._started
         told = self._known.request_id
         request_id = told or new_request_id()
-        relayed = lines(client_headers(self.fields)) if self.known is None else self.known.relayed
+        secrets = lane.upstream.secrets
+        relayed = lines(secrets.relayed(self.fields)) if self.known is None else self.known.relayed(secrets)
         head = lane.head.render(self.status, relayed, request_id, self._sent - self._started, duration, len(body))
         runtime.__exit__(None, None, None)
         client.answer(head + body, now)

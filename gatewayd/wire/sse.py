@@ -8,6 +8,7 @@ gives the same events. Nothing here relays, waits or keeps what it has seen: str
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -163,7 +164,7 @@ class StreamWatcher:
     (`[DONE]`, or an error). With `whole` an event passes when all of it is there, unless it is larger than MAX_HALF: a
     stream that is cut inside of an event leaves no half of it, on which clients would choke before they see the error.
     `choices` > 0 is for upstreams known to leave out `[DONE]`: the number of choices that must have had their finish
-    reason for an end without it to be good.
+    reason for an end without it to be good. `hides` says of an error event whether it must not pass.
     """
 
     __slots__ = (
@@ -172,6 +173,7 @@ class StreamWatcher:
         "_decoder",
         "_finished",
         "_half",
+        "_hides",
         "_passing",
         "_quick",
         "_usage",
@@ -182,10 +184,12 @@ class StreamWatcher:
         "over",
         "started",
         "surplus",
+        "withheld",
     )
 
-    def __init__(self, *, choices: int = 0, whole: bool = False) -> None:
+    def __init__(self, *, choices: int = 0, whole: bool = False, hides: Callable[[bytes], bool] | None = None) -> None:
         self._whole = whole
+        self._hides = hides
         self._half = b""  # of an event that waits for its end
         self._passing = False  # the event under way is too large to wait
         self._decoder = Decoder()
@@ -204,6 +208,8 @@ class StreamWatcher:
         """Whether the stream has ended, well or not: nothing more is to be fed."""
         self.error: bytes | None = None
         """The data of an error event; the stream is over with it."""
+        self.withheld = False
+        """Whether the error event has not passed, because it must not."""
         self.surplus = False
         """Whether more than line ends came behind the end in the same bytes."""
 
@@ -257,6 +263,8 @@ class StreamWatcher:
             if self._is_last(event):
                 self.over = True
                 self.surplus = bool(data[event.end :].strip(b"\r\n"))
+                if self._is_hidden(self._half + data[: event.end] if end == 0 else data[end : event.end]):
+                    return self._half + data[:end] if end else b""
                 # A CR ends the event, but where lines end in CRLF its LF is under way and belongs to it.
                 halved = event.end == len(data) and data.endswith(b"\r") and self._decoder.crlf
                 return self._half + (data + b"\n" if halved else data[: event.end])
@@ -268,6 +276,11 @@ class StreamWatcher:
         self.alive = decoder.signs != signs
         self._quick = self._between and self.started and self.alive
         return self._events(data, end) if self._whole else data
+
+    def _is_hidden(self, event: bytes) -> bool:
+        if self.error is not None and self._hides is not None:
+            self.withheld = self._hides(event) or self._hides(self.error)
+        return self.withheld
 
     def _events(self, data: bytes, end: int) -> bytes:
         """What may pass of the bytes at hand, whose last whole event ends at `end` (0: none does)."""

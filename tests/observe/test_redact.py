@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 
@@ -69,6 +70,17 @@ def test_no_form_of_a_log_line_shows_a_secret(secret: str, form: Format) -> None
         record.fields = {"name": message}
         line = LineFormatter(form, redactor).format(record)
         assert not [part for part in ("pass", "word", "sorts", "MIIEv", "G9w0", "BEGIN") if part in line], line
+
+
+@pytest.mark.parametrize("around", ["", "user:", "Bearer ", "ab"])
+def test_a_secret_in_base64_is_one(around: str) -> None:
+    """U-F8"""
+    redactor = Redactor()
+    redactor.know(["sk-canary+/\xfcb\xe4r-secret"])
+    for encoder in (base64.b64encode, base64.urlsafe_b64encode):
+        told = encoder(f"{around}sk-canary+/\xfcb\xe4r-secret{around}".encode()).decode()
+        assert "***" in redactor.clean(told)
+    assert redactor.clean("key=sk-canary%2B%2F%C3%BCb%C3%A4r-secret") == "key=***"
 
 
 def test_an_indent_is_no_secret() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -12,9 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.errors import CODES, FallbackKind, UpstreamAuth, UpstreamRedirect, UpstreamStatus, Verdict
+from gatewayd.secret import Secret
+from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.refusal import MAX_RETRY_AFTER, failed_body, failed_event, refused, retry_after
 
 KEY = b"sk-secret-canary"
+SECRETS = Secrets([Secret(KEY.decode())])
 
 
 def openai(message: str, **more: Any) -> bytes:
@@ -22,7 +26,7 @@ def openai(message: str, **more: Any) -> bytes:
 
 
 def status_error(status: int, body: bytes, fields: dict[bytes, bytes] | None = None) -> UpstreamStatus:
-    error = refused(status, fields or {}, body, (KEY,))
+    error = refused(status, fields or {}, body, SECRETS)
     assert isinstance(error, UpstreamStatus)
     assert error.code in CODES
     return error
@@ -57,7 +61,7 @@ def test_an_openai_error_passes_as_it_is(status: int, verdict: Verdict, blamed: 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_our_own_key_is_not_the_clients_business(status: int) -> None:
-    error = refused(status, {}, openai(f"Incorrect API key provided: {KEY.decode()}"), (KEY,))
+    error = refused(status, {}, openai(f"Incorrect API key provided: {KEY.decode()}"), SECRETS)
     assert isinstance(error, UpstreamAuth)
     assert error.status == 502
     assert error.body is None
@@ -154,10 +158,15 @@ def test_other_shapes_are_wrapped(body: bytes, message: str) -> None:
 
 
 def test_a_secret_does_not_pass() -> None:
-    """D-03: neither in a body that has the right shape nor in words."""
+    """D-03, U-F8: neither in a body that has the right shape nor in words."""
+    key = KEY.decode()
+    escaped = "".join(f"\\u{ord(char):04x}" for char in key)
     for body in (
-        openai(f"bad request with {KEY.decode()}"),
-        json.dumps({"detail": f"url?key={KEY.decode()}"}).encode(),
+        openai(f"bad request with {key}"),
+        json.dumps({"detail": f"url?key={key}"}).encode(),
+        openai("X").replace(b"X", escaped.encode()),
+        openai(json.dumps({"headers": "X"})).replace(b"X", escaped.replace("\\", "\\\\").encode()),
+        *(openai(base64.b64encode(f"{user}{key}{user}".encode()).decode()) for user in ("", "a", "user:")),
     ):
         error = status_error(400, body)
         assert error.body is None
@@ -292,6 +301,33 @@ def test_errors_that_came_with_a_200() -> None:
         ({}, 502),
     ):
         assert failed_event(openai("x", **detail), told=False).status == status
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error": "boom"}', "The upstream answered 200 with an error: boom"),
+        (b'{"error": {"code": 503}}', "The upstream answered 200 with an error."),
+        (b'\n {"id": "x", "object": "error", "message": "boom"}', "The upstream answered 200 with an error: boom"),
+        (b'{"id": "%b", "error": {"message": "boom"}}' % (b"x" * 300_000), "boom"),
+        (b'{"error": {"message": "%b"}}' % (b"x" * 300_000), "The upstream answered 200 with an error."),
+    ],
+    ids=["a text", "no words", "its object", "a large body", "a large error"],
+)
+def test_an_error_that_came_with_a_200_is_told_as_such(body: bytes, message: str) -> None:
+    """U-F14, U-B5: wherever in the body it is."""
+    error = failed_body(body)
+    assert error is not None
+    assert error.message == message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"error": null}', b'{"error": { } }', b'{"a": {"error": "x"}}', b'{"a": "\\"error\\": 1"}', b'{"object": "x"}'],
+)
+def test_no_error(body: bytes) -> None:
+    """U-B5"""
+    assert failed_body(body) is None
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from gatewayd.errors import FallbackKind, GatewayError, Verdict
 from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.bridge import Exchange, Pools
+from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.translate import TranslateUpstream
 from gatewayd.upstream.translate_errors import translated
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, Reply, body_reply, json_reply, raw_reply, sse_reply
@@ -184,7 +185,11 @@ def bedrock_broke(kind: str, message: str) -> list[bytes]:
 BROKE: list[tuple[str, list[bytes], tuple[int, str, str]]] = [
     ("anthropic", claude_broke("overloaded_error", "Overloaded"), (529, "upstream_error", "Overloaded")),
     ("anthropic", claude_broke("rate_limit_error", "Slow down."), (429, "upstream_rate_limited", "Slow down.")),
-    ("anthropic", claude_broke("api_error", f"I know {KEY}"), (502, "upstream_error", "The upstream answered 502.")),
+    (
+        "anthropic",
+        claude_broke("api_error", f"I know {KEY}"),
+        (502, "upstream_error", "The upstream answered 200 with an error."),
+    ),
     ("anthropic", claude_broke("api_error", "See http://x/?k=1"), (502, "upstream_error", "See (address)")),
     ("gemini", gemini_broke(429, "Exhausted."), (429, "upstream_rate_limited", "Exhausted.")),
     ("gemini", gemini_broke(503, "The model is busy."), (503, "upstream_error", "The model is busy.")),
@@ -196,17 +201,21 @@ BROKE: list[tuple[str, list[bytes], tuple[int, str, str]]] = [
     (
         "bedrock",
         bedrock_broke("throttlingException", "Slow down."),
-        (429, "upstream_rate_limited", "The upstream answered 429: Slow down."),
+        (429, "upstream_rate_limited", "The upstream answered 200 with an error: Slow down."),
     ),
     (
         "bedrock",
         bedrock_broke("modelStreamErrorException", "Odd."),
-        (502, "upstream_error", "The upstream answered 502: Odd."),
+        (502, "upstream_error", "The upstream answered 200 with an error: Odd."),
     ),
     (
         "bedrock",
         bedrock_broke("validationException", "Input is too long for requested model."),
-        (400, "context_length_exceeded", "The upstream answered 400: Input is too long for requested model."),
+        (
+            400,
+            "context_length_exceeded",
+            "The upstream answered 200 with an error: Input is too long for requested model.",
+        ),
     ),
 ]
 
@@ -357,7 +366,7 @@ class NoCredentialsError(Exception):
 )
 def test_a_package_that_is_missing_is_called_as_it_is_installed(module: str, package: str) -> None:
     exchange = Exchange(Pools(), Timeouts(1.0, 1.0, 1.0, 1.0))
-    found = translated(ModuleNotFoundError(name=module), exchange, "some_provider", ())
+    found = translated(ModuleNotFoundError(name=module), exchange, "some_provider", Secrets())
     assert found.message == f"The provider needs the Python package '{package}', which is not installed."
 
 
@@ -380,7 +389,7 @@ def test_a_package_that_is_missing_is_called_as_it_is_installed(module: str, pac
 )
 async def test_litellms_word_where_the_exchange_has_none(error: Exception, status: int, expected: str) -> None:
     exchange = Exchange(Pools(), Timeouts(1.0, 1.0, 1.0, 1.0), status=status)
-    found = translated(error, exchange, "some_provider", ())
+    found = translated(error, exchange, "some_provider", Secrets())
     assert found.code == expected
     if isinstance(error, ModuleNotFoundError):
         assert "'boto3'" in found.message

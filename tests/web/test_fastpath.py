@@ -74,6 +74,18 @@ async def test_both_ways_pack_vectors() -> None:
         }
 
 
+async def test_an_upstreams_key_in_a_header_does_not_pass() -> None:
+    """U-F8: neither of a head that came before nor of another."""
+    answer = {"object": "chat.completion", "choices": []}
+    shown = json_reply(answer, headers=[("openai-version", "for sk-x-0123456789"), ("openai-model", "gpt-4o-mini")])
+    async with placed(shown) as place, RawClient.to(place.port) as client:
+        for _ in range(20):
+            client.post(PATH)
+            told = (await client.answer()).headers
+            assert (told["openai-version"], told["openai-model"]) == ("***", "gpt-4o-mini")
+        assert place.ordinary < 20
+
+
 async def test_the_clients_request_id_is_kept() -> None:
     async with placed() as place, RawClient.to(place.port) as client:
         await place.warm(client, "x-request-id: mine-1")
