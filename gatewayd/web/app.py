@@ -47,13 +47,13 @@ class DataApp:
         self.exchanges = Exchanges(gateway, metrics)
         self.fast = FastPath(self.exchanges)
         """For `known` requests."""
-        self._bodies = Bodies(lambda: bodies_limit(gateway, room))
-        metrics.count_bodies(lambda: self._bodies.held)
+        self.bodies = Bodies(lambda: bodies_limit(gateway, room))
+        metrics.count_bodies(lambda: self.bodies.held)
         self._router = Router(TABLE)
 
     async def answer(self, message: RawRequestMessage, payload: StreamReader, connection: Connection) -> bool:
         """Answers one request; whether the connection may be kept."""
-        inbound = ClientRequest(message, payload, connection, self._bodies)
+        inbound = ClientRequest(message, payload, connection, self.bodies)
         path = _path(message)
         inbound.path = path[:_MAX_LOGGED_PATH]
         # aiohttp's parser takes the last trailer of a chunked body for a header of the next request, and forgets what
@@ -74,7 +74,7 @@ class DataApp:
         try:
             await Exchange(self.exchanges, inbound, responder).run(route)
         finally:
-            self._bodies.held -= inbound.held
+            self.bodies.held -= inbound.held
         return responder.keeps
 
     def known(self, message: RawRequestMessage) -> KnownRequest | None:
@@ -128,6 +128,7 @@ def data_listener(
     app = DataApp(gateway, metrics, room=room)
     server = LoopServer(
         app.answer,
+        bodies=app.bodies,
         fast=app.fast,
         known=app.known,
         max_connections=lambda: 0 if gateway.crowded else connection_limit(gateway.current.snapshot.server.limits),

@@ -21,9 +21,13 @@ class Bodies:
         self.held = 0
         self._most = most
 
+    def has_room(self, size: int) -> bool:
+        """Whether one more piece may be held."""
+        return self.held + size <= self._most()
+
     def admit(self, size: int) -> None:
         """Counts one more piece. Raises ServerBusy if it is one too many, and does not count it then."""
-        if self.held + size > self._most():
+        if not self.has_room(size):
             raise ServerBusy(
                 "The gateway holds as many large request bodies as it may; send this one again in a moment.",
                 retry_after=1.0,

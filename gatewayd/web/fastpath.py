@@ -131,7 +131,7 @@ class Desk:
         if known.admitted != runtime.serial:
             known.caller = authenticate(known.headers, runtime.snapshot.server).name
             known.admitted = runtime.serial
-        key = known.caller, known.path
+        key = known.caller, known.route.endpoint, known.path
         desk: Desk | None = runtime.notes.get(key)
         if desk is None:
             if len(runtime.notes) >= _MOST_DESKS:  # there are many ways to write a path

@@ -15,18 +15,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import StreamReader
+from aiohttp import StreamReader, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gatewayd.observe.access import access, unreadable
+from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import LINGER_SECONDS, Connection, Deadlines, HttpServer, broken, not_http
 from gatewayd.web.exchange import Exchange, Route
 from gatewayd.web.fastpath import FastCall, FastPath, KnownRequest
+from gatewayd.web.pieces import PiecewiseConnection
 from gatewayd.web.relay import ClientResponder
 from gatewayd.web.render import new_request_id
 from gatewayd.web.request import whole_body
-from gatewayd.wire.heads import split
+from gatewayd.web.turns import Turns
 
 HOLD_SECONDS = 0.2
 """How long the body of a request that began like one for the fast path is waited for: clients write head and body one
@@ -45,45 +47,47 @@ class LoopServer(HttpServer):
         *,
         max_connections: Callable[[], int],
         deadlines: Deadlines | None = None,
+        bodies: Bodies,
         fast: FastPath | None = None,
         known: Callable[[RawRequestMessage], KnownRequest | None] = lambda message: None,
     ) -> None:
-        """`known` says what a head means that `fast` has not seen before."""
+        """`known` says what a head means that `fast` has not seen before. `bodies` counts what is held of bodies."""
         super().__init__(_never, max_connections=max_connections, deadlines=deadlines)
         self.answer = answer
+        self.bodies = bodies
         self.fast = fast
         self.known = known
+        self.turns = Turns(self._loop)
 
     def make_connection(self, door: object) -> Connection:
         return LoopConnection(self, door, self._loop)
 
 
-class LoopConnection(Connection):
+class LoopConnection(PiecewiseConnection):
     """See the module. Implements `fastpath.Client`."""
 
     __slots__ = (
         "_answer",
+        "_bodies",
         "_call",
         "_fast",
         "_held",
         "_held_timer",
         "_keyed",
         "_known",
-        "_owed",
         "_resumed",
     )
 
     def __init__(self, server: LoopServer, door: object, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(server, door, loop)
+        super().__init__(server, door, loop, server.turns)
         self._answer = server.answer
+        self._bodies = server.bodies
         self._fast = server.fast
         self._known = server.known
         self._call: FastCall | None = None
         """The call that the fast path has under way."""
         self._resumed: tuple[Exchange, Route] | None = None
         """A request that the fast path has given back, or never had; nobody has gone on with it yet."""
-        self._owed: int | None = 0
-        """Bytes to the end of the message that the parser is in; 0 between messages, None when it is not known."""
         self._keyed: tuple[RawRequestMessage, bytes] | None = None
         """The message that began last where a message was certain to begin, and the key of its head (`wire.heads`)."""
         self._held = b""
@@ -94,7 +98,7 @@ class LoopConnection(Connection):
 
     def data_received(self, data: bytes) -> None:
         if not data:  # aiohttp's way to ask its parser for what it has kept back
-            super().data_received(data)
+            self.give(data)
             return
         if self._held:
             data = self._unhold() + data
@@ -102,48 +106,47 @@ class LoopConnection(Connection):
         if (
             fast is not None
             and self._owed == 0
+            and not self._rest
             and not (self.busy or self.retiring or self._force_close or self._close or self.writing_paused)
         ):
             taking = fast.take(self, data)
             if taking == "taken":
+                self._drop_hold_timer()
                 self._head_is_here()
                 return
-            if taking == "partial":
-                self._held = data
-                self._held_timer = self._loop.call_later(HOLD_SECONDS, self._give_to_parser)
+            if taking == "partial" and self._hold(data):
                 return
-        self._parse(data)
+        self._drop_hold_timer()
+        self.give(data)
 
-    def _parse(self, data: bytes) -> None:
-        """Lets aiohttp have the bytes, and keeps track of where it is."""
-        owed, known = self._owed, self._request_count
-        super().data_received(data)
-        if owed:
-            self._owed = owed - len(data) if len(data) <= owed else None
-        elif owed == 0:
-            self._owed = self._begun(data) if self._request_count == known + 1 else None
-
-    def _begun(self, data: bytes) -> int | None:
-        """What is still to come of the message that began with these bytes."""
-        message = self._messages[-1][0] if self._messages else None
-        if not isinstance(message, RawRequestMessage) or message.chunked or message.upgrade:
-            return None
-        found = split(data)
-        if found is None:
-            return 0 if data.find(b"\r\n\r\n") + 4 == len(data) and "content-length" not in message.headers else None
-        key, at, length = found
+    def began(self, message: RawRequestMessage, key: bytes) -> None:
         self._keyed = message, key
-        return at + length - len(data) if len(data) <= at + length else None
+
+    def _hold(self, data: bytes) -> bool:
+        """Keeps the beginning of a message, if there is room: what is held counts as a body does."""
+        bodies = self._bodies
+        if not bodies.has_room(len(data)):
+            return False
+        bodies.held += len(data)
+        self._held = data
+        self._head_is_here()
+        if self._held_timer is None:  # one deadline for each message, however many segments it comes in
+            self._held_timer = self._loop.call_later(HOLD_SECONDS, self._give_to_parser)
+        return True
 
     def _unhold(self) -> bytes:
+        data, self._held = self._held, b""
+        self._bodies.held -= len(data)
+        return data
+
+    def _drop_hold_timer(self) -> None:
         if self._held_timer is not None:
             self._held_timer.cancel()
             self._held_timer = None
-        data, self._held = self._held, b""
-        return data
 
     def _give_to_parser(self) -> None:
-        self._parse(self._unhold())
+        self._drop_hold_timer()
+        self.give(self._unhold())
 
     # --- the fast path
 
@@ -184,12 +187,13 @@ class LoopConnection(Connection):
     def answer(self, data: bytes, now: float) -> None:
         if self.retiring:  # since the call was sent: it is the last one here, and the client is told so
             data = data.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+            self._close = True
         if self.transport is not None:
             self.transport.write(data)
         self._call = None
         self.answered()
         self._expect_more(now)
-        if self._messages:
+        if self._messages or self._close:
             self._wake()
 
     def go_on(self, exchange: Exchange, route: Route) -> None:
@@ -205,7 +209,7 @@ class LoopConnection(Connection):
         return ClientResponder(self, EMPTY_PAYLOAD, http10=False, keep_alive=True, head_only=False)
 
     def _wake(self) -> None:
-        if (self._messages or self._resumed) and self._waiter is not None and not self._waiter.done():
+        if (self._messages or self._resumed or self._close) and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     # --- life
@@ -216,6 +220,7 @@ class LoopConnection(Connection):
         super().retire(unused=unused)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._drop_hold_timer()
         self._unhold()
         if self._call is not None:
             self._call.client_left()
@@ -236,6 +241,10 @@ class LoopConnection(Connection):
                     break
                 self._expect_more(loop.time())
                 continue
+            if (
+                self._close and self._call is None
+            ):  # no request is answered behind one that was the last (RFC 9112, 9.6)
+                break
             if not messages or self._call is not None:
                 self._waiter = waiter = loop.create_future()
                 try:
@@ -259,6 +268,10 @@ class LoopConnection(Connection):
                 break
             self._remember(message)
             self._expect_more(loop.time())
+            if messages:
+                await self._turns.next()
+        if not self._force_close and (messages or self._rest):
+            await self._discard()
         if not self._force_close:
             self._task_handler = None
             if self.transport is not None:
@@ -303,7 +316,20 @@ class LoopConnection(Connection):
                 while not payload.at_eof() and not self._force_close:
                     await payload.readany()
         except Exception:  # it took too long, left, or is no HTTP after all: in every case this was the end
-            return
+            if isinstance(payload.exception(), web.RequestPayloadError):
+                await self._discard()
+
+    async def _discard(self) -> None:
+        """Closes the sending half and throws away what still comes, for the same reason and as long."""
+        self._close = True
+        self._messages.clear()
+        self._answered = self._request_count
+        self._rest = b""
+        self._resume_reading_for_buffer()
+        if self.transport is not None and not self.transport.is_closing():
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            await asyncio.sleep(LINGER_SECONDS)  # the connection's end cancels it
 
     def _say(self, text: bytes) -> None:
         if self.transport is not None:

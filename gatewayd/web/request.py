@@ -63,7 +63,9 @@ class ClientRequest:
             except TimeoutError:
                 raise RequestTimeout("The request body did not arrive in time.") from None
             except web.RequestPayloadError:
-                raise InvalidRequest("The request body is not framed as its head says.") from None
+                raise InvalidRequest(
+                    "The request body is not framed as its head says, or its chunks have more framing than body."
+                ) from None
             except ConnectionError:
                 raise ClientGone from None
             size += len(piece)

@@ -111,7 +111,7 @@ async def staged(
     `chat` to the other. `around` wraps the handler of every request."""
     gateway, metrics = Gateway(), Metrics()
     app = DataApp(gateway, metrics)
-    server = LoopServer(around(app.answer), max_connections=lambda: 1000)
+    server = LoopServer(around(app.answer), bodies=app.bodies, max_connections=lambda: 1000)
     listener = Listener(server, interrupt=app.exchanges.interrupt)
     deployments = tuple(
         Deployment(name, name, group, "forward", "openai", "m", api_base=up.base_url, api_key=Secret("sk-x-0123456789"))

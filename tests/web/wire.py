@@ -70,6 +70,13 @@ class Wire:
         except OSError:
             return True
 
+    def look(self) -> bytes:
+        """All that has been received by now and that no answer has taken."""
+        with contextlib.suppress(OSError):
+            while data := self._sock.recv(65536):
+                self.got += data
+        return self.got
+
     def end(self) -> None:
         """Closes the sending half."""
         with contextlib.suppress(OSError):
