@@ -223,8 +223,16 @@ class TestIdentity:
         made = snapshot(entry(model="openai/other", info={"id": derived}), entry()).deployments
         assert [d.id for d in made] == [derived, f"{derived}-2"]
 
-    @pytest.mark.parametrize("change", [{"weight": 5}, {"rpm": 1}, {"order": 1}, {"num_retries": 0}])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"weight": 5}, {"rpm": 1}, {"tpm": 1}, {"order": 1}, {"num_retries": 0}, {"cooldown_time": 3},
+            {"timeout": 5}, {"stream_timeout": 5}, {"tags": ["a"]}, {"info": {"base_model": "gpt-4o", "team": "x"}},
+            {"input_cost_per_token": 0.1},
+        ],
+    )  # fmt: skip
     def test_tuning_keeps_health_and_id(self, change: dict[str, Any]) -> None:
+        """U-A11: what changes neither the bytes that are sent nor their address."""
         assert (only(**change).id, only(**change).identity) == (only().id, only().identity)
 
     @pytest.mark.parametrize(
@@ -236,7 +244,6 @@ class TestIdentity:
             {"extra_headers": {"x-a": "1"}},
             {"temperature": 0.5},
             {"drop_params": True},
-            {"stream_timeout": 5},
             {"organization": "o"},
         ],
     )

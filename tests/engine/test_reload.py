@@ -10,6 +10,7 @@ import pytest
 from gatewayd.config.problems import Problem
 from gatewayd.config.result import Result
 from gatewayd.config.snapshot import Address, Deployment, ServerSettings, Snapshot
+from gatewayd.config.validator import ConfigValidator
 from gatewayd.engine.build import build
 from gatewayd.engine.reload import Applied, Pace, Rejected, Reloader, ReloadOutcome, Settled, Staged, Unchanged
 from gatewayd.engine.runtime import Gateway
@@ -350,6 +351,24 @@ async def test_requests_under_way_keep_their_configuration() -> None:
         assert stand.revision == "c"
         assert stand.gateway.in_flight == 1
     await stand.gateway.idle()
+
+
+async def test_an_edit_of_a_timeout_keeps_connections_and_cooldown_and_holds_at_once() -> None:
+    """U-A11: of the whole way from the file on."""
+
+    def edited(timeout: int) -> Snapshot:
+        params = {"model": "openai/m", "api_base": "http://127.0.0.1:9/v1", "api_key": "x", "timeout": timeout}
+        made = ConfigValidator(environ={}).validate({"model_list": [{"model_name": "m", "litellm_params": params}]})
+        return replace(made, revision=f"{timeout}")
+
+    stand = await Stand([Result(edited(7))]).live(edited(30))
+    (before,) = stand.gateway.current.targets.values()
+    stand.gateway.health.state(before.candidate.identity).cooling_until = 1e12
+    assert isinstance(await stand.reloader.reload("test"), Applied)
+    (after,) = stand.gateway.current.targets.values()
+    assert after.upstream is before.upstream
+    assert stand.gateway.health.cooling_for(after.candidate, 0.0) > 0
+    assert (before.timeouts.total, after.timeouts.total) == (30.0, 7.0)
 
 
 async def test_an_unchanged_deployment_keeps_its_connections() -> None:

@@ -96,13 +96,12 @@ def _base(entry: Mapping[str, Any]) -> str:
 
 
 def _identity(deployment: Deployment) -> str:
-    """Everything that changes what is sent, where to, or how long it is waited for."""
+    """Everything that changes what is sent, or where to. How long it is waited for travels with the call."""
     d = deployment
     return _digest(
         [
             d.group, d.kind, d.provider, d.model, d.api_base, d.api_key, d.api_version, d.organization, d.params,
-            d.extra_body, d.extra_headers, d.litellm_params, d.drop_params, d.additional_drop_params, d.timeout,
-            d.stream_timeout, d.mock,
+            d.extra_body, d.extra_headers, d.litellm_params, d.drop_params, d.additional_drop_params, d.mock,
         ]
     )  # fmt: skip
 
