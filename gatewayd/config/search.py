@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gatewayd.config import providers
@@ -42,6 +42,15 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any] | None:
     The keys stay references: no secret is in the result.
     """
     models: list[dict[str, Any]] = []
+    for pattern, model, variable in every_model(environ):
+        params = {"model": model, "api_key": f"os.environ/{variable}"}
+        models.append({"model_name": pattern, "litellm_params": params})
+    return {"model_list": models} if models else None
+
+
+def every_model(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Of every provider whose key is set: the patterns by which its models are asked for, the provider's models that
+    they mean, and the key's variable."""
     for name in _KNOWN:
         provider = providers.get(name)
         variable = next((v for v in provider.key_variables(None) if environ.get(v)), None) if provider else None
@@ -49,6 +58,4 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any] | None:
             continue
         for pattern in (*_BARE_NAMES.get(name, ()), None):
             model = f"{name}/{pattern or '*'}"
-            params = {"model": model, "api_key": f"os.environ/{variable}"}
-            models.append({"model_name": pattern or model, "litellm_params": params})
-    return {"model_list": models} if models else None
+            yield pattern or model, model, variable

@@ -111,7 +111,7 @@ class _Validation:
         general = validated(GeneralSettings, resolved.get("general_settings", {}), ("general_settings",), report)
         own = validated(Gatewayd, resolved.get("gatewayd", {}), ("gatewayd",), report)
         top_level = self._top_level_fallbacks(resolved)
-        deployments = self._deployments(tree, resolved, router, litellm, own)
+        deployments, entries = self._deployments(tree, resolved, router, litellm, own)
         names = names_of(resolved.get("model_list", []), deployments, resolved.get("router_settings", {}))
         routing = build_routing(router, litellm, top_level, names, report)
         server = build_server(own, general, litellm, router, document.directory, self._resolver.environ, report)
@@ -126,7 +126,7 @@ class _Validation:
             server=server,
             environment=exported,
             files=self._files(),
-            effective=effective_tree(tree, deployments, routing, server),
+            effective=effective_tree(tree, entries, deployments, routing, server),
         )
 
     def _usable(self) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class _Validation:
         router: RouterSettings,
         litellm: LitellmSettings,
         own: Gatewayd,
-    ) -> list[Deployment]:
+    ) -> tuple[list[Deployment], list[Mapping[str, Any]]]:
         defaults = router.default_litellm_params or {}
         if not check_partial(defaults, ("router_settings", "default_litellm_params"), self._report):
             defaults = {}

@@ -6,6 +6,7 @@ this runtime is let go again and the error is a `ConfigInvalid`.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from contextlib import nullcontext
 from functools import cache
 
 from gatewayd.collector import uncollected
+from gatewayd.config import providers
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerTimeouts, Snapshot
 from gatewayd.engine.runtime import Gateway, Runtime, Target
@@ -132,6 +134,8 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Brea
         members[deployment.group].append(target)
         by_model[f"{deployment.provider}/{deployment.model}"].append(target)
         await breath()
+    if any("/" in name and "*" in name for name in members):
+        await asyncio.to_thread(providers.split, "gpt")  # reads a large table once, off the loop
     routing = snapshot.routing
     groups: dict[str, Group] = {}
     for name, group in members.items():
@@ -150,7 +154,13 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Brea
         aliases={name: alias.model for name, alias in routing.aliases.items()},
         hidden=[name for name, alias in routing.aliases.items() if alias.hidden],
         also=also,
+        provider_of=_provider_of,
     )
+
+
+def _provider_of(model: str) -> str | None:
+    found = providers.split(model)
+    return None if found is None else found[0]
 
 
 def _group(name: str, targets: list[Target], snapshot: Snapshot) -> Group:

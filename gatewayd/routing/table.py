@@ -91,9 +91,11 @@ class Table:
         aliases: Mapping[str, str] | None = None,
         hidden: Iterable[str] = (),
         also: Callable[[str], Group | None] = lambda name: None,
+        provider_of: Callable[[str], str | None] = lambda name: None,
     ) -> None:
         """`groups` by name. `also` is asked for names that are no model group, alias or pattern (litellm: the id of a
-        deployment, or the upstream's own name of a model)."""
+        deployment, or the upstream's own name of a model). `provider_of` tells whose model a bare name is: `gpt-4o` is
+        served by `openai/*`, too, as in litellm."""
         self._groups = groups
         self._patterns = sorted(
             ((_compile(name), group) for name, group in groups.items() if "*" in name),
@@ -104,6 +106,7 @@ class Table:
         self._aliases = dict(aliases or {})
         self._hidden = frozenset(hidden)
         self._also = also
+        self._provider_of = provider_of
         # Made when first asked for: an edit of ten thousand groups need not wait for ten thousand chains.
         self._chains: dict[str, Chain] = {}
         self._remembered: dict[str, Chain] = {}
@@ -149,11 +152,18 @@ class Table:
         group = self._groups.get(model)
         if group is not None:
             return Hop(group, "*" if "*" in model else "")  # a pattern taken for a name, as lists of models show it
-        for pattern, by_pattern in self._patterns:
+        if (hop := self._by_pattern(model)) is not None:
+            return hop
+        if (group := self._also(model)) is not None:
+            return Hop(group)
+        provider = self._provider_of(model) if self._patterns and "/" not in model else None
+        return None if provider is None else self._by_pattern(f"{provider}/{model}")
+
+    def _by_pattern(self, model: str) -> Hop | None:
+        for pattern, group in self._patterns:
             if (match := pattern.fullmatch(model)) is not None:
-                return Hop(by_pattern, match[1])
-        group = self._also(model)
-        return None if group is None else Hop(group)
+                return Hop(group, match[1])
+        return None
 
     def _flatten(self, kind: FallbackKind, asked: str, first: Hop) -> tuple[Hop, ...]:
         """Depth first: a fallback's own fallbacks come right after it; a group is visited once; depth is bounded."""

@@ -65,6 +65,7 @@ class ForwardUpstream:
         self._azure = deployment.provider == "azure"
         if self._azure:
             self._path, self._query = _azure(self._path, self._query, deployment.api_version)
+        self._provider = deployment.provider
         self._model = deployment.model
         self._wild = "*" in deployment.model
         provider = providers.get(deployment.provider)
@@ -114,7 +115,9 @@ class ForwardUpstream:
     def _request(self, call: Call) -> tuple[bytes, bytes]:
         """Head and body."""
         endpoint, headers = call.endpoint, call.headers
-        model = self._model.replace("*", call.capture) if self._wild else self._model
+        model = self._model
+        if self._wild:
+            model = providers.own_name(self._provider, model.replace("*", call.capture))
         body = self._rewriter.body(call, model)
         heads = self._heads[call.intent.stream]
         prefix = heads.get(endpoint)
@@ -196,7 +199,7 @@ def _azure(path: str, query: str, version: str | None) -> tuple[str, str]:
         wanted = version if version in ("preview", "latest") else None
     else:
         wanted = version or AZURE_API_VERSION
-        if "/openai/deployments/" not in path:
+        if "/openai/deployments/" not in path and not path.endswith("/models"):  # Foundry's names it in the body too
             path = path.removesuffix("/openai") + "/openai/deployments/{model}"
     if wanted is None or "api-version=" in query:
         return path, query

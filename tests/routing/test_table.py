@@ -34,6 +34,17 @@ def test_an_exact_name_wins_over_every_pattern() -> None:
     assert names(table, "openai/gpt-4o") == ["openai/gpt-4o"]
 
 
+def test_a_bare_name_is_served_by_its_providers_pattern() -> None:
+    """U-A9: as in litellm; after everything that the name itself leads to."""
+    providers = {"gpt-5": "openai", "claude-x": "anthropic"}
+    table = Table(groups("openai/*", "chat-*"), provider_of=providers.get)
+    hop = table.chain("gpt-5").first
+    assert (hop.group.name, hop.capture) == ("openai/*", "gpt-5")
+    assert table.chain("chat-x").first.group.name == "chat-*"
+    for name in ("claude-x", "unheard-of"):
+        assert not table.knows(name)
+
+
 def test_the_most_specific_pattern_wins_and_captures() -> None:
     table = Table(groups("*", "openai/*", "openai/gpt-*"))
     assert table.chain("openai/gpt-5").first == table.chain("openai/gpt-5").first

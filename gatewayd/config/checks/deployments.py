@@ -24,6 +24,7 @@ from gatewayd.config.document import Path
 from gatewayd.config.schema.base import family, known
 from gatewayd.config.schema.deployment import COMPLETION_PARAMETERS, LitellmParams, ModelEntry
 from gatewayd.config.schema.mock import MockResponse, normalise
+from gatewayd.config.search import every_model
 from gatewayd.config.snapshot import Deployment
 from gatewayd.secret import Secret
 
@@ -32,6 +33,14 @@ _HANDED_ON_PREFIXES = (
     "aws_", "vertex_", "azure_", "watsonx_", "bedrock_", "anthropic_", "openai_identity_", "openai_service_",
 )  # fmt: skip
 _KNOWN = known(LitellmParams)
+_DECIDES_PROVIDER = (
+    "custom_llm_provider",
+    "api_base",
+    "base_url",
+    "api_key",
+    "litellm_credential_name",
+    "mock_response",
+)
 _NO_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
 
 
@@ -50,30 +59,62 @@ class Shared:
 
 def build_deployments(
     written: Sequence[Any], resolved: Sequence[Any], shared: Shared, report: Report, place: Callable[[int], str]
-) -> list[Deployment]:
-    """`written` and `resolved`: `model_list` as in the file, and with references looked up. `place` gives file:line."""
+) -> tuple[list[Deployment], list[Mapping[str, Any]]]:
+    """The deployments, and for each the entry that it was made of, references as written.
+
+    `written` and `resolved`: `model_list` as in the file, and with references looked up. `place` gives file:line.
+    """
     ids = Ids(resolved, report)
     deployments: list[Deployment] = []
+    entries: list[Mapping[str, Any]] = []
     orders: dict[str, list[int | None]] = defaultdict(list)
     for index, entry in enumerate(resolved):
         path: Path = ("model_list", index)
         if not isinstance(entry, dict):
             report.error("wrong_type", path, "must be a mapping with model_name and litellm_params")
             continue
-        built = _Entry(written[index], entry, path, shared, report).build(place(index))
-        if built is not None:
-            deployment, order = built
-            name, identity = ids.take(deployment, path)
-            deployments.append(replace(deployment, id=name, identity=identity))
-            orders[deployment.group].append(order)
-    return _ordered(deployments, orders)
+        for number, variant in enumerate(_variants(entry, resolved, shared.environ)):
+            built = _Entry(variant, path, shared, report).build(place(index))
+            if built is not None:
+                deployment, order = built
+                name, identity = ids.take(deployment, path)
+                name = f"{name}.{number}" if number else name
+                deployments.append(replace(deployment, id=name, identity=identity))
+                entries.append(_as_written(written[index], entry, variant))
+                orders[deployment.group].append(order)
+    return _ordered(deployments, orders), entries
+
+
+def _variants(
+    entry: Mapping[str, Any], entries: Sequence[Any], environ: Mapping[str, str]
+) -> Sequence[Mapping[str, Any]]:
+    """The entry, or what `model: "*"` stands for: every provider whose key is in the environment, as in litellm, which
+    tells the provider anew for each request. Patterns that have an entry of their own are left to it."""
+    params, group = entry.get("litellm_params"), entry.get("model_name")
+    if not isinstance(params, Mapping) or params.get("model") != "*" or not isinstance(group, str) or "*" not in group:
+        return (entry,)
+    if any(params.get(name) for name in _DECIDES_PROVIDER):
+        return (entry,)
+    taken = {other.get("model_name") for other in entries if isinstance(other, Mapping)}
+    variants = [
+        {**entry, "model_name": name, "litellm_params": {**params, "model": model}}
+        for pattern, model, _ in every_model(environ)
+        if (name := group.replace("*", pattern, 1)) not in taken
+    ]
+    return variants or (entry,)
+
+
+def _as_written(written: Any, entry: Any, variant: Mapping[str, Any]) -> Mapping[str, Any]:
+    if variant is entry:
+        return dict(written)
+    params = {**written["litellm_params"], "model": variant["litellm_params"]["model"]}
+    return {**written, "model_name": variant["model_name"], "litellm_params": params}
 
 
 class _Entry:
     """One entry of `model_list` on its way to a deployment."""
 
-    def __init__(self, written: Any, entry: Mapping[str, Any], path: Path, shared: Shared, report: Report) -> None:
-        self._written = written
+    def __init__(self, entry: Mapping[str, Any], path: Path, shared: Shared, report: Report) -> None:
         self._entry = entry
         self._path = path
         self._shared = shared

@@ -11,10 +11,14 @@ from gatewayd.config.snapshot import Deployment, Limits, RoutingSettings, Server
 
 
 def effective_tree(
-    written: Mapping[str, Any], deployments: Sequence[Deployment], routing: RoutingSettings, server: ServerSettings
+    written: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    deployments: Sequence[Deployment],
+    routing: RoutingSettings,
+    server: ServerSettings,
 ) -> dict[str, Any]:
-    """A tree of the file's own form: references as written, every section complete, keys without effect left out."""
-    entries = written.get("model_list") or []
+    """A tree of the file's own form: references as written, every section complete, keys without effect left out.
+    `entries`: of `model_list`, one for each deployment."""
     tree: dict[str, Any] = {
         "model_list": [_entry(entry, deployment) for entry, deployment in zip(entries, deployments, strict=True)],
         "router_settings": _routing(routing),
