@@ -68,6 +68,7 @@ PROBLEM_CODES: dict[str, str] = {
     "wildcard_mismatch": "`model` holds a `*`, but `model_name` holds none that could fill it.",
     "missing_api_key": "The provider needs a key; there is none in the file, nor in its environment variable.",
     "missing_api_base": "The provider has no address of its own, and none is given.",
+    "provider_from_address": "A model without `provider/`: the provider is told from the address, as litellm does.",
     "upstream_is_gatewayd": "The address of a deployment is one of gatewayd's own listeners.",
     "missing_api_version": "An Azure deployment without `api_version`; litellm's default is used.",
     "key_not_sent": "The provider's key from the environment is not sent to a custom `api_base`.",

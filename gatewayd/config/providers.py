@@ -28,6 +28,9 @@ _MAX_TOKENS = (("max_completion_tokens", "max_tokens"),)
 _MISTRAL = (*_MAX_TOKENS, ("seed", "random_seed"))
 
 
+_ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/responses")
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     name: str
@@ -52,8 +55,11 @@ class Provider:
         base = configured or self.api_base
         if base is None:
             return None
-        base = base.rstrip("/").removesuffix("/chat/completions")
-        return base if base.endswith(self.path) else base + self.path
+        base, mark, query = base.partition("?")
+        base = base.rstrip("/")
+        ending = next((one for one in _ENDPOINTS if base.endswith(one)), "")  # an address as consoles show it
+        base = base.removesuffix(ending)
+        return (base if base.endswith(self.path) else base + self.path) + mark + query
 
     def key_variables(self, configured: str | None) -> tuple[str, ...]:
         """The environment variables that may give the key when the base URL is `configured` (None: not configured).
@@ -188,9 +194,9 @@ def split(model: str, custom_llm_provider: str | None = None) -> tuple[str, str]
     """
     prefix, slash, rest = model.partition("/")
     if custom_llm_provider:
-        return custom_llm_provider, _own_name(custom_llm_provider, rest if prefix == custom_llm_provider else model)
+        return custom_llm_provider, own_name(custom_llm_provider, rest if prefix == custom_llm_provider else model)
     if slash and prefix in _providers():
-        return prefix, _own_name(prefix, rest)
+        return prefix, own_name(prefix, rest)
     if model == "*":
         return "openai", model
     provider = None if slash else _vendor(model)
@@ -212,17 +218,20 @@ def models(provider: str) -> list[str]:
     return sorted({name.removeprefix(f"{provider}/") for name, entry in entries if _whole(entry) == provider})
 
 
-def uses_cloud_credentials(name: str) -> bool:
-    """Whether the provider is not asked with a key but with an account's credentials (AWS, Google, IBM, ...)."""
-    return _TRANSLATE_KEYS.get(name) == "-"
-
-
-def _own_name(provider: str, model: str) -> str:
+def own_name(provider: str, model: str) -> str:
+    """The provider's own name of a model that is written `provider/model`; of a pattern's, once it is filled in."""
+    if "*" in model:
+        return model
     if provider == "openrouter" and "/" not in model:
         return f"openrouter/{model}"  # all its names have a slash: `openrouter/auto` is one of its own
     if provider == "azure":
         return model.removeprefix("o_series/").removeprefix("gpt5_series/")  # hints for litellm, not part of the name
     return model
+
+
+def uses_cloud_credentials(name: str) -> bool:
+    """Whether the provider is not asked with a key but with an account's credentials (AWS, Google, IBM, ...)."""
+    return _TRANSLATE_KEYS.get(name) == "-"
 
 
 def _vendor(model: str) -> str | None:

@@ -142,9 +142,15 @@ def test_split(model: str, custom: str | None, expected: tuple[str, str] | None)
         ("hosted_vllm", None, None),
         ("anthropic", None, None),
         ("anthropic", "http://h", "http://h"),
+        ("openai", "http://h/v1/embeddings", "http://h/v1"),
+        ("openai", "http://h/v1/completions/", "http://h/v1"),
+        ("azure", "https://r/openai/deployments/d/chat/completions?v=1", "https://r/openai/deployments/d?v=1"),
+        ("azure", "https://r/openai/responses?api-version=1", "https://r/openai?api-version=1"),
+        ("ollama", "http://h:11434?a=b", "http://h:11434/v1?a=b"),
     ],
 )
 def test_base_url(name: str, configured: str | None, expected: str | None) -> None:
+    """U-B14: addresses as a provider's console shows them, with an endpoint and a version at their end."""
     assert known(name).base_url(configured) == expected
 
 
@@ -166,6 +172,22 @@ def test_base_url(name: str, configured: str | None, expected: str | None) -> No
 def test_a_companys_key_goes_to_its_own_host_only(name: str, configured: str | None, expected: tuple[str, ...]) -> None:
     """F10: litellm sends OPENAI_API_KEY to whatever `api_base` says."""
     assert known(name).key_variables(configured) == expected
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "expected"),
+    [
+        ("openrouter", "*", "*"),
+        ("openrouter", "anthropic/*", "anthropic/*"),
+        ("openrouter", "anthropic/claude-x", "anthropic/claude-x"),
+        ("openrouter", "auto", "openrouter/auto"),
+        ("azure", "o_series/mine", "mine"),
+        ("groq", "openai/gpt-oss-120b", "openai/gpt-oss-120b"),
+    ],
+)
+def test_own_name(provider: str, model: str, expected: str) -> None:
+    """U-A9: of a pattern the name is known only when it is filled in."""
+    assert providers.own_name(provider, model) == expected
 
 
 def test_catalogue() -> None:

@@ -104,6 +104,14 @@ async def test_the_captured_text_of_a_wildcard() -> None:
         assert [request.json()["model"] for request in up.requests] == ["vendor/gpt-9", "vendor/other"]
 
 
+async def test_the_names_of_openrouters_models_in_a_pattern() -> None:
+    """U-A9: `openrouter/*` sent `openrouter/anthropic/x`."""
+    async with forwarding(json_reply(ANSWER), provider="openrouter", model="*") as (up, forward):
+        for name in ("anthropic/claude-x", "auto"):
+            await forward.open(call(capture=name))
+        assert [request.json()["model"] for request in up.requests] == ["anthropic/claude-x", "openrouter/auto"]
+
+
 async def test_field_names_of_the_provider() -> None:
     async with forwarding(json_reply(ANSWER), provider="mistral") as (up, forward):
         await forward.open(call({"max_completion_tokens": 5}))
@@ -127,6 +135,9 @@ AZURE = "/openai/deployments/gpt-real/chat/completions"
         ("/openai/v1", "preview", "/openai/v1/chat/completions?api-version=preview"),
         ("", "latest", "/openai/v1/chat/completions?api-version=latest"),
         ("", "v1", "/openai/v1/chat/completions"),
+        ("/models?api-version=2024-05-01-preview", None, "/models/chat/completions?api-version=2024-05-01-preview"),
+        ("/openai?api-version=2025-04-01-preview", None, f"{AZURE}?api-version=2025-04-01-preview"),
+        ("/openai/deployments/d?api-version=1", None, "/openai/deployments/d/chat/completions?api-version=1"),
     ],
 )
 async def test_azure(path: str, version: str | None, target: str) -> None:

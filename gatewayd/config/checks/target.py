@@ -6,12 +6,13 @@ a configured one. litellm falls back to `OPENAI_API_KEY` whatever `api_base` say
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from gatewayd.config import providers
+from gatewayd.config import hosts, providers
 from gatewayd.config.checks.circle import Listeners
 from gatewayd.config.checks.report import Report
 from gatewayd.config.document import Path
@@ -59,11 +60,13 @@ def find_target(
         )
         return None
     parts = providers.split(params.model, params.custom_llm_provider)
+    if not scripted:
+        parts = _told_by_address(params, parts, inner, report)
     if scripted:
         name, model = parts or (MOCK, params.model)
         return Target("scripted", name, model)
     if parts is None or (provider := providers.get(parts[0])) is None:
-        _unknown_provider(params.model, params.custom_llm_provider, inner, report)
+        _unknown_provider(params.model, params.custom_llm_provider, raw, inner, report)
         return None
     return _Way(provider, parts[1], params, raw, environ, listeners, inner, report).target()
 
@@ -84,6 +87,7 @@ class _Way:
         self._model = model
         self._params = params
         self._signs_in = any(raw.get(name) for name in _OTHER_SIGN_IN)
+        self._told_version: str | None = None
         self._environ = environ
         self._listeners = listeners
         self._path = path
@@ -104,14 +108,26 @@ class _Way:
             if base is None:
                 self._missing_base()
                 return None
+        elif base is not None and provider.name.startswith("azure") and "/openai/" in base:
+            base = self._azure_resource(base)
         elif base is not None:
             base = base.rstrip("/")
         if base is not None and self._is_circle(base, configured is not None):
             return None
         if key is None:
             key = self._key_from_environment(configured)
-        version = self._version(base)
+        version = self._told_version or self._version(base)
         return Target(kind, provider.name, self._model, base, key, version)
+
+    def _azure_resource(self, base: str) -> str:
+        """What litellm wants of the "Target URI" that Azure's portal shows: the resource alone. What else is in it (the
+        deployment's name, the version) goes to where litellm takes it from."""
+        parts = urlsplit(base)
+        deployment = re.search("/openai/deployments/([^/]+)", parts.path)
+        version = parse_qs(parts.query).get("api-version")
+        self._model = unquote(deployment[1]) if deployment else self._model
+        self._told_version = version[0] if version else None
+        return f"{parts.scheme}://{parts.netloc}"
 
     def _own_key(self) -> Secret | None:
         key = self._params.api_key
@@ -125,7 +141,9 @@ class _Way:
 
     def _key_from_environment(self, configured: str | None) -> Secret | None:
         provider = self._provider
-        allowed = provider.key_variables(configured)
+        own = configured is not None and configured.startswith("https://") and provider.own_host
+        own = own and configured is not None and hosts.provider_of(configured) == provider.name
+        allowed = provider.key_variables(None if own else configured)
         if (text := self._from_environment(allowed)) is not None:
             return Secret(text)
         if self._signs_in or not provider.needs_key:
@@ -169,7 +187,7 @@ class _Way:
             return self._params.api_version
         if (version := self._from_environment(("AZURE_API_VERSION",))) is not None:
             return version
-        if base is not None and base.endswith("/openai/v1"):
+        if base is not None and (base.endswith("/openai/v1") or "api-version=" in base):
             return None
         message = f"no api_version is given; litellm's default {_AZURE_DEFAULT_VERSION} is sent"
         hint = "add the version your resource supports, or use the address that ends in /openai/v1"
@@ -202,6 +220,24 @@ class _Way:
         return next((name for name in names if self._environ.get(name, "").strip()), None)
 
 
+def _told_by_address(
+    params: LitellmParams, parts: tuple[str, str] | None, path: Path, report: Report
+) -> tuple[str, str] | None:
+    """Provider and model; where the model names no provider, its address does, as in litellm, before its name does."""
+    base = params.api_base or params.base_url
+    prefix, slash, _ = params.model.partition("/")
+    if params.custom_llm_provider or not base or url_problem(base) or (slash and providers.get(prefix)):
+        return parts
+    told = hosts.provider_of(base)
+    if told is None or (parts is not None and parts[0] == told):
+        return parts
+    message = f"names no provider: it is taken for {told}'s, because of the address"
+    here = (*path, "model")
+    written = "NAME" if here in report.referenced else report.quote(here, params.model).strip("'")
+    report.warning("provider_from_address", here, message, f"write `model: {told}/{written}`")
+    return told, providers.own_name(told, params.model)
+
+
 def url_problem(text: str) -> str | None:
     """Why a text cannot be a base URL; None when it can. The text itself is not in the answer."""
     try:
@@ -229,19 +265,26 @@ def check_provider(raw: Mapping[str, Any], path: Path, report: Report) -> None:
         return
     parts = providers.split(model, provider)
     if parts is None or providers.get(parts[0]) is None:
-        _unknown_provider(model, provider, path, report)
+        _unknown_provider(model, provider, raw, path, report)
 
 
-def _unknown_provider(model: str, provider: str | None, path: Path, report: Report) -> None:
+def _unknown_provider(model: str, provider: str | None, raw: Mapping[str, Any], path: Path, report: Report) -> None:
     here = (*path, "custom_llm_provider" if provider else "model")
     if report.failed(here):
         return  # a reference that leads nowhere
     name, slash, _ = (provider or model).partition("/")
-    hint = None if here in report.referenced else report.suggest(name, providers.names())
+    written = "NAME" if here in report.referenced else report.quote(here, model).strip("'")
+    has_address = bool(raw.get("api_base") or raw.get("base_url"))
+    # With an address the name before the slash is most likely a part of the model's name: meta-llama/..., Qwen/...
+    hint = None if here in report.referenced or has_address else report.suggest(name, providers.names())
     if not provider and not slash:
         message = f"it cannot be told whose model {report.quote(here, name)} is"
-        report.error("unknown_provider", here, message, "write provider/model, such as openai/gpt-4o")
+        shown = f"openai/{written}" if has_address else "openai/gpt-4o"
+        server = ", if the server speaks OpenAI's API" if has_address else ""
+        report.error("unknown_provider", here, message, f"write provider/model, such as {shown}{server}")
         return
     if hint is None:
         hint = "a server of your own that speaks OpenAI's API: `model: openai/NAME` and an api_base"
+        if has_address and not provider:
+            hint = f"if the server speaks OpenAI's API, write `model: openai/{written}`"
     report.error("unknown_provider", here, f"there is no provider {report.quote(here, name)}", hint)
