@@ -107,11 +107,13 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
         while True:
             match step:
                 case Wait(seconds):
-                    until = time.monotonic() + seconds
+                    since = time.monotonic()
+                    until = since + seconds
                     if until >= deadline:
                         raise trail.errors[-1][1] if trail.errors else _nobody_in_time(seconds)
                     while (left := until - time.monotonic()) > 0:  # noqa: ASYNC110  # see _EARLY
                         await asyncio.sleep(max(left, _EARLY / 2))
+                    call.waited += time.monotonic() - since
                     step = next(steps)
                 case Try(hop, candidate):
                     if hop.group.name != group:

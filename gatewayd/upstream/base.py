@@ -8,7 +8,8 @@ whose first event arrived and is no error) or raises a `GatewayError`; after tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,8 +50,18 @@ class Call(msgspec.Struct):
     """What the `*` of a wildcard group caught; replaces the `*` in the deployment's model. Set anew for every try."""
     fresh: bool = False
     """It was sent before, on a kept connection that turned out to be closed: the second time a new one is made."""
+    waited: float = 0.0
+    """Seconds spent waiting for upstreams so far, by all tries together."""
     timeout: float | None = None
     """Seconds the client itself grants (`x-litellm-timeout`, body `timeout`); None = the deployment's."""
+
+    async def waiting(self, answer: Awaitable[None]) -> None:
+        """Waits for an upstream, and counts the time."""
+        since = time.monotonic()
+        try:
+            await answer
+        finally:
+            self.waited += time.monotonic() - since
 
 
 class Flow(Protocol):

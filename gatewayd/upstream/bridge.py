@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
@@ -76,6 +77,8 @@ class Exchange:
     marked: bool = False
     """Whether `end_mark` has come."""
     closed: bool = False
+    waited: float = 0.0
+    """Seconds spent waiting for bytes."""
     on_sign: Callable[[], None] | None = None
     """Called for every sign of life of a stream: an event or a comment."""
     _asking: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -86,9 +89,11 @@ class Exchange:
         task = asyncio.current_task()
         assert task is not None
         self._asking.add(task)
+        since = time.monotonic()
         try:
             await pool.exchange(incoming, head, body, self.timeouts)
         finally:
+            self.waited += time.monotonic() - since
             self._asking.discard(task)
         self._open.append(incoming)
 
@@ -198,7 +203,9 @@ class _Incoming(Answer):
             if self._finished:
                 return None
             self._news.clear()
+            since = time.monotonic()
             await self._news.wait()
+            self._exchange.waited += time.monotonic() - since
         data = self._chunks.popleft()
         self._held -= len(data)
         if self._held < _LOW and self._connection is not None and not self._finished:

@@ -70,6 +70,7 @@ class Direct:
         stream = DirectStream(asyncio.get_running_loop().create_future(), translator)
         try:
             await errand.send(stream)
+            errand.call.waited -= translator.busy
             if not stream.live:
                 errand.keep(stream)
                 raise self._refused(errand)
@@ -171,7 +172,8 @@ class _Errand:
         assert request is not None
         self.sent = True
         try:
-            await self.pools.of(request.origin).exchange(answer, request.head, request.body, self.call.timeouts)
+            pool = self.pools.of(request.origin)
+            await self.call.waiting(pool.exchange(answer, request.head, request.body, self.call.timeouts))
         except UpstreamError as error:
             self.failure = error
             raise

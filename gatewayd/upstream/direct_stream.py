@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -214,6 +215,8 @@ class Translator:
         self._decoder = Decoder(MAX_BODY)
         self.started = self.alive = self.done = self.over = False
         self.failure: GatewayError | None = None
+        self.busy = 0.0
+        """Seconds spent on what came before the first event."""
 
     def told(self, fields: Fields) -> None:
         """The answer's header fields, for those who read the stream."""
@@ -223,6 +226,7 @@ class Translator:
     def feed(self, data: bytes) -> bytes:
         out: list[bytes] = []
         piece = data
+        since = 0.0 if self.started else time.monotonic()
         try:
             if self._feed.by_line:
                 signs = self._decoder.signs
@@ -244,6 +248,8 @@ class Translator:
             self.over = True
         if out:
             self.started = True
+        if since:
+            self.busy += time.monotonic() - since
         return b"".join(out)
 
     def end(self) -> bytes | None:

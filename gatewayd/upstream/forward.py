@@ -84,7 +84,7 @@ class ForwardUpstream:
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not intent.stream:
             answer = Answer(ready)
-            await self._pool.exchange(answer, head, body, call.timeouts, fresh=call.fresh)
+            await call.waiting(self._pool.exchange(answer, head, body, call.timeouts, fresh=call.fresh))
             content = self.whole(answer)
             if call.endpoint == "embeddings" and needs_packing(call, content):
                 content = await asyncio.to_thread(packed, content)
@@ -92,7 +92,7 @@ class ForwardUpstream:
         choices = _choices(call) if self._omits_done else 0
         stream = StreamAnswer(ready, StreamWatcher(choices=choices, whole=True, hides=self.secrets.found_in))
         stream.secrets = self.secrets
-        await self._pool.exchange(stream, head, body, call.timeouts, fresh=call.fresh)
+        await call.waiting(self._pool.exchange(stream, head, body, call.timeouts, fresh=call.fresh))
         if stream.live:
             return stream
         return in_one_piece(call, self.secrets.relayed(stream.fields), self.whole(stream))

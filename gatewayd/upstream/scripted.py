@@ -62,7 +62,7 @@ class ScriptedUpstream:
         script = self._script
         reply = answer(call, self._deployment.model.replace("*", call.capture))
         silent = script.hang_after is not None and (script.hang_after == 0 or reply.body is not None)
-        await _pause(math.inf if silent else script.delay, call.timeouts.first_byte, "first_byte")
+        await call.waiting(_pause(math.inf if silent else script.delay, call.timeouts.first_byte, "first_byte"))
         if script.fail is not None and (script.fail.times is None or self._failures < script.fail.times):
             self._failures += 1
             raise _failure(script.fail)

@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from types import ModuleType
@@ -170,6 +171,7 @@ class TranslateUpstream:
         # left alone with a closed exchange, and ends by itself.
         answering = self._spawn(self._answer(call, getattr(litellm, function), arguments, exchange), exchange)
         reply: Reply | None = None
+        since = time.monotonic()
         try:
             async with asyncio.timeout(limit) as bound:
                 exchange.on_sign = _extension(bound, call.timeouts.first_byte) if limit is not None else None
@@ -182,6 +184,7 @@ class TranslateUpstream:
             raise UpstreamTimeout("The upstream did not begin to answer in time.", kind="first_byte") from None
         finally:
             exchange.on_sign = None
+            call.waited += exchange.waited if reply is not None else time.monotonic() - since
             if reply is None:
                 exchange.close()
 

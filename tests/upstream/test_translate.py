@@ -8,6 +8,7 @@ import json
 import struct
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,21 @@ print("gatewayd.upstream.translate" in sys.modules, "litellm" in sys.modules)
 def test_a_gateway_without_translated_deployments_does_without_httpx() -> None:
     code = "import sys, gatewayd.upstream.translate, gatewayd.upstream.forward; print('httpx' in sys.modules)"
     assert run(code) == "False"
+
+
+@WAYS
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_not_waited_for_is_overhead(stream: bool, direct: bool) -> None:
+    """U-B17: the upstream's pause is none of it, the translation of a megabyte is."""
+    reply = sse_reply([0.3, *anthropic.stream("x" * 1_000_000)]) if stream else anthropic.whole("x" * 1_000_000)
+    async with FakeUpstream(replace(reply, steps=(*reply.steps[:-1], 0.3, *reply.steps[-1:]))) as up:
+        upstream, asked = translating(up, direct=direct), call(messages=MESSAGES * 20_000, stream=stream)
+        since = time.monotonic()
+        answer = await upstream.open(asked)
+        elapsed = time.monotonic() - since
+        answer.close()
+        assert 0.3 <= asked.waited < elapsed
+        assert elapsed - asked.waited > 0.002
 
 
 @WAYS
