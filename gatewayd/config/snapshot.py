@@ -187,6 +187,8 @@ class ServerSettings:
     """Where `master_key` comes from, in words for people; "" without one."""
     timeouts: ServerTimeouts = ServerTimeouts()
     stream: StreamForm = StreamForm()
+    report_model: Literal["upstream", "group"] = "upstream"
+    """Whose name for the model answers have."""
     retry_budget: RetryShare = RetryShare()
     limits: Limits = Limits()
     drain: float = 120.0

@@ -12,23 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from gatewayd.access.keys import Headers, Principal, authenticate
-from gatewayd.config.snapshot import ServerSettings
 from gatewayd.engine.dispatch import Begun, Trail, dispatch
 from gatewayd.engine.runtime import Gateway, Runtime
-from gatewayd.errors import GatewayError, InternalError, InvalidRequest, ShuttingDown
+from gatewayd.errors import GatewayError, InternalError, ShuttingDown
 from gatewayd.observe.access import AccessRecord, access
 from gatewayd.observe.metrics import Metrics, Outcome
 from gatewayd.routing.table import Table
 from gatewayd.upstream.base import Call, Header, Reply, Sink
+from gatewayd.upstream.naming import NamedReply
 from gatewayd.web.keepalive import KeepAlives
 from gatewayd.web.render import EVENTS, JSON, STREAM_HEADERS, failure, request_id, success_headers
+from gatewayd.web.timeout import client_timeout
 from gatewayd.wire.headers import unlooped, upstream_headers
 from gatewayd.wire.openai import DONE, Usage, error_event, peek
 
@@ -264,7 +264,7 @@ class Exchange:
     async def ask_model(self, endpoint: str, *, streams: bool = True) -> None:
         """Asks a deployment and passes its answer on. `endpoint` is the path below the base URL; without `streams` its
         answers are whole ones whatever the body says."""
-        runtime = self.runtime
+        runtime, held = self.runtime, self._held
         assert runtime is not None
         server = runtime.snapshot.server
         headers = self.inbound.headers
@@ -283,13 +283,15 @@ class Exchange:
             intent,
             self.request_id,
             relayed,
-            timeout=_client_timeout(headers, server),
-            fresh=self._held is not None and self._held.again,
+            timeout=client_timeout(headers, server),
+            fresh=held is not None and held.again,
+            waited=0.0 if held is None else time.monotonic() - held.started,
         )
-        waiting = time.monotonic()
-        reply = await dispatch(runtime, call, self.trail, None if self._held is None else self._held.begun)
+        reply = await dispatch(runtime, call, self.trail, None if held is None else held.begun)
+        if server.report_model == "group":
+            reply = NamedReply(reply, intent.model)
         now = time.monotonic()
-        self._waited += now - waiting
+        self._waited += call.waited
         broken: GatewayError | None = None
         try:
             await self._answer(reply, now - self._started)
@@ -384,17 +386,3 @@ class Exchange:
 def _is_callers(error: GatewayError) -> bool:
     """Whether the caller has to change something; a 429 asks for patience only."""
     return error.status < 500 and error.status != 429 and not error.blames_deployment
-
-
-def _client_timeout(headers: Headers, server: ServerSettings) -> float | None:
-    """`x-litellm-timeout` in seconds; it may shorten what is configured, not lengthen it."""
-    told = headers.get("x-litellm-timeout")
-    if told is None:
-        return None
-    try:
-        seconds = float(told)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise InvalidRequest("The header x-litellm-timeout must be a number of seconds above 0.")
-    return min(seconds, server.timeouts.total)

@@ -31,6 +31,7 @@ from gatewayd.routing.table import Group
 from gatewayd.upstream.answer import Answer, KnownHead, lines
 from gatewayd.upstream.base import Call, Header
 from gatewayd.upstream.forward import ForwardUpstream
+from gatewayd.upstream.naming import named
 from gatewayd.upstream.transport import Connection, StaleConnection
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, InboundHeaders, Responder, Route
@@ -113,7 +114,7 @@ class Desk:
     """The requests of one caller to one path under one configuration: what their answers have in common. It is kept in
     the runtime's notes and knows nothing of the runtime, which can go when its requests are done."""
 
-    __slots__ = ("_caller", "_lanes", "_path", "_revision", "_seconds", "default_model", "limit")
+    __slots__ = ("_caller", "_lanes", "_path", "_renames", "_revision", "_seconds", "default_model", "limit")
 
     def __init__(self, known: KnownRequest, runtime: Runtime) -> None:
         server = runtime.snapshot.server
@@ -123,6 +124,7 @@ class Desk:
         self._path = known.path
         self._revision = runtime.snapshot.revision
         self._seconds = server.timeouts.total
+        self._renames = server.report_model == "group"
         self._lanes: dict[tuple[str, str], Lane] = {}
 
     @classmethod
@@ -169,7 +171,8 @@ class Desk:
             head = SuccessHead(Trail(group.name, group.name, deployment, attempts=1), self._revision)
             tally = exchanges.metrics.tallies.of(group.name)
             line = SuccessLine(record)
-            lane = self._lanes[key] = Lane(group, target, target.upstream, tally, head, line, seconds)
+            lane = Lane(group, target, target.upstream, tally, head, line, seconds, self._renames)
+            self._lanes[key] = lane
         return lane
 
 
@@ -185,6 +188,8 @@ class Lane:
     line: SuccessLine
     seconds: float
     """The longest that one try may take."""
+    renames: bool
+    """Whether answers name the model group."""
 
 
 class FastPath:
@@ -316,6 +321,8 @@ class FastCall(Answer):
             body = self._lane.upstream.whole(self)
             if self._call.endpoint == "embeddings" and needs_packing(self._call, body):
                 body = packed(body)
+            if self._lane.renames:
+                body = named(body, self._call.intent.model)
         except GatewayError as error:
             self._go_on(error)
         except Exception as error:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import weakref
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -84,6 +85,28 @@ async def test_an_upstreams_key_in_a_header_does_not_pass() -> None:
             told = (await client.answer()).headers
             assert (told["openai-version"], told["openai-model"]) == ("***", "gpt-4o-mini")
         assert place.ordinary < 20
+
+
+@pytest.mark.parametrize(("report", "name"), [("upstream", "gpt-4o-2024-11-20"), ("group", "chat")])
+async def test_answers_name_the_model_or_the_group(report: Literal["upstream", "group"], name: str) -> None:
+    """U-B19: on both ways, and in streams."""
+    answer = {"object": "chat.completion", "model": "gpt-4o-2024-11-20", "choices": []}
+    server = ServerSettings(report_model=report)
+    async with placed(json_reply(answer), server=server) as place, RawClient.to(place.port) as client:
+        await place.warm(client)
+        client.post(PATH)
+        short = await client.answer()
+        assert place.ordinary == 0
+        client.post(PATH, CHAT, "x-litellm-timeout: 100")
+        long = await client.answer()
+        assert short.body == long.body == json.dumps(answer | {"model": name}, separators=(",", ":")).encode()
+        place.up.then(sse_reply(chat_events("a")))
+        client.post(PATH, STREAM)
+        streamed = await client.answer()
+        told = {
+            json.loads(event[6:])["model"] for event in streamed.body.split(b"\n\n") if event.startswith(b"data: {")
+        }
+        assert told == {"chat" if report == "group" else "fake"}
 
 
 async def test_the_clients_request_id_is_kept() -> None:

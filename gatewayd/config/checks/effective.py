@@ -70,6 +70,7 @@ def _server(server: ServerSettings) -> dict[str, Any]:
             "keep_alive": "off" if server.stream.keep_alive is None else server.stream.keep_alive,
             "error_done": server.stream.error_done,
         },
+        "report_model": server.report_model,
         "retry_budget": {"percent": server.retry_budget.percent, "at_least": server.retry_budget.at_least},
         "limits": {
             "body_mb": server.limits.body_mb,

@@ -68,6 +68,7 @@ def build_server(
         master_key_source=source,
         timeouts=ServerTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total),
         stream=StreamForm(_keep_alive(own, litellm), own.stream.error_done),
+        report_model=own.report_model,
         retry_budget=RetryShare(own.retry_budget.percent, own.retry_budget.at_least),
         limits=Limits(body_mb, own.limits.connections, max(bodies_mb, body_mb)),
         drain=own.drain,

@@ -171,6 +171,12 @@ class Gatewayd(Section):
     )
     timeouts: Timeouts = key(Timeouts(), "See *gatewayd.timeouts*.")
     stream: StreamForm = key(StreamForm(), "See *gatewayd.stream*.")
+    report_model: Literal["upstream", "group"] = key(
+        "upstream",
+        "What `model` is in answers and in the events of streams: the upstream's name for it, or the model group that "
+        "was asked for, as in LiteLLM's proxy.",
+        why="the answer is the upstream's, byte for byte; `group` costs a second look at each answer and event",
+    )
     retry_budget: RetryBudget = key(RetryBudget(), "See *gatewayd.retry_budget*.")
     limits: Limits = key(Limits(), "See *gatewayd.limits*.")
     drain: Annotated[float, BeforeValidator(numeral), Field(ge=0, le=86_400, allow_inf_nan=False)] = key(
