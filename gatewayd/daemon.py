@@ -8,10 +8,8 @@ alone; whoever owns the process does that (`gatewayd.cli.run`).
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -37,6 +35,7 @@ from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
 from gatewayd.process import Exports
 from gatewayd.tasks import Breath, spawn, supervise
+from gatewayd.web.cannot_listen import staged
 from gatewayd.web.connection import HttpServer
 from gatewayd.web.inherited import Inherited
 from gatewayd.web.listener import Listener
@@ -54,20 +53,6 @@ _SETTLE = 2.0
 _ADMIN_CONNECTIONS = 64
 _MOST_LINES = 50
 """Lines about one reload that are logged; the reply to who asked for it has them all."""
-
-
-_HINTS: Mapping[object, str] = {
-    errno.EADDRINUSE: "is another gatewayd running? `gatewayd status` asks it",
-    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 stands for all it has",
-    errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE, a socket file a folder that may be written",
-    errno.ENOENT: "the socket file's folder must exist",
-    socket.gaierror: "the host name is not known here; an address needs no looking up",
-}
-"""What may help when an address cannot be listened on."""
-
-
-class CannotListen(ConfigInvalid):
-    """An address of the configuration could not be bound."""
 
 
 class Daemon:
@@ -290,11 +275,16 @@ class Daemon:
             self._redactor.know(secrets)
             await breath()
         server = snapshot.server
-        lent = self._inherited
-        data = await _stage(self._data.stage(snapshot), server.listen, "gatewayd.listen", lent)
+        place = () if server.admin is None else (server.admin,)
+        ours = [door.address for door in (*self._data.doors, *self._admin.doors)]
+
+        def stage(staging: Awaitable[Staged], addresses: tuple[Address, ...], path: str) -> Awaitable[Staged]:
+            return staged(staging, addresses, path, inherited=self._inherited, ours=ours)
+
+        # A port may pass from one listener to the other: they share it until the commit.
+        data = await stage(self._data.stage(snapshot, others=self._admin.doors), server.listen, "gatewayd.listen")
         try:
-            place = () if server.admin is None else (server.admin,)
-            admin = await _stage(self._admin.stage(place), place, "gatewayd.admin", lent)
+            admin = await stage(self._admin.stage(place, others=self._data.doors), place, "gatewayd.admin")
         except BaseException:
             await data.rollback()
             raise
@@ -360,21 +350,6 @@ class _Going:
     async def rollback(self) -> None:
         for doors in self._doors:
             await doors.rollback()
-
-
-async def _stage(staging: Awaitable[Staged], addresses: tuple[Address, ...], path: str, inherited: Inherited) -> Staged:
-    try:
-        return await staging
-    except OSError as error:
-        where = error.filename or ", ".join(map(str, addresses))
-        number = error.errno or 0
-        reason = os.strerror(number) if number > 0 else error.strerror or type(error).__name__
-        hint = _HINTS.get(type(error) if isinstance(error, socket.gaierror) else number)
-        port = f":{where.rpartition(':')[2]}"
-        if number == errno.EADDRINUSE and (lent := [name for name in inherited.unused if name.endswith(port)]):
-            hint = f"{lent[0]} was handed over ($LISTEN_FDS): write ListenStream= and the configuration alike"
-        message = f"cannot listen on {where}: {reason.lower()}"
-        raise CannotListen([Problem("listen_failed", message, path=path, hint=hint)]) from error
 
 
 def _tell(level: int, lines: Sequence[str]) -> None:

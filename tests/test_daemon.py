@@ -17,11 +17,12 @@ from watchfiles import awatch
 
 from gatewayd.config.overrides import Overrides
 from gatewayd.config.snapshot import Snapshot
-from gatewayd.daemon import CannotListen, Daemon
+from gatewayd.daemon import Daemon
 from gatewayd.engine.reload import Applied, Rejected, Unchanged
 from gatewayd.errors import ConfigInvalid
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
+from gatewayd.web.cannot_listen import CannotListen
 from tests.e2e.process import config
 from tests.fakeup import FakeUpstream, Reply, json_reply
 from tests.web.support import until

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from gatewayd.cli import exits
+from gatewayd.cli.parser import Parser
 from gatewayd.cli.signals import EarlySignals
 from gatewayd.cli.streams import fill_standard_streams
 
@@ -22,18 +23,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before anything slow: a SIGHUP must never kill the daemon, however early it comes.
     early = EarlySignals() if arguments[:1] == ["run"] else None
     fill_standard_streams()
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # where the locale has no arrow there is an escape, and no traceback
         sys.stdout.reconfigure(errors="backslashreplace")
+    path: str | None = getattr(options, "path", None)
+    config: str | None = getattr(options, "config", None)
+    if path and config:
+        parser.commands[options.command].error(f"PATH and --config both name the file: {path} and {config}")
+    file = path or config
     try:
         match options.command:
             case "run":
                 from gatewayd.cli import run
 
                 return run.run(
-                    options.config,
+                    file,
                     host=options.host,
                     port=options.port,
+                    admin=options.admin,
                     workers=options.workers,
                     early=early or EarlySignals(),
                     last_good=options.last_good,
@@ -41,21 +49,29 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "check":
                 from gatewayd.cli import check
 
-                return check.check(options.path or options.config, form=options.format, strict=options.strict)
+                return check.check(file, form=options.format, strict=options.strict)
             case "reload":
                 from gatewayd.cli import remote
 
-                return remote.reload(options.admin, options.config, wait=options.wait)
+                return remote.reload(options.admin, file, wait=options.wait)
             case "status":
                 from gatewayd.cli import remote
 
-                return remote.status(options.admin, options.config, form=options.format)
+                return remote.status(options.admin, file, form=options.format)
             case "schema":
                 from gatewayd.cli import check
 
                 return check.schema()
-            case _:
+            case "version":
                 return _version()
+            case "help" if options.topic is not None:
+                parser.parse([options.topic, "--help"])
+                return exits.OK
+            case _:
+                if options.version:
+                    return _version()
+                parser.print_help()
+                return exits.OK
     except BrokenPipeError:  # `gatewayd schema | head`: who reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.OK
@@ -63,13 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exits.INTERRUPTED
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gatewayd", description="A local OpenAI-compatible LLM gateway: one YAML file, edited live."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def make_parser() -> Parser:
+    parser = Parser(prog="gatewayd", description="A local OpenAI-compatible LLM gateway: one YAML file, edited live.")
+    parser.add_argument("--version", action="store_true", help="print versions, as the command `version` does")
+    commands = parser.add_commands()
 
-    config = argparse.ArgumentParser(add_help=False)
+    config = Parser(add_help=False)
     config.add_argument(
         "-c",
         "--config",
@@ -78,7 +93,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="the configuration file (default: $GATEWAYD_CONFIG, ./gatewayd.yaml, "
         "$XDG_CONFIG_HOME/gatewayd/gatewayd.yaml, /etc/gatewayd/gatewayd.yaml)",
     )
-    admin = argparse.ArgumentParser(add_help=False, parents=[config])
+    config.add_argument("path", nargs="?", metavar="PATH", type=_path, help="the same as --config PATH")
+    admin = Parser(add_help=False, parents=[config])
     admin.add_argument(
         "--admin",
         metavar="URL",
@@ -89,6 +105,12 @@ def make_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[config], help="run the daemon in the foreground")
     run.add_argument("--host", help="listen here instead of where the file says")
     run.add_argument("--port", type=_port, help="listen on this port; 0 takes any free one")
+    run.add_argument(
+        "--admin",
+        metavar="ADDR",
+        type=_address,
+        help="the admin listener, in place of the file's: HOST:PORT, unix:/PATH or off",
+    )
     run.add_argument(
         "--last-good",
         action="store_true",
@@ -104,8 +126,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="answer requests in N processes that share the addresses (default: 1, all in one process)",
     )
 
-    check = commands.add_parser("check", parents=[config], help="print every problem of a configuration file")
-    check.add_argument("path", nargs="?", metavar="PATH", type=_path, help="the file (default: as --config)")
+    check = commands.add_parser(
+        "check", parents=[config], help="print every problem of a configuration file (`-`: standard input)"
+    )
     check.add_argument("--format", choices=("text", "json", "github"), default="text")
     check.add_argument("--strict", action="store_true", help="warnings fail too")
 
@@ -117,6 +140,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     commands.add_parser("schema", help="print the JSON Schema of the configuration file, for editors")
     commands.add_parser("version", help="print the versions of gatewayd and of what it runs on")
+    about = commands.add_parser("help", help="print the help of a command")
+    about.add_argument("topic", nargs="?", metavar="COMMAND", help="the command (default: all of them)")
     return parser
 
 
@@ -124,6 +149,18 @@ def _path(text: str) -> str:
     if not text:  # `--config "$CONFIG"`, and there is no such variable
         raise argparse.ArgumentTypeError("must not be empty")
     return text
+
+
+def _address(text: str) -> str:
+    from gatewayd.config.schema.address import parse_address
+
+    if text == "off":
+        return text
+    try:
+        place = parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; or off") from None
+    return f"unix:{os.path.abspath(place.path)}" if place.path else str(place)
 
 
 def _port(text: str) -> int:

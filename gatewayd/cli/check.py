@@ -12,12 +12,14 @@ from typing import Any
 from gatewayd.cli import exits
 from gatewayd.cli.output import complain, paint, problems_text
 from gatewayd.config import search, source
-from gatewayd.config.loader import load
 from gatewayd.config.problems import Format, Problem, errors, warnings
 from gatewayd.config.result import Result
 from gatewayd.config.schema.deployment import ModelInfo
+from gatewayd.config.validator import ConfigValidator
+from gatewayd.config.yaml_reader import MAX_BYTES
 
 _FACTS = "model_list[].model_info."
+_STDIN = "<stdin>"
 _LITELLM_SECTIONS = ("litellm_settings", "router_settings", "general_settings")
 _SUPPORT = {
     "approximated": "approximated",
@@ -32,16 +34,23 @@ _SUPPORT = {
 
 def check(named: str | None, *, form: Format, strict: bool) -> int:
     """Prints every problem of the file at once; `strict`: warnings fail too."""
+    if named == "-":
+        return _check(_STDIN, sys.stdin.buffer.read(MAX_BYTES + 1), form, strict)
     path = search.find(named, os.environ)
     if path is None or not os.path.exists(path):
         places = ", ".join(search.candidates(os.environ)) if path is None else path
         complain(f"no configuration file: {places}")
         return exits.NO_INPUT
-    result = load(path, environ=os.environ)
+    return _check(path, None, form, strict)
+
+
+def _check(path: str, data: bytes | None, form: Format, strict: bool) -> int:
+    document = source.read(path, data)
+    result = ConfigValidator(environ=os.environ).check_document(document)
     failed = bool(errors(result.problems)) or (strict and bool(result.problems))
     sys.stdout.write(problems_text(result.problems, form, sys.stdout))
     if form == "text":
-        sys.stdout.write(_support_text(path, result.problems) + _summary(path, result))
+        sys.stdout.write(_support_text(source.read(path, data).tree, result.problems) + _summary(path, result))
     return exits.CONFIG if failed else exits.OK
 
 
@@ -64,9 +73,8 @@ def _summary(path: str, result: Result) -> str:
     return f"{key}{path}: {paint('ok', 'ok', sys.stdout)}: {told}, revision {snapshot.revision}\n"
 
 
-def _support_text(path: str, problems: tuple[Problem, ...]) -> str:
+def _support_text(tree: Mapping[str, Any], problems: tuple[Problem, ...]) -> str:
     """Which of litellm's keys in this file do what litellm makes of them; "" for a file that has only models."""
-    tree = source.read(path).tree
     if not any(section in tree for section in _LITELLM_SECTIONS):
         return ""
     told = {_general(problem.path): _SUPPORT[problem.code] for problem in problems if problem.code in _SUPPORT}

@@ -21,7 +21,7 @@ from gatewayd.config import lastgood, providers, search
 from gatewayd.config.overrides import Overrides
 from gatewayd.config.secrets import MASTER_KEY_VARIABLE
 from gatewayd.config.snapshot import Address, Deployment, Snapshot
-from gatewayd.daemon import CannotListen, Daemon, Source
+from gatewayd.daemon import Daemon, Source
 from gatewayd.errors import ConfigInvalid
 from gatewayd.fleet.fleet import WorkerLost
 from gatewayd.observe import log
@@ -30,6 +30,7 @@ from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
 from gatewayd.process import begin_start, end_start, loop_factory, take_open_files
 from gatewayd.tasks import exit_if_threads_run, spawn
+from gatewayd.web.cannot_listen import CannotListen
 from gatewayd.web.inherited import VARIABLES, Inherited
 
 _log = logging.getLogger("gatewayd")
@@ -43,6 +44,7 @@ def run(
     *,
     host: str | None,
     port: int | None,
+    admin: str | None = None,
     early: EarlySignals,
     workers: int = 1,
     last_good: bool = False,
@@ -63,7 +65,7 @@ def run(
         os.environ.pop(name, None)
     kept = lastgood.place(source, os.environ) if last_good and isinstance(source, str) else None
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        code = runner.run(_serve(source, Overrides(host, port), workers, early, inherited, kept))
+        code = runner.run(_serve(source, Overrides(host, port, admin), workers, early, inherited, kept))
     log.finish()
     exit_if_threads_run(code)
     return code

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from gatewayd.config.problems import Problem
 from gatewayd.config.result import Result
+from gatewayd.config.schema.address import parse_address
 from gatewayd.config.secrets import MASTER_KEY_VARIABLE
 from gatewayd.config.snapshot import Address
 
@@ -16,6 +17,8 @@ class Overrides:
 
     host: str | None = None
     port: int | None = None
+    admin: str | None = None
+    """The admin listener: an address, or `off`."""
     serves: bool = True
     """Whether a daemon listens where the file says. A gateway inside a program has a free port of its own."""
 
@@ -26,18 +29,36 @@ class Overrides:
         first = next((address for address in file if not address.path), Address("127.0.0.1", 4000))
         return (Address(self.host or first.host, first.port if self.port is None else self.port),)
 
+    def admin_listener(self, file: Address | None) -> Address | None:
+        """The admin listener, given the file's. Raises ValueError if `admin` is no address."""
+        if self.admin is None:
+            return file
+        return None if self.admin == "off" else parse_address(self.admin)
+
     def apply(self, result: Result) -> Result:
-        """Puts host and port in place of the file's data listeners; the rule about keys holds for them too (D-07)."""
+        """Puts the addresses in place of the file's; the rules about keys and about addresses hold for them too
+        (D-07)."""
         snapshot = result.snapshot
-        if snapshot is None or (self.host is None and self.port is None):
+        if snapshot is None or (self.host is None and self.port is None and self.admin is None):
             return result
-        (address,) = self.listen(snapshot.server.listen)
-        if not address.is_loopback and snapshot.server.master_key is None:
-            problem = Problem(
+        server = snapshot.server
+        listen, admin = self.listen(server.listen), self.admin_listener(server.admin)
+        problems = [
+            Problem(
                 "exposed_without_key",
                 f"{address} can be reached from other machines, and there is no general_settings.master_key",
-                path="--host",
+                path=flag,
                 hint=f"set {MASTER_KEY_VARIABLE}, add `master_key: os.environ/NAME`, or listen on 127.0.0.1",
             )
-            return replace(result, snapshot=None, problems=(*result.problems, problem))
-        return replace(result, snapshot=replace(snapshot, server=replace(snapshot.server, listen=(address,))))
+            for address, flag in (
+                *((address, "--host") for address in listen),
+                *([(admin, "--admin")] if admin else []),
+            )
+            if not address.is_loopback and server.master_key is None
+        ]
+        if admin in listen and (admin.port or admin.path):
+            hint = "give --port or --admin another port"
+            problems.append(Problem("address_taken", f"{admin} is used twice", path="--admin", hint=hint))
+        if problems:
+            return replace(result, snapshot=None, problems=(*result.problems, *problems))
+        return replace(result, snapshot=replace(snapshot, server=replace(server, listen=listen, admin=admin)))

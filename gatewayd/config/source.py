@@ -23,9 +23,11 @@ _MAX_BITS = 400
 """A longer integer is no setting; in a file it would be text (`yaml_scalars`)."""
 
 
-def read(path: str | os.PathLike[str]) -> Document:
-    """The configuration at `path`, includes merged. Never raises; see `Document.problems`."""
-    return _Reading(os.fspath(path)).document()
+def read(path: str | os.PathLike[str], data: bytes | None = None) -> Document:
+    """The configuration at `path`, includes merged. Never raises; see `Document.problems`.
+
+    `data`: the bytes, if they do not come from a file of this name."""
+    return _Reading(os.fspath(path), data).document()
 
 
 def from_mapping(mapping: Mapping[str, Any]) -> Document:
@@ -36,7 +38,8 @@ def from_mapping(mapping: Mapping[str, Any]) -> Document:
 class _Reading:
     """One configuration on its way from files to a tree."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, data: bytes | None) -> None:
+        self._data = data
         self._shown = os.fsencode(path).decode("utf-8", "replace")
         try:
             self._path = os.path.abspath(path)
@@ -74,7 +77,7 @@ class _Reading:
         """The root of one file; None when its problems have been noted. Raises Unreadable."""
         self._files.append(path)
         try:
-            data = read_regular(path, MAX_BYTES - self._budget.bytes)
+            data = self._read(path, MAX_BYTES - self._budget.bytes)
         except Unreadable as error:
             if error.code == "config_too_large":
                 limit = f"is too large: the files of a configuration may hold {MAX_BYTES >> 20} MiB together"
@@ -98,6 +101,13 @@ class _Reading:
                 Problem("config_not_mapping", message, "", shown, root.line, root.column, "begin with model_list:")
             )
         return None
+
+    def _read(self, path: str, limit: int) -> bytes:
+        if self._data is None or path != self._path:
+            return read_regular(path, limit)
+        if len(self._data) > limit:
+            raise Unreadable("config_too_large", "")
+        return self._data
 
 
 class _Copying:

@@ -181,7 +181,8 @@ class _Validation:
         defaults = router.default_litellm_params or {}
         if not check_partial(defaults, ("router_settings", "default_litellm_params"), self._report):
             defaults = {}
-        listen = [*self._overrides.listen(own.listen), *([] if own.admin is None else [own.admin])]
+        admin = self._overrides.admin_listener(own.admin)
+        listen = [*self._overrides.listen(own.listen), *([] if admin is None else [admin])]
         listeners = Listeners(listen if self._overrides.serves else ())
         credentials = self._credentials(resolved)
         shared = Shared(defaults, credentials, bool(litellm.drop_params), self._resolver.environ, listeners)

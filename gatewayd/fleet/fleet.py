@@ -12,7 +12,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -92,10 +92,14 @@ class Fleet:
 
     # --- going live -----------------------------------------------------------------------------------------------
 
-    async def stage(self, snapshot: Snapshot) -> StagedFleet:
+    @property
+    def doors(self) -> tuple[Door, ...]:
+        return tuple(self._doors.values())
+
+    async def stage(self, snapshot: Snapshot, *, others: Collection[Door] = ()) -> StagedFleet:
         """Has every worker make a snapshot ready. Raises OSError (an address), WorkerLost, ConfigInvalid; then nothing
         changed."""
-        opened = open_doors(snapshot.server.listen, list(self._doors.values()), self._inherited, copies=self.size)
+        opened = open_doors(snapshot.server.listen, self.doors, self._inherited, copies=self.size, others=others)
         prepared: list[Member] = []
         try:
             frames = await _frames(snapshot)

@@ -146,16 +146,21 @@ def _bound(family: int, place: Any, *, shares: bool) -> socket.socket:
 
 
 def open_doors(
-    wanted: Iterable[Address], standing: Collection[Door], inherited: Inherited | None = None, *, copies: int = 1
+    wanted: Iterable[Address],
+    standing: Collection[Door],
+    inherited: Inherited | None = None,
+    *,
+    copies: int = 1,
+    others: Collection[Door] = (),
 ) -> dict[Address, Door]:
     """Opens those of the wanted doors that do not stand yet. Raises OSError with the address as its `filename`, then
-    nothing is left open."""
+    nothing is left open. `others`: more doors that a new one may share its port with."""
     known = {door.address for door in standing}
     opened: dict[Address, Door] = {}
     try:
         for address in dict.fromkeys(wanted):
             if address not in known:
-                ours = [door for door in standing if address.port and door.port == address.port]
+                ours = [door for door in (*standing, *others) if address.port and door.port == address.port]
                 beside = [sock for door in ours for sock in door.sockets]
                 try:
                     opened[address] = Door(address, beside=beside, inherited=inherited, copies=copies)

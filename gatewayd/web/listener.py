@@ -16,7 +16,7 @@ import asyncio
 import functools
 import resource
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from gatewayd.config.snapshot import Address, Limits
 from gatewayd.tasks import spawn
@@ -75,14 +75,25 @@ class Listener:
         """How many clients are connected."""
         return len(self._server.open)
 
-    async def stage(self, addresses: Iterable[Address], *, opened: Mapping[Address, Door] | None = None) -> StagedDoors:
+    @property
+    def doors(self) -> tuple[Door, ...]:
+        return tuple(door for door, _ in self._doors.values())
+
+    async def stage(
+        self,
+        addresses: Iterable[Address],
+        *,
+        opened: Mapping[Address, Door] | None = None,
+        others: Collection[Door] = (),
+    ) -> StagedDoors:
         """Opens the doors that are not open yet, without accepting. Raises OSError.
 
         `opened`: new doors that somebody has opened already; they are this listener's from now on.
+        `others`: doors of another listener of this daemon, whose ports the new ones may take over.
         """
         wanted = tuple(dict.fromkeys(addresses))
         if opened is None:
-            opened = open_doors(wanted, [door for door, _ in self._doors.values()], self._inherited)
+            opened = open_doors(wanted, self.doors, self._inherited, others=others)
         served: dict[Address, tuple[Door, list[asyncio.Server]]] = {a: (door, []) for a, door in opened.items()}
         try:
             for door, servers in served.values():

@@ -7,7 +7,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.engine.runtime import Gateway
@@ -63,14 +63,20 @@ class DataSide:
         """Where it listens, ports as the system chose them."""
         return self._listener.addresses
 
+    @property
+    def doors(self) -> tuple[Door, ...]:
+        return self._listener.doors
+
     async def stage(
         self,
         snapshot: Snapshot,
         listen: Iterable[Address] | None = None,
         opened: Mapping[Address, Door] | None = None,
+        others: Collection[Door] = (),
     ) -> StagedDoors:
-        """The doors of a snapshot, not accepting yet. `opened`: those somebody has opened already. Raises OSError."""
-        return await self._listener.stage(snapshot.server.listen if listen is None else listen, opened=opened)
+        """The doors of a snapshot, not accepting yet; `opened` and `others` as of `Listener.stage`. Raises OSError."""
+        listen = snapshot.server.listen if listen is None else listen
+        return await self._listener.stage(listen, opened=opened, others=others)
 
     async def drain(self, seconds: float) -> int:
         """The end: readiness goes off, the doors close, what is under way gets `seconds` to end. Called again with 0,

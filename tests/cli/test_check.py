@@ -1,6 +1,9 @@
 """`gatewayd check`, in this process."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,29 @@ def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     file.write_text(GOOD)
     assert run(str(file)) == 0
     assert capsys.readouterr().out.startswith(f"{file}: ok: 1 model group, 1 deployment, 0 warnings, revision ")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("model_list: [{model_name: a, litellm_params: {model: openai/a, mock_response: hi}}]", 0, "<stdin>: ok"),
+        ("model_lst: 1\n", 78, "<stdin>:1:1: error[no_models]"),
+        ("", 78, "<stdin>"),
+    ],
+)
+def test_standard_input(text: str, code: int, said: str, tmp_path: Path) -> None:
+    """U-E1: `check -`; what the file refers to is looked for in the current folder."""
+    run = subprocess.run(
+        [sys.executable, "-m", "gatewayd", "check", "-"],
+        cwd=tmp_path,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert run.returncode == code
+    assert said in run.stdout
 
 
 def test_every_problem_at_once_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

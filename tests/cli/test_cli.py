@@ -59,7 +59,10 @@ def test_the_schema_accepts_every_example(capsys: pytest.CaptureFixture[str]) ->
         jsonschema.validate(yaml.safe_load(file.read_text()), schema)
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "--port", "70000"], ["check", "--format", "xml"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["fly"], ["run", "--po", "1"], ["--port", "1"], ["run", "--port", "70000"], ["check", "--format", "xml"]],
+)
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
@@ -75,6 +78,12 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
         (["run", "--config", ""], "--config: must not be empty"),
         (["check", ""], "PATH: must not be empty"),
         (["run", "--workers", "0"], "--workers: must be a number from 1 to 256, not '0'"),
+        (["statsu"], "there is no command 'statsu'; did you mean 'status'?"),
+        (["help", "chekc"], "there is no command 'chekc'; did you mean 'check'?"),
+        (["run", "--prot", "4000"], "unrecognized arguments: --prot; did you mean '--port'?"),
+        (["reload", "--wiat"], "did you mean '--wait'?"),
+        (["check", "a.yaml", "--config", "b.yaml"], "PATH and --config both name the file: a.yaml and b.yaml"),
+        (["run", "--admin", "4001"], "--admin: a port is missing: write host:port, such as 127.0.0.1:4000; or off"),
     ],
 )
 def test_a_wrong_value_is_told_with_what_is_right(
@@ -91,6 +100,27 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         cli.main([command, "--help"])
     assert caught.value.code == 0
     assert f"usage: gatewayd {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["help"]])
+def test_without_a_command_there_is_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """U-E1"""
+    assert cli.main(arguments) == 0
+    assert "usage: gatewayd [-h]" in capsys.readouterr().out
+
+
+def test_help_for_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """U-E1"""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["help", "check"])
+    assert caught.value.code == 0
+    assert "usage: gatewayd check" in capsys.readouterr().out
+
+
+def test_the_version_is_a_flag_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """U-E1"""
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"gatewayd {__version__}\n")
 
 
 def test_an_encoding_without_arrows(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.e2e.process import Daemon, config
+from tests.e2e.process import Daemon, config, eventually
 from tests.e2e.test_signals import EVENTS, forwarded, streaming
 from tests.fakeup import FakeUpstream, sse_reply
 
@@ -89,3 +89,35 @@ async def test_opening_the_same_port_to_other_machines(tmp_path: Path) -> None:
             )
             assert outcome["result"] == "applied", outcome
             assert (await daemon.chat("a", key=key))[0] == 200
+
+
+@pytest.mark.parametrize("processes", [(), ("--workers", "2")], ids=["one-process", "workers"])
+async def test_the_data_and_the_admin_side_exchange_their_ports(processes: tuple[str, ...], tmp_path: Path) -> None:
+    """U-F11"""
+    file, one, other = tmp_path / "gatewayd.yaml", free_port(), free_port()
+    file.write_text(config("a", own=f"listen: 127.0.0.1:{one}\nadmin: 127.0.0.1:{other}"))
+    async with Daemon(file, *processes) as daemon:
+        outcome = await daemon.edit(config("a", own=f"listen: 127.0.0.1:{other}\nadmin: 127.0.0.1:{one}"))
+        assert outcome["result"] == "applied"
+        await daemon.session.close()  # its connections to the old listeners
+        async with aiohttp.ClientSession() as daemon.session:
+            daemon.data, daemon.admin = f"http://127.0.0.1:{other}/v1", f"http://127.0.0.1:{one}"
+
+            async def exchanged() -> bool:
+                async with daemon.session.get(f"{daemon.admin}/status") as status:
+                    return status.status == 200 and (await daemon.chat("a")) == (200, "Hello from a")
+
+            await eventually(exchanged)
+
+
+async def test_an_exchange_of_socket_files_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """U-F11: a socket file cannot be shared; the message does not blame another gatewayd."""
+    file, place = tmp_path / "gatewayd.yaml", free_port()
+    file.write_text(config("a", own=f"listen: [127.0.0.1:{place}, unix:one.sock]\nadmin: 127.0.0.1:0"))
+    async with Daemon(file) as daemon:
+        daemon.data = f"http://127.0.0.1:{place}/v1"
+        outcome = await daemon.edit(config("a", own=f"listen: 127.0.0.1:{place}\nadmin: unix:one.sock"))
+        (problem,) = outcome["problems"]
+        assert problem["message"].endswith("one.sock: address already in use")
+        assert problem["hint"].startswith("gatewayd itself listens there")
+        assert await daemon.chat("a") == (200, "Hello from a")

@@ -3,12 +3,14 @@
 import json
 import os
 import shlex
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.process import Daemon, command, config
+from tests.e2e.test_rebinding import free_port
 
 KEY = "sk-master-0123456789abcdef"
 
@@ -45,6 +47,68 @@ async def test_a_port_in_use_is_told_and_nothing_starts(tmp_path: Path) -> None:
         code, err = await refused("-c", str(file), "--port", str(port))
     assert code == 1
     assert f"127.0.0.1:{port}: address already in use" in err
+
+
+async def test_a_file_as_the_only_argument(tmp_path: Path) -> None:
+    """U-E1: for `run`, `status` and `reload`."""
+    file, admin = tmp_path / "mine.yaml", free_port()
+    file.write_text(config("a", own=f"listen: 127.0.0.1:0\nadmin: 127.0.0.1:{admin}"))
+    async with Daemon(None, str(file)) as daemon:
+        assert await daemon.chat("a") == (200, "Hello from a")
+        for words in (("reload", str(file), "--wait"), ("status", str(file))):
+            code, out, _ = await command(*words, cwd=tmp_path)
+            assert code == 0, out
+
+
+@pytest.mark.parametrize("kind", ["port", "file", "off"])
+async def test_the_admin_listener_is_where_the_flag_says(kind: str, tmp_path: Path) -> None:
+    """U-E2: also after a reload."""
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config("a"))
+    place = {"port": f"127.0.0.1:{free_port()}", "file": "unix:admin.sock", "off": "off"}[kind]
+    async with Daemon(file, "--admin", place, cwd=tmp_path) as daemon:
+        shown = {"port": f"http://{place}", "file": f"unix:{tmp_path}/admin.sock", "off": "off"}[kind]
+        assert daemon.admin == shown
+        daemon.signal(signal.SIGHUP)
+        await daemon.logged("configuration unchanged")
+        if kind != "off":
+            code, out, _ = await command("reload", "--wait", "--admin", shown)
+            assert (code, out.split(":")[0]) == (0, "unchanged")
+
+
+async def test_a_second_daemon_without_a_file_says_what_to_do(tmp_path: Path) -> None:
+    """U-E2: it needs a port and an admin address of its own."""
+    data, admin = free_port(), free_port()
+    cwd, environ = tmp_path, {"OPENAI_API_KEY": "sk-0123456789abcdef", "HOME": str(tmp_path)}
+    flags = ("--port", str(data), "--admin", f"127.0.0.1:{admin}")
+    async with Daemon(None, *flags, cwd=cwd, environ=environ):
+        code, _, err = await command("run", *flags, cwd=cwd, environ=environ)
+        assert code == 1
+        assert f"cannot listen on 127.0.0.1:{data}" in err
+        assert "use --port PORT" in err
+        other = ("--port", str(free_port()), *flags[2:])
+        code, _, err = await command("run", *other, cwd=cwd, environ=environ)
+        assert code == 1
+        assert f"cannot listen on 127.0.0.1:{admin}" in err
+        assert "use --admin ADDR or --admin off" in err
+        async with Daemon(None, *other[:2], "--admin", "off", cwd=cwd, environ=environ) as second:
+            assert second.data == f"http://127.0.0.1:{other[1]}/v1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--admin", "0.0.0.0:0"), "error[exposed_without_key] --admin"),
+        (("--port", "4999", "--admin", "127.0.0.1:4999"), "127.0.0.1:4999 is used twice"),
+    ],
+)
+async def test_the_rules_of_the_file_hold_for_the_admin_flag(flags: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    """U-E2, D-07"""
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config("a"))
+    code, err = await refused("-c", str(file), *flags)
+    assert code == 78
+    assert said in err
 
 
 @pytest.mark.parametrize("how", ["file", "flag"])

@@ -1,0 +1,47 @@
+"""`argparse` as gatewayd uses it: flags are not abbreviated, and a mistyped name is answered with the nearest one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Sequence
+from typing import Any, NoReturn
+
+from gatewayd.config.checks.suggest import nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser; those of its subcommands are of this class too."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **{**named, "allow_abbrev": False})
+        self.commands: dict[str, Parser] = {}
+        """The subcommands, for the one parser that has them."""
+
+    def add_commands(self) -> argparse._SubParsersAction[Parser]:
+        """Begins the list of subcommands."""
+        found = self.add_subparsers(dest="command", metavar="COMMAND")
+        self.commands = found.choices  # fills with each command that is added
+        return found
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The options; `command` is None if none is named. Ends the process with status 2 on wrong usage."""
+        first = next((argument for argument in arguments if not argument.startswith("-")), None)
+        if first is not None and arguments[0] == first and first not in self.commands:
+            self.error(f"there is no command {first!r}{_suggestion(first, self.commands)}")
+        options, unknown = self.parse_known_args(arguments)
+        if unknown:
+            used = self.commands.get(options.command, self)
+            used.unknown(unknown)
+        return options
+
+    def unknown(self, arguments: Sequence[str]) -> NoReturn:
+        """Ends the process because of arguments that are not known."""
+        flag = arguments[0].partition("=")[0]
+        known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        meant = _suggestion(flag, known) if flag.startswith("--") else ""
+        self.error(f"unrecognized arguments: {' '.join(arguments)}{meant}")
+
+
+def _suggestion(name: str, known: Collection[str]) -> str:
+    found = nearest(name, known)
+    return f"; did you mean {found!r}?" if found is not None else ""
