@@ -16,6 +16,8 @@ from gatewayd.secret import Secret
 
 _SILENT = {"id", "identity", "place", "litellm_params"}
 """Fields of a deployment that only mirror others, or say nothing to a reader by their name alone."""
+_IN_THE_FILE = {"mock": "mock_response", "info": "model_info", "trust": "ssl_verify"}
+"""Fields of a deployment whose key in the file has another name."""
 
 
 def changes(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
@@ -92,8 +94,18 @@ def _by_model(deployment: Deployment) -> object:
 
 
 def _differing(one: Deployment, other: Deployment) -> list[str]:
+    """The keys of the file that differ; of the parameters, each by its own name."""
     names = (f.name for f in dataclasses.fields(Deployment))
-    return [name for name in names if name not in _SILENT and getattr(one, name) != getattr(other, name)]
+    found: list[str] = []
+    for name in names:
+        if name in _SILENT or getattr(one, name) == getattr(other, name):
+            continue
+        if name == "params":
+            keys = dict.fromkeys([*one.params, *other.params])
+            found += [key for key in keys if one.params.get(key) != other.params.get(key)]
+        else:
+            found.append(_IN_THE_FILE.get(name, name))
+    return found
 
 
 def _routing(old: RoutingSettings, new: RoutingSettings) -> Iterator[str]:

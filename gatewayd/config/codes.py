@@ -71,6 +71,7 @@ PROBLEM_CODES: dict[str, str] = {
     "provider_from_address": "A model without `provider/`: the provider is told from the address, as litellm does.",
     "upstream_is_gatewayd": "The address of a deployment is one of gatewayd's own listeners.",
     "missing_api_version": "An Azure deployment without `api_version`; litellm's default is used.",
+    "tls_unverified": "`ssl_verify: false`: an upstream's certificate is not checked.",
     "key_not_sent": "The provider's key from the environment is not sent to a custom `api_base`.",
     # the server
     "exposed_without_key": "A listener that other machines can reach, and no `master_key`.",

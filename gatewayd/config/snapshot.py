@@ -48,6 +48,17 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose certificates an upstream may show: by default those of the authorities that this system trusts."""
+
+    verify: bool = True
+    ca_file: str = ""
+    """Absolute path of a PEM file with the only authorities; "" for the system's."""
+    digest: str = ""
+    """SHA-256 (hex) of the file's content: another content makes another deployment."""
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """One entry of `model_list`. Every field that changes what is sent, or where, is part of `identity`."""
 
@@ -67,6 +78,7 @@ class Deployment:
     api_key: Secret | None = None
     api_version: str | None = None
     organization: str | None = None
+    trust: Trust = Trust()
     params: Mapping[str, Any] = field(default_factory=_empty)
     """Completion parameters used when the caller did not send them."""
     extra_body: Mapping[str, Any] = field(default_factory=_empty)

@@ -24,6 +24,7 @@ from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.routes import build_routing, default_models, names_of
 from gatewayd.config.checks.server import build_server, check_permissions
 from gatewayd.config.checks.suggest import nearest
+from gatewayd.config.checks.trust import Trusts
 from gatewayd.config.checks.values import explain, kind_of, resolve, validated
 from gatewayd.config.document import Document
 from gatewayd.config.overrides import Overrides
@@ -181,11 +182,18 @@ class _Validation:
         defaults = router.default_litellm_params or {}
         if not check_partial(defaults, ("router_settings", "default_litellm_params"), self._report):
             defaults = {}
+        trusts = Trusts(self._resolver, self._report)
+        here = ("litellm_settings", "ssl_verify")
+        trust = trusts.of(litellm.ssl_verify, here)
+        if trust is not None:
+            trusts.warn(trust, here)
         admin = self._overrides.admin_listener(own.admin)
         listen = [*self._overrides.listen(own.listen), *([] if admin is None else [admin])]
         listeners = Listeners(listen if self._overrides.serves else ())
         credentials = self._credentials(resolved)
-        shared = Shared(defaults, credentials, bool(litellm.drop_params), self._resolver.environ, listeners)
+        shared = Shared(
+            defaults, credentials, bool(litellm.drop_params), self._resolver.environ, listeners, trusts, trust
+        )
         written = tree.get("model_list", [])
         return build_deployments(written, resolved.get("model_list", []), shared, self._report, self._place)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -41,15 +42,19 @@ _NOT_WITH_ERRORS = _NOT_BACK | {b"content-length", b"transfer-encoding"}  # the 
 
 
 class Pools:
-    """The connections of one deployment, by origin: its provider's host, and where its tokens come from."""
+    """The connections of one deployment, by origin: its provider's host, and where its tokens come from.
 
-    def __init__(self) -> None:
+    `tls` replaces the system's trust.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._pools: dict[Origin, Pool] = {}
 
     def of(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool(origin)
+            pool = self._pools[origin] = Pool(origin, tls=self._tls)
         return pool
 
     async def aclose(self) -> None:

@@ -21,10 +21,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
 
+from gatewayd.config.snapshot import Deployment, Trust
 from gatewayd.errors import ConfigurationError, UpstreamConnection, UpstreamError, UpstreamTimeout, UpstreamTls
 from gatewayd.tasks import spawn
 from gatewayd.upstream.transport import Connection
 
+_SYSTEM = Trust()
 _AddressInfo = tuple[Any, ...]
 
 
@@ -62,12 +64,26 @@ class Origin:
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
 
-@functools.cache
-def tls_context() -> ssl.SSLContext:
-    """The system's trust, verification on, TLS 1.2 or later, HTTP/1.1. Made once: it takes 20 ms."""
-    context = ssl.create_default_context()
+@functools.lru_cache(maxsize=64)
+def tls_context(trust: Trust = _SYSTEM) -> ssl.SSLContext:
+    """TLS 1.2 or later, HTTP/1.1, and by default the system's trust. Made once: it takes 20 ms.
+
+    Raises ConfigurationError if the file of authorities cannot be loaded.
+    """
+    try:
+        context = ssl.create_default_context(cafile=trust.ca_file or None)
+    except OSError:  # ssl.SSLError is one
+        raise ConfigurationError("the file of ssl_verify cannot be loaded", config_key="ssl_verify") from None
+    if not trust.verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def configured_tls(deployment: Deployment) -> ssl.SSLContext | None:
+    """The context of a deployment that has its own `ssl_verify`; None stands for the system's trust, made when it is
+    needed. Raises ConfigurationError."""
+    return None if deployment.trust == _SYSTEM else tls_context(deployment.trust)
 
 
 class Dialler:

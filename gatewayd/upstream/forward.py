@@ -21,7 +21,7 @@ from gatewayd.errors import ConfigurationError, UpstreamBadResponse
 from gatewayd.secret import Secret
 from gatewayd.upstream.answer import lines
 from gatewayd.upstream.base import Call, Reply, WholeReply
-from gatewayd.upstream.dial import Origin
+from gatewayd.upstream.dial import Origin, configured_tls
 from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.onepiece import in_one_piece
 from gatewayd.upstream.pool import Pool
@@ -51,7 +51,7 @@ _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class ForwardUpstream:
-    """Implements `Upstream` for one deployment. `tls` replaces the system's trust; `instance`: see `wire.headers.HOP`.
+    """Implements `Upstream` for one deployment. `tls` replaces what it trusts; `instance`: see `wire.headers.HOP`.
 
     Raises ConfigurationError if the deployment cannot be called: base URL or headers are malformed.
     """
@@ -60,7 +60,7 @@ class ForwardUpstream:
         if not deployment.api_base:
             raise ConfigurationError("a forwarding deployment needs a base URL", config_key="api_base")
         self._origin, parts = Origin.of(deployment.api_base)
-        self._pool = Pool(self._origin, tls=tls)
+        self._pool = Pool(self._origin, tls=tls or configured_tls(deployment))
         self._path, self._query = quote(parts.path.rstrip("/"), safe=_VISIBLE), quote(parts.query, safe=_VISIBLE)
         self._azure = deployment.provider == "azure"
         if self._azure:

@@ -23,6 +23,7 @@ from gatewayd.errors import GatewayError, InvalidRequest, UpstreamTimeout
 from gatewayd.secret import Secret
 from gatewayd.tasks import OnceInThread, spawn
 from gatewayd.upstream.base import Call, Reply
+from gatewayd.upstream.dial import configured_tls
 from gatewayd.upstream.direct import Direct, Unfit
 from gatewayd.upstream.direct_request import fits, suits
 from gatewayd.upstream.hiding import Secrets
@@ -148,6 +149,7 @@ class TranslateUpstream:
         held = (deployment.api_key, *deployment.extra_headers.values(), *deployment.litellm_params.values())
         self._secrets = Secrets(value for value in held if isinstance(value, Secret))
         self._deployment = deployment
+        self._tls = configured_tls(deployment)
         self._suits = direct and suits(deployment)
         self._direct: Direct | None = None
         self._pools: Pools | None = None
@@ -201,7 +203,7 @@ class TranslateUpstream:
         from gatewayd.upstream import bridge  # it brings httpx, which only litellm needs
 
         if self._pools is None:
-            self._pools = bridge.Pools()
+            self._pools = bridge.Pools(self._tls)
         return self._pools
 
     def _exchange(self, call: Call) -> Exchange:

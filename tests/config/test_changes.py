@@ -57,6 +57,15 @@ def test_a_changed_deployment_is_named_by_its_fields_only() -> None:
     assert changes(BASE, new) == ("~ deployment chat: openai/gpt-4o: api_key, rpm",)
 
 
+def test_fields_have_the_names_they_have_in_the_file() -> None:
+    """U-D11: `mock_response` and the parameters' own names, not `mock` and `params`."""
+    old = snapshot(deployment("a", mock={"text": "x"}, params={"temperature": 1, "stop": ["a"], "top_p": 1}))
+    new = snapshot(
+        deployment("a", mock={"text": "y"}, params={"temperature": 2, "stop": ["b"], "top_p": 1}, info={"mode": "chat"})
+    )
+    assert changes(old, new) == ("~ deployment chat: openai/gpt-4o: temperature, stop, mock_response, model_info",)
+
+
 def test_an_edit_that_changes_the_derived_id_is_still_a_change() -> None:
     old, new = snapshot(deployment("a")), snapshot(deployment("x", timeout=5.0))
     assert changes(old, new) == ("~ deployment chat: openai/gpt-4o: timeout",)

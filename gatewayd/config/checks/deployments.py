@@ -19,13 +19,14 @@ from gatewayd.config.checks.ids import Ids
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.secrecy import is_secret_name
 from gatewayd.config.checks.target import Target, check_provider, find_target
+from gatewayd.config.checks.trust import Trusts
 from gatewayd.config.checks.values import explain
 from gatewayd.config.document import Path
 from gatewayd.config.schema.base import family, known
 from gatewayd.config.schema.deployment import COMPLETION_PARAMETERS, LitellmParams, ModelEntry
 from gatewayd.config.schema.mock import MockResponse, normalise
 from gatewayd.config.search import every_model
-from gatewayd.config.snapshot import Deployment
+from gatewayd.config.snapshot import Deployment, Trust
 from gatewayd.secret import Secret
 
 _HANDED_ON = frozenset(name for names in LitellmParams.TRANSLATED.values() for name in names)
@@ -55,6 +56,9 @@ class Shared:
     drop_params: bool
     environ: Mapping[str, str]
     listeners: Listeners
+    trusts: Trusts
+    trust: Trust | None
+    """`litellm_settings.ssl_verify`."""
 
 
 def build_deployments(
@@ -147,6 +151,7 @@ class _Entry:
             api_key=target.api_key,
             api_version=target.api_version,
             organization=params.organization,
+            trust=self._trust(params, target),
             params=completion,
             extra_body=_plain(params.extra_body or {}),
             extra_headers=headers,
@@ -216,6 +221,15 @@ class _Entry:
                 self._report.error("wrong_type", path, message)
             return None, True
         return script.model_dump(exclude_unset=True), True
+
+    def _trust(self, params: LitellmParams, target: Target) -> Trust:
+        path = (*self._path, "litellm_params", "ssl_verify")
+        trust = self._shared.trusts.of(params.ssl_verify, path)
+        if trust is None:
+            return self._shared.trust or Trust()
+        if target.kind != "scripted" and not (target.api_base or "").startswith("http:"):
+            self._shared.trusts.warn(trust, path)
+        return trust
 
     def _headers(self, params: LitellmParams) -> dict[str, Secret]:
         headers: dict[str, Secret] = {}

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from gatewayd.config.checks.secrecy import MASK, redacted, without_userinfo
-from gatewayd.config.snapshot import Deployment, Limits, RoutingSettings, ServerSettings
+from gatewayd.config.snapshot import Deployment, Limits, RoutingSettings, ServerSettings, Trust
 
 
 def effective_tree(
@@ -45,6 +45,8 @@ def _entry(entry: Mapping[str, Any], deployment: Deployment) -> dict[str, Any]:
         params["api_base"] = without_userinfo(deployment.api_base)
     if deployment.api_key is not None and "api_key" not in params:
         params["api_key"] = MASK
+    if deployment.trust != Trust() and "ssl_verify" not in params:
+        params["ssl_verify"] = deployment.trust.ca_file or deployment.trust.verify
     info = shown.get("model_info") or {}
     shown["model_info"] = {**info, "id": deployment.id}
     return shown

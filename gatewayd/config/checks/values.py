@@ -162,7 +162,8 @@ def explain(
 
 
 def _explain_one(several: list[ErrorDetails], value: Any, path: Path, report: Report) -> None:
-    first = several[0]
+    # Of a union, the member whose type it has says more than those whose type it has not.
+    first = next((details for details in several if details["type"] not in _EXPECTED), several[0])
     kind, context = first["type"], first.get("ctx", {})
     if kind == "missing":
         report.error("missing_key", path, "this key is required")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from gatewayd.config.schema.base import Count, Flag, Number, Seconds, Section, Share, key, numeral
+from gatewayd.config.schema.base import Count, Flag, Number, Seconds, Section, Share, key, numeral, truth
 from gatewayd.secret import Secret
 
 
@@ -33,6 +33,7 @@ Identifier = Annotated[
 ]
 Url = Annotated[str, AfterValidator(_stripped_slash)]
 Headers = Mapping[str, SecretText]
+Verify = Annotated[bool | Annotated[str, Field(min_length=1)], BeforeValidator(truth)]
 Whole = Annotated[int, BeforeValidator(numeral)]
 
 
@@ -61,6 +62,13 @@ class LitellmParams(Section):
         "The provider's key. Default: the provider's environment variable, at the provider's own address only.",
         why="a key from the environment never goes to a custom `api_base`",
         secret=True,
+    )
+
+    ssl_verify: Verify | None = key(
+        None,
+        "`false`: do not check the upstream's certificate (with a warning). A path: the PEM file with the certificates "
+        "of the only authorities; a relative one starts at the folder of the configuration. Default: "
+        "`litellm_settings.ssl_verify`, then the authorities that the system trusts.",
     )
 
     # --- how much, and when
@@ -172,7 +180,6 @@ class LitellmParams(Section):
         "streams are kept alive by the upstream itself": ("keepalive_seconds", "allow_client_keepalive_override"),
         "shadow traffic does not exist in this version": ("silent_model",),
         "sticky routing does not exist in this version": ("provider_affinity_header",),
-        "certificates are always checked": ("ssl_verify",),
         "there are no users in this version": ("fireworks_forward_user_id", "litellm_trace_id"),
         "a deployment is reached as its provider says": ("use_litellm_proxy", "use_xai_oauth"),
         "model_info stands beside litellm_params": ("model_info",),
@@ -220,7 +227,6 @@ class LitellmParams(Section):
         "automatic routers do not exist in this version": ("auto_router_", "complexity_router_", "quality_router_"),
         "vector stores do not exist in this version": ("milvus_", "valkey_", "vector_store_", "vector_bucket_"),
     }  # fmt: skip
-    EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset({"ssl_verify"})
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "requests would pass unchecked": ("guardrails",),
     }

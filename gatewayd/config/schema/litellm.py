@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from gatewayd.config.schema import callbacks
 from gatewayd.config.schema.base import Count, Flag, Seconds, Section, key
+from gatewayd.config.schema.deployment import Verify
 from gatewayd.config.schema.router import Fallbacks
 
 
@@ -34,6 +35,7 @@ class LitellmSettings(Section):
         approximated="litellm's comments come before the first event too; gatewayd's come after it, when the answer's "
         "status is decided",
     )
+    ssl_verify: Verify | None = key(None, "The default of `litellm_params.ssl_verify`.")
     set_verbose: Flag | None = key(None, "`true`: the same as `gatewayd.log.level: debug`, which wins.")
     json_logs: Flag | None = key(None, "`true`: the same as `gatewayd.log.format: json`, which wins.")
     turn_off_message_logging: Any = key(
@@ -79,8 +81,8 @@ class LitellmSettings(Section):
             "anthropic_sse_ping_interval_seconds",
             "forward_traceparent_to_llm_provider", "add_user_information_to_llm_headers",
         ),
-        "connections are gatewayd's own, and certificates are always checked": (
-            "ssl_verify", "ssl_certificate", "ssl_security_level", "ssl_ecdh_curve", "force_ipv4", "http2",
+        "connections are gatewayd's own": (
+            "ssl_certificate", "ssl_security_level", "ssl_ecdh_curve", "force_ipv4", "http2",
             "use_aiohttp_transport", "disable_aiohttp_transport", "aiohttp_trust_env", "disable_aiohttp_trust_env",
         ),
         "keys and addresses are set for each deployment": (
@@ -111,7 +113,7 @@ class LitellmSettings(Section):
     }  # fmt: skip
     EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset(
         {
-            "ssl_verify", "require_auth_for_metrics_endpoint", "expose_router_debug_in_errors",
+            "require_auth_for_metrics_endpoint", "expose_router_debug_in_errors",
             "bedrock_neutralize_orphaned_tool_blocks", "user_url_validation", "public_mcp_hub_strict_whitelist",
             "use_aiohttp_transport", "scim_upsert_user", "llm_guard_mode", "model_cost_map_url",
             "anthropic_beta_headers_url", "anthropic_prompt_caching_ttl", "longer_context_model_fallback_dict",

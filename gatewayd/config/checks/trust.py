@@ -1,0 +1,62 @@
+"""Third stage, for `ssl_verify`: whose certificates an upstream may show."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+
+from gatewayd.config.checks.report import Report
+from gatewayd.config.document import Path
+from gatewayd.config.rawfile import Unreadable, read_regular
+from gatewayd.config.secrets import Resolver, looks_like_a_key
+from gatewayd.config.snapshot import Trust
+
+MAX_BYTES = 4 * 1024 * 1024
+"""Of a file of authorities; a system's bundle has a quarter of a megabyte."""
+
+
+class Trusts:
+    """Reads each file of authorities once. Its content is part of the revision, and it is watched like a secret's."""
+
+    def __init__(self, resolver: Resolver, report: Report) -> None:
+        self._resolver = resolver
+        self._report = report
+        self._known: dict[str, Trust | Unreadable] = {}
+
+    def of(self, value: bool | str | None, path: Path) -> Trust | None:
+        """What `ssl_verify` at `path` means; None if it is not given, or after an error was reported."""
+        if value is None:
+            return None
+        if isinstance(value, bool):
+            return Trust(verify=value)
+        name = os.path.normpath(os.path.join(os.path.abspath(self._resolver.directory), value))
+        found = self._known.get(name)
+        if found is None:
+            found = self._known[name] = self._read(name)
+        if isinstance(found, Trust):
+            return found
+        hint = "the value is true, false, or a file of certificates in PEM form"
+        shown = "" if path in self._report.referenced or looks_like_a_key(value) else f" {value}"
+        self._report.error("invalid_value", path, f"the file{shown} {found.message}", found.hint or hint)
+        return None
+
+    def warn(self, trust: Trust, path: Path) -> None:
+        """Says that certificates are not checked, if so."""
+        if not trust.verify:
+            message = "certificates are not checked: whoever is on the way can read keys and prompts"
+            hint = "ssl_verify may be the path of a file with the certificates of your own authority"
+            self._report.once("tls_unverified", path, message, hint)
+
+    def _read(self, name: str) -> Trust | Unreadable:
+        self._resolver.files[name] = ""
+        try:
+            data = read_regular(name, MAX_BYTES)
+        except Unreadable as error:
+            return error
+        self._resolver.files[name] = digest = hashlib.sha256(data).hexdigest()
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=data.decode("ascii", "ignore"))
+        except (ssl.SSLError, ValueError):
+            return Unreadable("config_unreadable", "holds no certificates in PEM form")
+        return Trust(ca_file=name, digest=digest)
