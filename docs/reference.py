@@ -15,6 +15,7 @@ from gatewayd.cli.exits import CONFIG, FAILURE, INTERRUPTED, NO_INPUT, OK, UNAVA
 from gatewayd.engine.dispatch import Trail
 from gatewayd.engine.runtime import Gateway
 from gatewayd.observe.metrics import Metrics
+from gatewayd.upstream.base import DROPPED
 from gatewayd.web.app import TABLE
 from gatewayd.web.render import success_headers
 from gatewayd.wire.headers import REQUEST_HEADERS, RESPONSE_HEADERS, RESPONSE_PREFIXES, RESPONSE_RENAMED
@@ -116,6 +117,7 @@ _ANSWERED = {
     "x-gatewayd-revision": "the revision of the configuration that answered",
     "x-gatewayd-deployment": "the deployment that answered: its `model_info.id`, else one made from its parameters",
     "x-gatewayd-attempts": "how many tries it took",
+    "x-gatewayd-dropped": "fields of a forwarded request that `drop_params` left out",
     "x-gatewayd-fallback": "the group that answered, if another than the one asked for",
     "x-gatewayd-overhead-ms": "milliseconds that gatewayd itself took up to the start of the answer",
     "x-litellm-call-id": "as `x-request-id`",
@@ -210,7 +212,7 @@ def _endpoints() -> Iterator[str]:
 
 def _answered() -> Sequence[str]:
     """Every header that an answer may have; one that came from a fallback has them all."""
-    return [name for name, _ in success_headers(Trail("asked", "answered"), "", "", 0.0, 0.0)]
+    return [DROPPED, *(name for name, _ in success_headers(Trail("asked", "answered"), "", "", 0.0, 0.0))]
 
 
 def _administration() -> Iterator[str]:

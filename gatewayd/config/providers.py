@@ -25,7 +25,6 @@ from typing import Any, Literal
 import msgspec
 
 _MAX_TOKENS = (("max_completion_tokens", "max_tokens"),)
-_MISTRAL = (*_MAX_TOKENS, ("seed", "random_seed"))
 
 
 _ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/responses")
@@ -46,7 +45,7 @@ class Provider:
     path: str = ""
     """What a base URL must end with; added where it is missing (Ollama: `/v1`)."""
     renames: tuple[tuple[str, str], ...] = ()
-    """(OpenAI's, the provider's) names of top-level request fields, as litellm renames them for chat."""
+    """(OpenAI's, the provider's) names of chat fields, where litellm's JSON file has them; see `parameters`."""
     own_host: bool = True
     """Whether the provider is one company's service, so that its key must not travel to any other host."""
 
@@ -72,8 +71,8 @@ class Provider:
 
 
 # name: default base URL, key variables, base URL variables, then what is odd: `free` = works without a key,
-# `/v1` = the base URL must end so, `max_tokens` / `mistral` = field names. Every other OpenAI-compatible provider that
-# gatewayd forwards to comes from litellm's JSON file.
+# `/v1` = the base URL must end so. Every other OpenAI-compatible provider that gatewayd forwards to comes from
+# litellm's JSON file. What their APIs take is in `parameters.toml`.
 # fmt: off
 _FORWARD: dict[str, tuple[str | None, str, str, str]] = {
     "openai":        ("https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL OPENAI_API_BASE", ""),
@@ -82,8 +81,8 @@ _FORWARD: dict[str, tuple[str | None, str, str, str]] = {
     # The forwarding upstream appends Azure's own path (deployment name, api-version).
     "azure":         (None, "AZURE_OPENAI_API_KEY AZURE_API_KEY", "AZURE_API_BASE", ""),
     # Any server that speaks the wire. litellm takes OPENAI_API_KEY for custom_openai: a key for a foreign host.
-    "custom_openai": (None, "", "", "free max_tokens"),
-    "openai_like":   (None, "OPENAI_LIKE_API_KEY", "OPENAI_LIKE_API_BASE", "free max_tokens"),
+    "custom_openai": (None, "", "", "free"),
+    "openai_like":   (None, "OPENAI_LIKE_API_KEY", "OPENAI_LIKE_API_BASE", "free"),
     "hosted_vllm":   (None, "HOSTED_VLLM_API_KEY", "HOSTED_VLLM_API_BASE", "free"),
     # litellm runs `vllm/...` inside the process; here it means a vLLM server.
     "vllm":          (None, "HOSTED_VLLM_API_KEY", "HOSTED_VLLM_API_BASE", "free"),
@@ -95,35 +94,35 @@ _FORWARD: dict[str, tuple[str | None, str, str, str]] = {
     "ollama_chat":   ("http://localhost:11434/v1", "OLLAMA_API_KEY", "OLLAMA_API_BASE", "free /v1"),
     "docker_model_runner":
                      ("http://localhost:22088/engines/llama.cpp/v1", "DOCKER_MODEL_RUNNER_API_KEY",
-                      "DOCKER_MODEL_RUNNER_API_BASE", "free /v1 max_tokens"),
-    "xinference":    ("http://127.0.0.1:9997/v1", "XINFERENCE_API_KEY", "XINFERENCE_API_BASE", "free max_tokens"),
-    "groq":          ("https://api.groq.com/openai/v1", "GROQ_API_KEY", "GROQ_API_BASE", "max_tokens"),
+                      "DOCKER_MODEL_RUNNER_API_BASE", "free /v1"),
+    "xinference":    ("http://127.0.0.1:9997/v1", "XINFERENCE_API_KEY", "XINFERENCE_API_BASE", "free"),
+    "groq":          ("https://api.groq.com/openai/v1", "GROQ_API_KEY", "GROQ_API_BASE", ""),
     "together_ai":   ("https://api.together.ai/v1",
                       "TOGETHER_API_KEY TOGETHER_AI_API_KEY TOGETHERAI_API_KEY TOGETHER_AI_TOKEN",
                       "TOGETHER_AI_API_BASE", ""),
     "deepseek":      ("https://api.deepseek.com/beta", "DEEPSEEK_API_KEY", "DEEPSEEK_API_BASE", ""),
     "mistral":       ("https://api.mistral.ai/v1", "MISTRAL_AZURE_API_KEY MISTRAL_API_KEY",
-                      "MISTRAL_AZURE_API_BASE", "/v1 mistral"),
-    "codestral":     ("https://codestral.mistral.ai/v1", "CODESTRAL_API_KEY", "CODESTRAL_API_BASE", "mistral"),
+                      "MISTRAL_AZURE_API_BASE", "/v1"),
+    "codestral":     ("https://codestral.mistral.ai/v1", "CODESTRAL_API_KEY", "CODESTRAL_API_BASE", ""),
     "openrouter":    ("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY OR_API_KEY", "OPENROUTER_API_BASE", ""),
-    "xai":           ("https://api.x.ai/v1", "XAI_API_KEY", "XAI_API_BASE", "max_tokens"),
+    "xai":           ("https://api.x.ai/v1", "XAI_API_KEY", "XAI_API_BASE", ""),
     "perplexity":    ("https://api.perplexity.ai", "PERPLEXITYAI_API_KEY PERPLEXITY_API_KEY",
                       "PERPLEXITY_API_BASE", ""),
-    "cerebras":      ("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", "CEREBRAS_API_BASE", "max_tokens"),
-    "deepinfra":     ("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY", "DEEPINFRA_API_BASE", "max_tokens"),
+    "cerebras":      ("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", "CEREBRAS_API_BASE", ""),
+    "deepinfra":     ("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY", "DEEPINFRA_API_BASE", ""),
     "nvidia_nim":    ("https://integrate.api.nvidia.com/v1", "NVIDIA_NIM_API_KEY", "NVIDIA_NIM_API_BASE",
-                      "max_tokens"),
-    "sambanova":     ("https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY", "SAMBANOVA_API_BASE", "max_tokens"),
-    "nebius":        ("https://api.studio.nebius.ai/v1", "NEBIUS_API_KEY", "NEBIUS_API_BASE", "max_tokens"),
+                      ""),
+    "sambanova":     ("https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY", "SAMBANOVA_API_BASE", ""),
+    "nebius":        ("https://api.studio.nebius.ai/v1", "NEBIUS_API_KEY", "NEBIUS_API_BASE", ""),
     "hyperbolic":    ("https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY", "HYPERBOLIC_API_BASE", ""),
-    "lambda_ai":     ("https://api.lambda.ai/v1", "LAMBDA_API_KEY", "LAMBDA_API_BASE", "max_tokens"),
+    "lambda_ai":     ("https://api.lambda.ai/v1", "LAMBDA_API_KEY", "LAMBDA_API_BASE", ""),
     "friendliai":    ("https://api.friendli.ai/serverless/v1", "FRIENDLIAI_API_KEY FRIENDLI_TOKEN",
-                      "FRIENDLI_API_BASE", "max_tokens"),
-    "github":        ("https://models.inference.ai.azure.com", "GITHUB_API_KEY", "GITHUB_API_BASE", "max_tokens"),
+                      "FRIENDLI_API_BASE", ""),
+    "github":        ("https://models.inference.ai.azure.com", "GITHUB_API_KEY", "GITHUB_API_BASE", ""),
     "volcengine":    ("https://ark.cn-beijing.volces.com/api/v3", "VOLCENGINE_API_KEY", "VOLCENGINE_API_BASE",
-                      "max_tokens"),
-    "aiml":          ("https://api.aimlapi.com/v1", "AIML_API_KEY", "AIML_API_BASE", "max_tokens"),
-    "wandb":         ("https://api.inference.wandb.ai/v1", "WANDB_API_KEY", "WANDB_API_BASE", "max_tokens"),
+                      ""),
+    "aiml":          ("https://api.aimlapi.com/v1", "AIML_API_KEY", "AIML_API_BASE", ""),
+    "wandb":         ("https://api.inference.wandb.ai/v1", "WANDB_API_KEY", "WANDB_API_BASE", ""),
     "zai":           ("https://api.z.ai/api/paas/v4", "ZAI_API_KEY", "ZAI_API_BASE", ""),
 }
 
@@ -279,7 +278,6 @@ def _providers() -> Mapping[str, Provider]:
             tuple(bases.split()),
             needs_key="free" not in marks,
             path="/v1" if "/v1" in marks else "",
-            renames=_MISTRAL if "mistral" in marks else _MAX_TOKENS if "max_tokens" in marks else (),
             own_host=base is not None and "free" not in marks,
         )
     return MappingProxyType(found)

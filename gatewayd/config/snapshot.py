@@ -89,6 +89,10 @@ class Deployment:
     """For translate: what litellm needs beside the above (aws_*, vertex_*, ...); secrets as Secret."""
     drop_params: bool = False
     additional_drop_params: tuple[str, ...] = ()
+    allowed_openai_params: tuple[str, ...] = ()
+    """What `drop_params` leaves in."""
+    family: str = ""
+    """The name that says what kind of model it is, where `model` does not (`base_model`); may hold `*`."""
     weight: float | None = None
     rpm: int | None = None
     tpm: int | None = None
@@ -120,6 +124,13 @@ class Deployment:
     def authority(self) -> str:
         """Host and port of `api_base`, without user and password; "" where the provider's own address is used."""
         return urlsplit(self.api_base).netloc.rpartition("@")[2] if self.api_base else ""
+
+    def family_of(self, model: str) -> str:
+        """The name that says what kind of model `model` is; it is `self.model` with its `*` filled."""
+        if not self.family or "*" not in self.family:
+            return self.family or model
+        before, _, after = self.model.partition("*")
+        return self.family.replace("*", model.removeprefix(before).removesuffix(after))
 
 
 @dataclass(frozen=True, slots=True)

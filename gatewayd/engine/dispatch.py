@@ -120,7 +120,7 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
                         group = hop.group.name
                         trail.fallbacks += 1
                         hop.group.budget.requests += 1
-                    call.capture = hop.capture
+                    call.capture, call.dropped = hop.capture, ()
                     target = runtime.targets[candidate.id]
                     trail.attempts += 1
                     try:

@@ -11,13 +11,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from gatewayd.wire.openai import Intent, Usage
 
 Header = tuple[str, str]
+DROPPED: Final = "x-gatewayd-dropped"
+"""The header of an answer that names the fields of the request that were left out."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -54,6 +56,12 @@ class Call(msgspec.Struct):
     """Seconds spent waiting for upstreams so far, by all tries together."""
     timeout: float | None = None
     """Seconds the client itself grants (`x-litellm-timeout`, body `timeout`); None = the deployment's."""
+    dropped: tuple[str, ...] = ()
+    """Fields of the body that `drop_params` left out. Set anew for every try."""
+
+    def told(self) -> Sequence[Header]:
+        """Headers with which the answer says what was not sent."""
+        return ((DROPPED, ", ".join(self.dropped)),) if self.dropped else ()
 
     async def waiting(self, answer: Awaitable[None]) -> None:
         """Waits for an upstream, and counts the time."""

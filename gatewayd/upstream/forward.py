@@ -69,7 +69,7 @@ class ForwardUpstream:
         self._model = deployment.model
         self._wild = "*" in deployment.model
         provider = providers.get(deployment.provider)
-        self._rewriter = Rewriter(deployment, provider.renames if provider else ())
+        self._rewriter = Rewriter(deployment)
         self._omits_done = deployment.provider in OMITS_DONE
         elsewhere = provider is None or deployment.api_base != provider.api_base
         self._fields, self._own = _fields(deployment, self._origin, instance if elsewhere else "")
@@ -88,14 +88,17 @@ class ForwardUpstream:
             content = self.whole(answer)
             if call.endpoint == "embeddings" and needs_packing(call, content):
                 content = await asyncio.to_thread(packed, content)
-            return WholeReply(answer.status, self.secrets.relayed(answer.fields), content, usage_of(content))
+            headers = [*self.secrets.relayed(answer.fields), *call.told()]
+            return WholeReply(answer.status, headers, content, usage_of(content))
         choices = _choices(call) if self._omits_done else 0
         stream = StreamAnswer(ready, StreamWatcher(choices=choices, whole=True, hides=self.secrets.found_in))
         stream.secrets = self.secrets
         await call.waiting(self._pool.exchange(stream, head, body, call.timeouts, fresh=call.fresh))
         if stream.live:
+            if call.dropped:
+                stream.headers = [*stream.headers, *call.told()]
             return stream
-        return in_one_piece(call, self.secrets.relayed(stream.fields), self.whole(stream))
+        return in_one_piece(call, [*self.secrets.relayed(stream.fields), *call.told()], self.whole(stream))
 
     def send_now(self, answer: Answer, call: Call) -> Connection | None:
         """Sends a call on an idle connection, if there is one. `answer` hears what becomes of it; it may fail with

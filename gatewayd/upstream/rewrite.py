@@ -1,33 +1,43 @@
 """What a deployment's configuration changes in a request body; everything else stays the client's bytes.
 
-Order, later wins: the client's fields, `params` where the client sent none, provider-specific field names, fields to be
-dropped, the model, `extra_body`.
+Order, later wins: the client's fields, `params` where the client sent none, fields that the provider refuses (with
+`drop_params`), provider-specific field names, fields to be dropped, messages, the model, `extra_body`.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from gatewayd.config import parameters
 from gatewayd.config.snapshot import Deployment
+from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.upstream.base import Call
+from gatewayd.upstream.messages import mapper
 from gatewayd.wire.openai import encode, parsed
 
 _PATH: Final = re.compile(r"([^.\[\]]+)((?:\.[^.\[\]]+|\[(?:\*|\d+)\])+)")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\*|\d+)\]")
 _ANY: Final = "*"
 
+_MOST_MODELS: Final = 256
+"""Of a wildcard, whose rules are kept."""
+_LIMITS: Final = ("max_tokens", "max_completion_tokens")
+"""Two names of one thing."""
+
 Step = str | int
+Fields = Mapping[str, msgspec.Raw]
 
 
 class Rewriter:
-    """Made once per deployment. `renames` are (OpenAI's, the provider's) names of chat fields."""
+    """Made once per deployment."""
 
-    def __init__(self, deployment: Deployment, renames: Sequence[tuple[str, str]] = ()) -> None:
-        self._renames = tuple(renames)
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
         self._params = _raw(deployment.params)
         self._params_of_streams = "stream_options" in self._params  # upstreams refuse it in calls that do not stream
         self._extra = _raw(deployment.extra_body)
@@ -39,29 +49,42 @@ class Rewriter:
                 self._dropped |= {name}
             else:
                 self._paths.append((match[1], [_step(*groups) for groups in _STEP.findall(match[2])]))
-        self._plain = not (self._params or self._extra or self._dropped or self._paths or self._renames)
+        self._quiet = not (self._params or self._extra or self._dropped or self._paths)
         self._model = deployment.model
         self._raw_model = msgspec.Raw(encode(deployment.model))
+        self._rules: dict[str, _Rules] = {}
+        if "*" not in deployment.model:
+            self._rules[deployment.model] = self._rules_for(deployment.model)
 
     def body(self, call: Call, model: str) -> bytes:
         """The body for the upstream: the very bytes of the client if there is nothing to change.
 
-        Raises InvalidRequest if a field out of which something is to be taken cannot be parsed.
+        Raises InvalidRequest if a field out of which something is to be taken cannot be parsed, or that the API would
+        ignore without a word.
         """
         intent = call.intent
         fields = intent.fields
-        if self._plain:
+        rules = self._rules.get(model) or self._rules_for(model)
+        chat = call.endpoint == "chat/completions"
+        messages = rules.messages(intent) if chat and rules.messages is not None else None
+        if self._quiet and messages is None and rules.touches[call.endpoint].isdisjoint(fields):
             if model == intent.model and "model" in fields:
                 return intent.body
             return intent.rewritten({"model": self._raw(model)})
         changes: dict[str, msgspec.Raw] = {name: raw for name, raw in self._params.items() if name not in fields}
-        if self._params_of_streams and not intent.stream:
-            changes.pop("stream_options", None)
+        if changes:
+            self._settle(fields, changes, stream=intent.stream)
         dropped = self._dropped
-        if self._renames and call.endpoint == "chat/completions":
-            dropped |= self._rename(fields, changes)
-        for name in self._dropped.intersection(changes):
+        if rules.drops or rules.ignores:
+            refused = rules.refused(call.endpoint, fields, changes) - dropped
+            call.dropped = tuple(sorted(refused.intersection(fields)))
+            dropped |= refused
+        if rules.renames and chat:
+            dropped |= self._rename(rules.renames, dropped, fields, changes)
+        for name in dropped.intersection(changes):
             del changes[name]
+        if messages is not None:
+            changes["messages"] = messages
         for name, steps in self._paths:
             raw = changes.get(name, fields.get(name))
             if raw is not None and name not in dropped:
@@ -74,20 +97,97 @@ class Rewriter:
     def _raw(self, model: str) -> msgspec.Raw:
         return self._raw_model if model == self._model else msgspec.Raw(encode(model))
 
-    def _rename(self, fields: Mapping[str, msgspec.Raw], changes: dict[str, msgspec.Raw]) -> frozenset[str]:
+    def _rules_for(self, model: str) -> _Rules:
+        if len(self._rules) >= _MOST_MODELS:  # callers choose the names
+            self._rules.clear()
+        rules = self._rules[model] = _Rules(self._deployment, model)
+        return rules
+
+    def _settle(self, fields: Fields, changes: dict[str, msgspec.Raw], *, stream: bool) -> None:
+        """Takes out defaults that do not belong to this call."""
+        if self._params_of_streams and not stream:
+            changes.pop("stream_options", None)
+        for one, other in (_LIMITS, _LIMITS[::-1]):
+            if one in fields and other in changes:
+                del changes[other]  # both names mean the same, and the caller has said it
+
+    def _rename(
+        self,
+        renames: Sequence[tuple[str, str]],
+        dropped: frozenset[str],
+        fields: Fields,
+        changes: dict[str, msgspec.Raw],
+    ) -> frozenset[str]:
         """Puts renamed fields into `changes`; returns the client's that are replaced by them."""
         replaced: set[str] = set()
-        for ours, theirs in self._renames:
-            if ours in self._dropped:
+        for ours, theirs in renames:
+            if ours in dropped:
                 continue
-            raw = fields.get(ours)
-            if raw is not None:
+            sent = fields.get(ours)
+            if sent is not None:
                 replaced.add(ours)
-            else:
-                raw = changes.pop(ours, None)
-            if raw is not None and theirs not in fields:
-                changes[theirs] = raw
+                if _is_null(fields.get(theirs)) and theirs not in dropped:
+                    changes[theirs] = sent
+            elif (default := changes.pop(ours, None)) is not None and theirs not in fields:
+                changes.setdefault(theirs, default)
         return frozenset(replaced)
+
+
+class _Rules:
+    """What the provider's row of the table means for one deployment and model."""
+
+    def __init__(self, deployment: Deployment, model: str) -> None:
+        row = parameters.of(deployment.provider, deployment.family_of(model))
+        allowed = frozenset(deployment.allowed_openai_params)
+        self.renames = row.renames
+        self.drops = deployment.drop_params
+        self.messages = mapper(row)
+        self.ignores = row.ignores - allowed
+        self._row = row
+        self._conditional = row.conditional
+        self._allowed = allowed
+        self._refused = {
+            "chat/completions": (row.refuses | self.ignores) - allowed,
+            "completions": (parameters.completions() | self.ignores) - allowed,
+            "embeddings": (row.embeddings | self.ignores) - allowed,
+        }
+        touches = self.ignores.union(*self._refused.values(), row.conditional) if self.drops else self.ignores
+        self.touches: dict[str, frozenset[str]] = defaultdict(lambda: touches)
+        """Per endpoint, the fields without which a body can go as it is."""
+        if self.renames:
+            self.touches["chat/completions"] = touches.union(ours for ours, _ in self.renames)
+
+    def refused(self, endpoint: str, fields: Fields, changes: Fields) -> frozenset[str]:
+        """Names of the fields to leave out, of the caller's and of the defaults. Raises InvalidRequest if one of the
+        caller's has no effect and may not be left out."""
+        if not self.drops:
+            lost = self.ignores.intersection(fields)
+            if lost:
+                raise _without_effect(min(lost))
+            return frozenset()
+        refused = self._refused.get(endpoint, frozenset())
+        out = refused.intersection(fields) | refused.intersection(changes)
+        if self._conditional and endpoint == "chat/completions":
+            sent = {**changes, **fields}
+            values = {name: parsed(name, sent[name]) for name in self._conditional.intersection(sent)}
+            given = {name: value for name, value in values.items() if value is not None}
+            out |= self._row.refused_by_value(given) - self._allowed
+        return out
+
+
+def _without_effect(name: str) -> InvalidRequest:
+    error = InvalidRequest(
+        f"The field '{name}' has no effect in Ollama's OpenAI API. Set it in the gateway's configuration, or ask "
+        "for `drop_params` there.",
+        param=name,
+        code="param_without_effect",
+    )
+    error.verdict = Verdict.ELSEWHERE  # another deployment may know it
+    return error
+
+
+def _is_null(raw: msgspec.Raw | None) -> bool:
+    return raw is None or bytes(raw) == b"null"
 
 
 def _raw(values: Mapping[str, Any]) -> dict[str, msgspec.Raw]:

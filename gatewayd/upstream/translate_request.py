@@ -103,6 +103,8 @@ def _fixed(deployment: Deployment) -> dict[str, Any]:
         "api_version": deployment.api_version,
         "organization": deployment.organization,
         "additional_drop_params": list(deployment.additional_drop_params),
+        "allowed_openai_params": list(deployment.allowed_openai_params),
+        "base_model": deployment.family,
     }
     extra: dict[str, Any] = _revealed(deployment.extra_body)
     if extra and not _takes_apart(deployment):

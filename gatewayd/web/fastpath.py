@@ -365,6 +365,8 @@ class FastCall(Answer):
         request_id = told or new_request_id()
         secrets = lane.upstream.secrets
         relayed = lines(secrets.relayed(self.fields)) if self.known is None else self.known.relayed(secrets)
+        if self._call.dropped:
+            relayed += lines(self._call.told())
         head = lane.head.render(self.status, relayed, request_id, self._sent - self._started, duration, len(body))
         runtime.__exit__(None, None, None)
         client.answer(head + body, now)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gatewayd.config import providers
+from gatewayd.config import parameters, providers
 from gatewayd.config.providers import Provider
 from tests.config.ask_litellm import BASE, FIELDS
 
@@ -66,7 +66,7 @@ def test_litellm_sends_where_we_send(name: str, litellm_says: Any) -> None:
 )
 def test_litellm_renames_the_fields_we_rename(name: str, litellm_says: Any) -> None:
     body = next(sent["body"] for sent in (litellm_says[name]["plain"], *litellm_says[name]["keys"]) if sent)
-    renames = dict(known(name).renames)
+    renames = dict(parameters.of(name, "m1").renames)
     for field, value in FIELDS.items():
         found = {key for key, sent in body.items() if sent == value}
         assert found <= {renames.get(field, field)}  # empty: litellm drops it, because the provider would refuse it

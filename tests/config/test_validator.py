@@ -440,3 +440,27 @@ class TestSize:
         found = problems(*entries, router_settings={"fallbacks": fallbacks})
         assert time.process_time() - start < 10
         assert {p.code for p in found} == {"unknown_provider", "unused_fallback", "too_many_problems"}
+
+
+@pytest.mark.parametrize(
+    ("params", "info", "family"),
+    [
+        ({"model": "azure/mine"}, {"base_model": "azure/gpt-5"}, "gpt-5"),
+        ({"model": "azure/mine", "base_model": "gpt-5.1"}, {"base_model": "azure/gpt-4o"}, "gpt-5.1"),
+        ({"model": "azure/gpt5_series/mine"}, None, "gpt5_series/mine"),
+        ({"model": "azure/o_series/mine"}, None, "o_series/mine"),
+        ({"model": "azure/gpt-4o"}, None, ""),
+        ({"model": "openai/gpt-4o"}, {"base_model": "gpt-5"}, ""),
+    ],
+)
+def test_what_model_is_behind_a_free_name(params: dict[str, str], info: dict[str, str] | None, family: str) -> None:
+    """U-A6: the names of Azure's deployments are free; litellm's hints and base_model say what they are."""
+    one = only(entry(info=info, api_base="https://r.openai.azure.com", api_key="k", api_version="v2", **params))
+    assert one.family == family
+
+
+def test_what_drop_params_leaves_in_is_part_of_a_deployment() -> None:
+    """U-A5: allowed_openai_params of forwarded deployments; another list is another deployment."""
+    one, other = only(allowed_openai_params=["top_p"]), only()
+    assert (one.allowed_openai_params, other.allowed_openai_params) == (("top_p",), ())
+    assert one.identity != other.identity

@@ -49,6 +49,16 @@ async def test_a_stream(framing: str) -> None:
         assert up.connection_count == 2 or framing != "close"
 
 
+async def test_a_stream_says_what_was_dropped() -> None:
+    """U-A5: of a streaming call too."""
+    async with forwarding(sse_reply(CHAT), model="gpt-5", drop_params=True) as (up, forward):
+        reply = await forward.open(call(stream=True, top_p=0.5))
+        assert ("x-gatewayd-dropped", "top_p") in reply.headers
+        await reply.pipe(SlowSink())
+        reply.close()
+        assert "top_p" not in json.loads(up.requests[0].body)
+
+
 async def test_events_arrive_when_they_are_sent() -> None:
     go_on = asyncio.Event()
     async with forwarding(sse_reply([CHAT[0], go_on, *CHAT[1:]])) as (_, forward):

@@ -19,11 +19,9 @@ BODY = (
 )
 
 
-def rewritten(
-    body: bytes, model: str = "gpt-real", renames: Any = (), endpoint: str = "chat/completions", **config: Any
-) -> bytes:
+def rewritten(body: bytes, model: str = "gpt-real", endpoint: str = "chat/completions", **config: Any) -> bytes:
     one = deployment("http://a", model=model, **config)
-    return Rewriter(one, renames).body(call(body, endpoint=endpoint), model)
+    return Rewriter(one).body(call(body, endpoint=endpoint), model)
 
 
 def test_only_the_model_changes() -> None:
@@ -132,8 +130,8 @@ RENAMES = (("max_completion_tokens", "max_tokens"), ("seed", "random_seed"))
 def test_provider_names_of_fields(fields: dict[str, int], expected: dict[str, int]) -> None:
     body = json.dumps({"model": "m", **fields}).encode()
     params = {"seed": 9} if not fields else {}
-    assert json.loads(rewritten(body, renames=RENAMES, params=params)) == {"model": "gpt-real", **expected}
-    assert json.loads(rewritten(body, renames=RENAMES, endpoint="embeddings")) == {"model": "gpt-real", **fields}
+    assert json.loads(rewritten(body, provider="mistral", params=params)) == {"model": "gpt-real", **expected}
+    assert json.loads(rewritten(body, provider="mistral", endpoint="embeddings")) == {"model": "gpt-real", **fields}
 
 
 names = st.sampled_from(["messages", "temperature", "seed", "max_tokens", "max_completion_tokens", "x"])
@@ -150,7 +148,7 @@ def test_the_order_of_precedence(sent: Any, params: Any, extra: Any, dropped: li
             params=params,
             extra_body=extra,
             additional_drop_params=tuple(dropped),
-            renames=RENAMES if renamed else (),
+            provider="mistral" if renamed else "openai",
         )
     )
     want = {name: value for name, value in {**params, **sent}.items() if name not in dropped}
@@ -161,3 +159,128 @@ def test_the_order_of_precedence(sent: Any, params: Any, extra: Any, dropped: li
                 if theirs not in sent and theirs not in dropped:
                     want[theirs] = value
     assert out == {"model": "gpt-real", **want, **extra}
+
+
+def sent(fields: dict[str, Any], model: str, *, endpoint: str = "chat/completions", **config: Any) -> Any:
+    body = json.dumps({"model": model, **fields}).encode()
+    out = json.loads(rewritten(body, model, endpoint, **config))
+    assert out.pop("model") == model
+    return out
+
+
+def test_what_a_provider_refuses_is_dropped_if_asked_for() -> None:
+    """U-A5: drop_params drops what litellm drops for that provider and model; without it the bytes pass."""
+    fields = {"temperature": 0.2, "top_p": 0.5, "stop": ["x"], "seed": 1, "tools": []}
+    body = json.dumps({"model": "gpt-5", **fields}).encode()
+    assert rewritten(body, "gpt-5") == body
+    assert sent(fields, "gpt-5", drop_params=True) == {"seed": 1, "tools": []}
+    assert sent(fields, "gpt-4o", drop_params=True) == fields
+    assert sent({"logit_bias": {}, "n": 2, "seed": 1}, "m", provider="mistral", drop_params=True) == {"random_seed": 1}
+    assert sent({"dimensions": 5}, "text-embedding-ada-002", endpoint="embeddings", drop_params=True) == {}
+    assert sent({"dimensions": 5}, "text-embedding-3-small", endpoint="embeddings", drop_params=True) != {}
+
+
+def test_defaults_of_the_file_are_dropped_too_and_extra_body_is_not() -> None:
+    """U-A5: litellm drops what the file sets like what a caller sends."""
+    config: dict[str, Any] = {"params": {"temperature": 0.2, "top_p": 0.5}, "extra_body": {"stop": "x"}}
+    assert sent({}, "gpt-5", drop_params=True, **config) == {"stop": "x"}
+    assert sent({}, "gpt-5", **config) == {"temperature": 0.2, "top_p": 0.5, "stop": "x"}
+
+
+def test_what_drop_params_leaves_in() -> None:
+    """U-A5: allowed_openai_params."""
+    fields = {"temperature": 0.2, "top_p": 0.5}
+    allowed = ("top_p", "temperature")
+    assert sent(fields, "gpt-5", drop_params=True, allowed_openai_params=allowed) == fields
+    assert sent(fields, "gpt-5", drop_params=True, allowed_openai_params=("top_p",)) == {"top_p": 0.5}
+
+
+def test_a_wildcard_knows_the_family_of_the_model_that_is_asked_for() -> None:
+    """U-A5, U-A6: `openai/*`."""
+    rewriter = Rewriter(deployment("http://a", model="*", drop_params=True))
+    for model, expected in (
+        ("gpt-5", {"max_completion_tokens": 5}),
+        ("gpt-4o", {"max_tokens": 5, "temperature": 0.5}),
+        ("gpt-5", {"max_completion_tokens": 5}),
+    ):
+        body = json.dumps({"model": model, "max_tokens": 5, "temperature": 0.5}).encode()
+        assert json.loads(rewriter.body(call(body), model)) == {"model": model, **expected}
+
+
+def test_the_family_of_a_deployment_with_a_free_name() -> None:
+    """U-A6: Azure's names say nothing; base_model and litellm's hints do."""
+    for family in ("gpt-5", "gpt5_series/mine", "o_series/mine", "o3-mini"):
+        assert sent({"max_tokens": 5}, "mine", provider="azure", family=family) == {"max_completion_tokens": 5}
+    assert sent({"max_tokens": 5}, "mine", provider="azure") == {"max_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    ("fields", "params", "expected"),
+    [
+        ({"max_tokens": 3}, {}, {"max_completion_tokens": 3}),
+        ({"max_tokens": 3, "max_completion_tokens": 4}, {}, {"max_completion_tokens": 4}),
+        ({"max_tokens": 3, "max_completion_tokens": None}, {}, {"max_completion_tokens": 3}),
+        ({"max_tokens": 3}, {"max_completion_tokens": 9}, {"max_completion_tokens": 3}),
+        ({"max_completion_tokens": 3}, {"max_tokens": 9}, {"max_completion_tokens": 3}),
+        ({}, {"max_tokens": 9}, {"max_completion_tokens": 9}),
+        ({}, {"max_tokens": 9, "max_completion_tokens": 8}, {"max_completion_tokens": 8}),
+    ],
+)
+def test_the_limit_of_tokens_has_the_name_that_the_model_knows(fields: Any, params: Any, expected: Any) -> None:
+    """U-A6: max_completion_tokens for gpt-5 and the o-series, whatever the caller and the file call it."""
+    for model in ("gpt-5", "o3-mini"):
+        assert sent(fields, model, params=params) == expected
+    assert sent({"max_tokens": 3}, "gpt-5", endpoint="completions") == {"max_tokens": 3}
+
+
+def test_the_limit_of_tokens_of_servers_that_know_the_older_name() -> None:
+    """U-A6: the reverse."""
+    for provider in ("ollama", "groq", "custom_openai", "poe"):
+        assert sent({"max_completion_tokens": 3}, "m", provider=provider) == {"max_tokens": 3}
+        assert sent({"max_completion_tokens": 3, "max_tokens": 4}, "m", provider=provider) == {"max_tokens": 4}
+
+
+def test_a_default_under_the_other_name_gives_way_to_the_callers() -> None:
+    """U-A6: OpenAI answers 400 to a call that has both."""
+    assert sent({"max_completion_tokens": 3}, "gpt-4o", params={"max_tokens": 9}) == {"max_completion_tokens": 3}
+    assert sent({"max_tokens": 3}, "gpt-4o", params={"max_completion_tokens": 9}) == {"max_tokens": 3}
+
+
+TEXTS = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+IMAGE = [*TEXTS, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_messages_as_the_provider_takes_them(stream: bool) -> None:
+    """U-B13: the role `developer` and lists of texts, where an API refuses them; nothing else of a message changes."""
+    messages: list[dict[str, Any]] = [
+        {"role": "developer", "content": TEXTS},
+        {"role": "user", "content": IMAGE},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"arguments": '{"a":1E2}'}}]},
+        {"role": "tool", "tool_call_id": "1", "content": TEXTS},
+        {"role": "user", "content": 'the word "developer"', "n": 1.0},
+    ]
+    fields = {"messages": messages, "stream": stream}
+    mapped = [dict(message) for message in messages]
+    mapped[0]["role"] = "system"
+    assert sent(fields, "m", provider="groq")["messages"] == mapped
+    mapped[0]["content"] = mapped[3]["content"] = "ab"
+    assert sent(fields, "m", provider="mistral")["messages"] == mapped
+    assert sent(fields, "m", provider="deepseek")["messages"] == mapped
+    body = json.dumps({"model": "m", **fields}).encode()
+    assert rewritten(body, "m", provider="openai") == body
+
+
+def test_messages_that_a_provider_takes_are_not_written_anew() -> None:
+    """U-B13: only where needed."""
+    body = b'{"model":"m", "messages": [ {"role":"user","content":"a \\"developer\\" text"} ]}'
+    assert rewritten(body, "m", provider="deepseek") == body
+    for odd in (b'"x"', b'[{"role":"developer"},1]', b'[{"role":"user","content":[{"type":"text"}]}]'):
+        body = b'{"model":"m","messages":' + odd + b"}"
+        assert rewritten(body, "m", provider="deepseek") == body
+
+
+def test_what_other_providers_answers_have_is_not_sent_to_mistral() -> None:
+    """U-B13: Mistral answers 422 to `reasoning_content` in a conversation that is continued."""
+    messages = [{"role": "assistant", "content": "x", "reasoning_content": "r"}]
+    assert sent({"messages": messages}, "m", provider="mistral")["messages"] == [{"role": "assistant", "content": "x"}]

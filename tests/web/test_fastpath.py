@@ -241,6 +241,27 @@ async def test_a_body_that_cannot_be_rewritten_is_told_so() -> None:
         assert place.ordinary == 0
 
 
+async def test_both_ways_say_what_was_dropped() -> None:
+    """U-A5: x-gatewayd-dropped names what `drop_params` left out, of the try that was answered."""
+    body = b'{"model":"chat","messages":[],"top_p":0.5,"stop":["x"],"temperature":0.2}'
+    async with placed() as place, RawClient.to(place.port) as client:
+        dropping = [
+            replace(d, identity=f"{d.id} gpt-5", model="gpt-5", drop_params=True) for d in deployments(place.up)
+        ]
+        place.gateway.swap(await build(Snapshot("r2", tuple(dropping), RETRIES, OPEN), place.gateway))
+        await place.warm(client)
+        client.post(PATH, body)
+        short = await client.answer()
+        assert place.ordinary == 0
+        client.post(PATH, body, "x-litellm-timeout: 100")
+        long = await client.answer()
+        assert place.ordinary == 1
+        assert short.headers["x-gatewayd-dropped"] == long.headers["x-gatewayd-dropped"] == "stop, temperature, top_p"
+        assert json.loads(place.up.requests[0].body) == {"model": "gpt-5", "messages": []}
+        client.post(PATH)
+        assert "x-gatewayd-dropped" not in (await client.answer()).headers
+
+
 FAILURES = {
     "500": error_reply(500),
     "reset": raw_reply(RST),

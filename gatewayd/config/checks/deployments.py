@@ -158,6 +158,8 @@ class _Entry:
             litellm_params=handed_on,
             drop_params=self._shared.drop_params if params.drop_params is None else params.drop_params,
             additional_drop_params=tuple(params.additional_drop_params or ()),
+            allowed_openai_params=tuple(params.allowed_openai_params or ()),
+            family=_family(entry, target),
             weight=params.weight,
             rpm=params.rpm if params.rpm is not None else entry.rpm,
             tpm=params.tpm if params.tpm is not None else entry.tpm,
@@ -294,6 +296,19 @@ def _ordered(deployments: list[Deployment], orders: Mapping[str, list[int | None
         order = last[deployment.group] if order is None else order
         result.append(replace(deployment, order=order) if order else deployment)
     return result
+
+
+def _family(entry: ModelEntry, target: Target) -> str:
+    """The name that says what kind of model it is: `base_model`, or Azure's with one of litellm's hints (`o_series/`,
+    `gpt5_series/`). Forwarded requests need it for Azure only, where the names of deployments are free."""
+    azure = target.provider == "azure"
+    if target.kind == "forward" and not azure:
+        return ""
+    base = entry.litellm_params.base_model or entry.model_info.base_model
+    if base or not azure:
+        return (base or "").removeprefix("azure/")
+    written = entry.litellm_params.model.removeprefix("azure/")
+    return "" if written == target.model else written
 
 
 def _secretive(name: str, value: Any) -> Any:

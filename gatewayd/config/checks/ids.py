@@ -101,8 +101,8 @@ def _identity(deployment: Deployment) -> str:
     return _digest(
         [
             d.group, d.kind, d.provider, d.model, d.api_base, d.api_key, d.api_version, d.organization, d.params,
-            d.extra_body, d.extra_headers, d.litellm_params, d.drop_params, d.additional_drop_params, d.mock,
-            d.trust,
+            d.extra_body, d.extra_headers, d.litellm_params, d.drop_params, d.additional_drop_params,
+            d.allowed_openai_params, d.family, d.mock, d.trust,
         ]
     )  # fmt: skip
 

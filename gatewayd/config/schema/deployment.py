@@ -99,9 +99,16 @@ class LitellmParams(Section):
 
     # --- what to send
     drop_params: Flag | None = key(
-        None, "Leave out parameters the provider does not know. Default: `litellm_settings.drop_params`."
+        None,
+        "Leave out parameters that the provider does not take for this model. For forwarded requests the table "
+        "`gatewayd/config/parameters.toml` decides, and the answer's `x-gatewayd-dropped` lists them; for translated "
+        "ones litellm does. Default: `litellm_settings.drop_params`.",
     )
     additional_drop_params: list[str] | None = key(None, "Names of parameters never sent to this deployment.")
+    allowed_openai_params: list[str] | None = key(None, "Names of parameters that `drop_params` leaves in.")
+    base_model: str | None = key(
+        None, "The model behind a deployment of Azure whose name does not say it, such as `azure/gpt-5`.", min_length=1
+    )
     extra_body: dict[str, Any] | None = key(None, "Fields merged into every request body; they win over the caller's.")
     extra_headers: Headers | None = key(None, "Headers added to every upstream request.", secret=True)
     headers: Headers | None = key(None, "The same as `extra_headers`, which wins.", secret=True)
@@ -145,8 +152,7 @@ class LitellmParams(Section):
         "IBM watsonx": ("watsonx_region_name",),
         "the provider's region": ("region_name",),
         "how litellm shapes the request": (
-            "allowed_openai_params", "merge_reasoning_content_in_choices", "cache_control_injection_points",
-            "use_chat_completions_api", "base_model",
+            "merge_reasoning_content_in_choices", "cache_control_injection_points", "use_chat_completions_api",
         ),
         "how litellm writes the conversation": (
             "supports_system_message", "ensure_alternating_roles", "user_continue_message",
@@ -251,6 +257,7 @@ class ModelInfo(Section):
         min_length=1,
         max_length=200,
     )
+    base_model: str | None = key(None, "The same as `litellm_params.base_model`, which wins.", min_length=1)
     IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "teams and access groups do not exist in this version: whoever has the key may call every model": (
             "team_id", "team_public_model_name", "access_groups",
