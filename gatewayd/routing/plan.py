@@ -42,6 +42,7 @@ MOST_WAITING = 100
 """Requests of a group that wait for their first try: when it comes, all of them are sent at nearly the same time."""
 WAIT_MAX = 60.0
 """Longest wait at all: a client is told to come back instead."""
+_MOMENT = 0.001
 PROBE_FIRST = 0.05
 PROBE_LOOKS = 6
 """How those who wait for a probe look at it: after so many seconds, then twice as many, ... (with the random factor
@@ -196,7 +197,7 @@ class _Visit:
         self.patience = ARRIVAL_WAIT
         left = yield from self._somebody(group.levels)
         while not left and not self.has_fallback and group.queue.waiting < MOST_WAITING:
-            if not 0 < (seconds := self._cooling()) <= self.patience:
+            if (seconds := self._next_end()) is None:
                 break
             group.queue.waiting += 1
             try:
@@ -237,7 +238,7 @@ class _Visit:
         self.waits += 1
         self.spent = set(self.hopeless)
         while not (left := (yield from self._somebody(self.hop.group.levels))):
-            if not 0 < (seconds := self._cooling()) <= self.patience:
+            if (seconds := self._next_end()) is None:
                 break
             yield from self._wait(seconds)
         return left
@@ -277,10 +278,14 @@ class _Visit:
         )
         return max(backoff, self.retry_after, min(rests))
 
-    def _cooling(self) -> float:
-        """How long the next one to come back still cools, 0 if nobody does."""
-        times = (self.cooling_for(c) for c in self.hop.group.candidates if c.id not in self.hopeless)
-        return min((seconds for seconds in times if seconds > 0), default=0.0)
+    def _next_end(self) -> float | None:
+        """When nobody is left: how long the next one to come back still cools, None if that is too long or nobody does.
+        A cooldown that has ended since the last look makes the shortest of waits."""
+        times = [self.cooling_for(c) for c in self.hop.group.candidates if c.id not in self.hopeless]
+        seconds = min((seconds for seconds in times if seconds > 0), default=0.0)
+        if not seconds and self._left(self.hop.group.levels, last_resort=True):
+            seconds = _MOMENT
+        return seconds if 0 < seconds <= self.patience else None
 
     def _grant(self) -> bool:
         self.granted = self.may_retry(self.hop.group)

@@ -461,3 +461,23 @@ def test_whoever_waits_for_a_probe_is_told_when_it_has_failed() -> None:
     with pytest.raises(NoDeploymentAvailable) as caught:
         next(steps)
     assert caught.value.retry_after == 7.0
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_cooldown_that_ends_between_two_looks_is_no_reason_to_give_up(begun: bool) -> None:
+    """U-B8: a loaded machine may stop for milliseconds between them."""
+    looks = iter([False] * (2 if begun else 1))
+    state = {"cooling": 0.0 if begun else 2.0}
+    steps = plan(
+        chain(group("a", "a1", retries=1)),
+        available=lambda candidate, last_resort=False: next(looks, True) if state["cooling"] else True,
+        cooling_for=lambda candidate: 0.0,
+        rng=Random(1),
+    )
+    if begun:
+        assert isinstance(next(steps), Try)
+        state["cooling"] = 2.0
+        assert isinstance(steps.send(UpstreamConnection("x")), Wait)
+    while isinstance(step := next(steps), Wait):
+        pass
+    assert step.candidate.id == "a1"
