@@ -31,7 +31,7 @@
         └── InternalError             500 internal_error
 
 Foreign exceptions (OSError, litellm's, aiohttp's) are translated where they enter and never travel further. The closed
-list of codes is `CODES`; docs/errors.md is checked against it.
+list of codes is `gatewayd.error_codes.CODES`; docs/errors.md is checked against it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from gatewayd.error_codes import CODES as CODES
 
 if TYPE_CHECKING:
     from gatewayd.config.problems import Problem
@@ -104,6 +106,11 @@ class ConfigInvalid(GatewaydError):
         return type(self), (self.problems,)
 
 
+_SUBJECTS = ("No connection to the upstream: ", "The upstream's ", "The upstream ")
+"""How messages about a deployment begin. Where its name is there already they are left out."""
+_MAX_DETAIL = 200
+
+
 class GatewayError(GatewaydError):
     """One request failed. Class attributes are the defaults; `error.code` comes from the closed list `CODES`.
 
@@ -137,6 +144,19 @@ class GatewayError(GatewaydError):
         """Whether the client has seen the error already, as an event of the upstream's own in a stream."""
         self.tried: tuple[str, ...] = ()
         """Deployment ids tried for the request that ended with this error, in order."""
+
+    @property
+    def reason(self) -> str:
+        """Why, in a few words for lists of failed tries: `connection refused`. Nothing that an upstream wrote."""
+        text = self.message.rstrip(".")
+        for subject in _SUBJECTS:
+            text = text.removeprefix(subject)
+        return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+    @property
+    def detail(self) -> str:
+        """`reason` for the operator: with the upstream's own words, shortened, and the timeout that struck."""
+        return self.reason
 
     @property
     def body(self) -> bytes | None:
@@ -221,7 +241,13 @@ class UpstreamError(GatewayError):
 
 
 class UpstreamConnection(UpstreamError):
+    """`refused`: nothing listens at the address."""
+
     code = "upstream_connection_error"
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class UpstreamTls(UpstreamError):
@@ -238,6 +264,13 @@ class UpstreamTimeout(UpstreamError):
     def __init__(self, message: str, *, kind: str) -> None:
         super().__init__(message, code="upstream_idle_timeout" if kind == "idle" else None)
         self.kind = kind
+        self.seconds: float | None = None
+        """How long that is, where it is known."""
+
+    @property
+    def detail(self) -> str:
+        timeout = f"{self.kind} timeout"
+        return f"{self.reason} ({timeout if self.seconds is None else f'{timeout}: {self.seconds:g} s'})"
 
 
 class UpstreamAuth(UpstreamError):
@@ -308,6 +341,16 @@ class UpstreamStatus(UpstreamError):
             self.verdict, self.blames_deployment = Verdict.NEXT_GROUP, False
 
     @property
+    def reason(self) -> str:
+        return f"answered {self.status}"
+
+    @property
+    def detail(self) -> str:
+        told = " ".join(self.message.removeprefix("The upstream ").removeprefix(self.reason).strip(":. ").split())
+        told = told if len(told) <= _MAX_DETAIL else f"{told[:_MAX_DETAIL]}..."
+        return f"{self.reason}: {told}" if told else self.reason
+
+    @property
     def body(self) -> bytes | None:
         return self._body
 
@@ -342,38 +385,3 @@ class ShuttingDown(GatewayError):
 
 class InternalError(GatewayError):
     """A bug of ours; the request id leads to the traceback in the log."""
-
-
-CODES: dict[str, str] = {
-    "invalid_json": "The request body is not one JSON object in UTF-8.",
-    "invalid_request": "A field of the request is missing, of the wrong type or not allowed; `param` names it.",
-    "duplicate_key": "A field that decides routing stands twice in the body.",
-    "param_not_allowed": "The body carries a field that would steer the gateway itself, such as `api_base`.",
-    "invalid_api_key": "No key, or not one this gateway knows.",
-    "forbidden": "A web page of another site called, or the caller may not use this door.",
-    "model_not_found": "No model group, alias or pattern matches `model`.",
-    "unknown_url": "No such path.",
-    "method_not_allowed": "The path exists, the method does not; see the `allow` header.",
-    "request_timeout": "The client did not send its whole request in time.",
-    "request_too_large": "The body is larger than `gatewayd.limits.body_mb`.",
-    "unsupported_media_type": "The body's content type or content encoding is not accepted.",
-    "endpoint_not_supported": "The deployment's provider has no such endpoint.",
-    "upstream_error": "The upstream failed with an error status of its own.",
-    "upstream_rate_limited": "The upstream answered 429 and nobody else could take the request.",
-    "upstream_connection_error": "No connection to the upstream, or it broke before the answer.",
-    "upstream_tls_error": "The upstream's TLS certificate or handshake was refused.",
-    "upstream_timeout": "The upstream did not connect, or did not answer, in time.",
-    "upstream_idle_timeout": "The upstream fell silent in the middle of an answer.",
-    "upstream_auth_error": "The upstream refused the gateway's own key; the client's key is fine.",
-    "upstream_redirect": "The upstream answered with a redirect; gatewayd does not follow them.",
-    "upstream_bad_response": "The upstream's answer is not what the endpoint promises.",
-    "upstream_incomplete": "The upstream's answer ended before its end mark.",
-    "context_length_exceeded": "The request does not fit the model's context window.",
-    "content_policy_violation": "The upstream's content filter refused the request.",
-    "all_deployments_cooling_down": "Every deployment that could answer is cooling down; see `retry-after`.",
-    "loop_detected": "The request has come back to the gateway that sent it: a deployment's address leads here again.",
-    "server_busy": "The gateway is at one of its limits; see `retry-after`.",
-    "server_shutting_down": "The gateway is stopping; connect again.",
-    "internal_error": "A fault of gatewayd itself; quote the request id.",
-}
-"""Every `error.code` gatewayd itself sends, with its meaning. An upstream's own error passes through with its code."""

@@ -14,7 +14,7 @@ from gatewayd.engine.runtime import Runtime, Target
 from gatewayd.errors import GatewayError, NoDeploymentAvailable, UpstreamStatus, UpstreamTimeout
 from gatewayd.routing.plan import Step, Try, Wait, plan
 from gatewayd.routing.table import Candidate, Group
-from gatewayd.upstream.base import Call, Reply
+from gatewayd.upstream.base import Call, Reply, Timeouts
 
 _rng = random.Random()
 _EARLY = 0.002
@@ -59,7 +59,7 @@ class Trail:
             return
         self._runtime = self._target = None
         if error is not None:
-            _failed(runtime, target, error, self.answered_by)
+            _failed(runtime, target, error, self.answered_by, target.stream_timeouts)
         runtime.health.left(target.candidate, probe=False)  # it has answered, so it is none any more
 
 
@@ -133,7 +133,7 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
                         # A model that a pattern let through is the caller's choice: that there is none of that name
                         # says nothing about the deployment.
                         if not (hop.capture and error.status == 404):
-                            _failed(runtime, target, error, group)
+                            _failed(runtime, target, error, group, call.timeouts)
                         if time.monotonic() + _EARLY >= deadline:
                             raise
                         step = steps.send(error)
@@ -167,7 +167,7 @@ async def _open(runtime: Runtime, target: Target, call: Call, deadline: float) -
     finally:
         if not answered:
             health.left(candidate, probe=probe)
-    health.succeeded(candidate)
+    health.succeeded(candidate, time.monotonic())
     return reply
 
 
@@ -180,6 +180,8 @@ def _nobody_in_time(seconds: float) -> GatewayError:
     return NoDeploymentAvailable(message, retry_after=seconds)
 
 
-def _failed(runtime: Runtime, target: Target, error: GatewayError, group: str) -> None:
+def _failed(runtime: Runtime, target: Target, error: GatewayError, group: str, timeouts: Timeouts) -> None:
+    if isinstance(error, UpstreamTimeout) and error.seconds is None:
+        error.seconds = getattr(timeouts, error.kind, None)
     peers = runtime.table.candidates(group)
     runtime.health.failed(target.candidate, error, time.monotonic(), peers=peers, policy=runtime.policy)

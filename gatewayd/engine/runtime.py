@@ -18,6 +18,7 @@ from typing import Any
 
 from gatewayd.config.snapshot import Deployment, Snapshot
 from gatewayd.engine.deadline import Deadlines
+from gatewayd.engine.incidents import Incidents
 from gatewayd.routing.health import HealthBook, Policy
 from gatewayd.routing.table import Candidate, Table
 from gatewayd.tasks import Breath, spawn
@@ -139,7 +140,10 @@ class Gateway:
         """What tells this gateway from all others in the requests that it sends; the same in all its workers."""
         self.serves = serves
         """Whether requests are answered in this process; else its runtimes are only looked at."""
-        self.health = HealthBook(jitter=lambda: random.uniform(0.8, 1.2))  # A-41: no herd when cooldowns end
+        self.health = HealthBook(
+            jitter=lambda: random.uniform(0.8, 1.2),  # A-41: no herd when cooldowns end
+            observer=Incidents(self._deployment),
+        )
         self.upstreams = UpstreamPool()
         self.loading = False
         """Set while a start still loads what some deployments need: requests are answered, readiness is off."""
@@ -174,6 +178,14 @@ class Gateway:
         if old is not None:
             self._retiring[old] = task = spawn(old.retire(), name=f"retire {old.snapshot.revision}")
             task.add_done_callback(lambda _: self._retiring.pop(old, None))
+
+    def _deployment(self, candidate: Candidate) -> Deployment | None:
+        """Of the live configuration, if it has the very same one, else of the one before."""
+        for runtime in (self._current, *reversed(self._retiring)):
+            target = None if runtime is None else runtime.targets.get(candidate.id)
+            if target is not None and target.candidate.identity == candidate.identity:
+                return target.deployment
+        return None
 
     @property
     def in_flight(self) -> int:

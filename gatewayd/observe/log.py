@@ -42,7 +42,8 @@ class LineFormatter(logging.Formatter):
     """One record, one line; in text form further lines of its message and a traceback follow, marked so that none of
     them looks like a record.
 
-    `extra={"fields": {...}}` of a log call adds named values.
+    `extra={"fields": {...}}` of a log call adds named values; `extra={"details": {...}}` adds them to JSON only, where
+    the message says the same in words.
     """
 
     def __init__(self, form: Format, redactor: Redactor) -> None:
@@ -65,6 +66,7 @@ class LineFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
+            **getattr(record, "details", {}),
         }
         if trace := self._trace(record):
             line["trace"] = trace

@@ -14,8 +14,10 @@ When a cooldown ends, one request is let through as a probe; until it succeeds t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from gatewayd.errors import GatewayError, Verdict
 from gatewayd.routing.table import Candidate
@@ -26,6 +28,49 @@ MIN_REQUESTS = 5
 """Requests in the window before the failure rate says anything (litellm's figure)."""
 MAX_RETRY_AFTER = 60.0
 """Longest Retry-After that is believed, seconds: a wrong header must not bench a deployment for a day."""
+
+
+SEVERAL = 3
+"""Failures in a row after which it is news that a deployment answers again."""
+RECENT = 6
+"""Results that are remembered of each deployment."""
+
+Condition = Literal["ok", "failing", "probation", "cooling"]
+"""failing: in rotation, but the last result was a failure. probation: the cooldown is over, no request has succeeded
+since. cooling: out of rotation."""
+CONDITIONS: tuple[Condition, ...] = ("ok", "failing", "probation", "cooling")
+"""The worst last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed try that counted."""
+
+    at: float
+    code: str
+    reason: str
+    """With the upstream's own words (`GatewayError.detail`)."""
+    after: int
+    """Successes before it: they need no record of their own."""
+
+
+class Observer(Protocol):
+    """Hears what is worth a line in the log."""
+
+    def failed(self, candidate: Candidate, error: GatewayError, cooldown: float, now: float) -> None:
+        """A try failed; `cooldown`: seconds for which the candidate is out of rotation because of it, else 0."""
+
+    def recovered(self, candidate: Candidate, seconds: float, now: float) -> None:
+        """The candidate answers again after a cooldown or several failures in a row, that many seconds after the first
+        of them."""
+
+
+class Nobody:
+    """The observer that looks away."""
+
+    def failed(self, candidate: Candidate, error: GatewayError, cooldown: float, now: float) -> None: ...
+
+    def recovered(self, candidate: Candidate, seconds: float, now: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -40,8 +85,38 @@ class State:
     probation: bool = False
     """The cooldown is over, but no request has succeeded since."""
     probing: bool = False
-    last_error: str | None = None
-    """Code of the last error that counted."""
+    troubled: bool = False
+    """The last result was a failure."""
+    since: float | None = None
+    """When that began: at the first failure after a success, or the reverse. None: there was no failure yet."""
+    successes: int = 0
+    failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=RECENT))
+    """The last ones, the newest last."""
+
+    def condition(self, now: float) -> Condition:
+        if self.cooling_until > now:
+            return "cooling"
+        return "probation" if self.probation else "failing" if self.troubled else "ok"
+
+    @property
+    def last_error(self) -> str | None:
+        """Code of the last error that counted."""
+        return self.failures[-1].code if self.failures else None
+
+    @property
+    def recent(self) -> list[str]:
+        """The last results, the newest last: `ok`, or the code of the error."""
+        return [*reversed([result for result, _ in zip(self._backwards(), range(RECENT), strict=False)])]
+
+    def _backwards(self) -> Iterator[str]:
+        successes = self.successes
+        for failure in reversed(self.failures):
+            for _ in range(min(successes - failure.after, RECENT)):
+                yield "ok"
+            yield failure.code
+            successes = failure.after
+        if len(self.failures) < RECENT:
+            yield from ["ok"] * min(successes, RECENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +129,11 @@ class Policy:
 class HealthBook:
     """All records. `jitter` returns a factor near 1 that spreads the ends of cooldowns (default: none)."""
 
-    def __init__(self, *, jitter: Callable[[], float] = lambda: 1.0) -> None:
+    def __init__(self, *, jitter: Callable[[], float] = lambda: 1.0, observer: Observer | None = None) -> None:
         self._states: dict[str, State] = {}
         self._resting: set[str] = set()  # all that are cooling or in probation, and perhaps some that were
         self._jitter = jitter
+        self._observer: Observer = Nobody() if observer is None else observer
 
     def state(self, identity: str) -> State:
         state = self._states.get(identity)
@@ -105,16 +181,28 @@ class HealthBook:
             self._resting = {i for i, state in found if state and (state.probation or state.cooling_until > now)}
         return not self._resting
 
-    def succeeded(self, candidate: Candidate) -> None:
+    def succeeded(self, candidate: Candidate, now: float) -> None:
         """The upstream answered (for a stream: its first event came). `left` still has to follow at the end."""
         state = self.state(candidate.identity)
-        state.probation = state.probing = False
+        state.successes += 1
+        if state.troubled:
+            self._recovered(candidate, state, now)
 
-    def completed(self, candidate: Candidate) -> None:
+    def completed(self, candidate: Candidate, now: float) -> None:
         """`succeeded` and `left` in one: a whole answer has come."""
         state = self.state(candidate.identity)
-        state.probation = state.probing = False
+        state.successes += 1
         state.in_flight -= 1
+        if state.troubled:
+            self._recovered(candidate, state, now)
+
+    def _recovered(self, candidate: Candidate, state: State, now: float) -> None:
+        in_a_row = sum(failure.after == state.successes - 1 for failure in state.failures)
+        began, was_out = state.since, state.probation
+        state.troubled = state.probation = state.probing = False
+        state.since = now
+        if began is not None and (was_out or in_a_row >= SEVERAL):
+            self._observer.recovered(candidate, now - began, now)
 
     def left(self, candidate: Candidate, *, probe: bool = True) -> None:
         """The request is over, whatever came of it: the counterpart of `started`. Whoever knows that it was not the
@@ -132,21 +220,36 @@ class HealthBook:
             return
         state = self.state(candidate.identity)
         state.fails += 1
-        state.last_error = error.code
+        state.failures.append(Failure(now, error.code, error.detail, state.successes))
+        if not state.troubled:
+            state.troubled, state.since = True, now
+        cooldown = self._cooldown(candidate, state, error, now, peers, policy)
+        if cooldown:
+            state.cooling_until = max(state.cooling_until, now + cooldown)
+            state.probation, state.probing = True, False
+            self._resting.add(candidate.identity)
+            state.fails = 0
+        self._observer.failed(candidate, error, cooldown, now)
+
+    def _cooldown(
+        self,
+        candidate: Candidate,
+        state: State,
+        error: GatewayError,
+        now: float,
+        peers: Iterable[Candidate],
+        policy: Policy,
+    ) -> float:
+        """For how many seconds the failure takes the candidate out of rotation; 0 if it does not."""
         if policy.disable_cooldowns or not self._deserves_cooldown(state, error, policy):
-            return
+            return 0.0
         told = error.retry_after
         if not told and not any(self.available(p, now) for p in peers if p.identity != candidate.identity):
-            return
+            return 0.0
         own = candidate.cooldown_time
         if told and own is None:
-            seconds = min(told, MAX_RETRY_AFTER)
-        else:
-            seconds = (policy.cooldown_time if own is None else own) * self._jitter()
-        state.cooling_until = max(state.cooling_until, now + seconds)
-        state.probation, state.probing = True, False
-        self._resting.add(candidate.identity)
-        state.fails = 0
+            return min(told, MAX_RETRY_AFTER)
+        return (policy.cooldown_time if own is None else own) * self._jitter()
 
     @staticmethod
     def _deserves_cooldown(state: State, error: GatewayError, policy: Policy) -> bool:

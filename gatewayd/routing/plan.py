@@ -238,9 +238,9 @@ class _Visit:
         self.waits += 1
         self.spent = set(self.hopeless)
         while not (left := (yield from self._somebody(self.hop.group.levels))):
-            if (seconds := self._next_end()) is None:
+            if (more := self._next_end()) is None:
                 break
-            yield from self._wait(seconds)
+            yield from self._wait(more)
         return left
 
     def _somebody(self, levels: Levels) -> _Search:
@@ -282,10 +282,10 @@ class _Visit:
         """When nobody is left: how long the next one to come back still cools, None if that is too long or nobody does.
         A cooldown that has ended since the last look makes the shortest of waits."""
         times = [self.cooling_for(c) for c in self.hop.group.candidates if c.id not in self.hopeless]
-        seconds = min((seconds for seconds in times if seconds > 0), default=0.0)
-        if not seconds and self._left(self.hop.group.levels, last_resort=True):
-            seconds = _MOMENT
-        return seconds if 0 < seconds <= self.patience else None
+        soonest = min((seconds for seconds in times if seconds > 0), default=0.0)
+        if not soonest and self._left(self.hop.group.levels, last_resort=True):
+            soonest = _MOMENT
+        return soonest if 0 < soonest <= self.patience else None
 
     def _grant(self) -> bool:
         self.granted = self.may_retry(self.hop.group)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import ipaddress
 import os
@@ -195,5 +196,11 @@ def _translated(error: OSError, *, handshake: bool) -> UpstreamError:
     if isinstance(error, ssl.SSLError) or handshake:
         reason = getattr(error, "reason", None) or "connection closed"
         return UpstreamTls(f"The TLS handshake with the upstream failed: {reason.replace('_', ' ').lower()}.")
+    return unreachable(error)
+
+
+def unreachable(error: OSError) -> UpstreamConnection:
+    """No connection, and why: `No connection to the upstream: Connection refused.`"""
     cause = os.strerror(error.errno) if error.errno else "closed"
-    return UpstreamConnection(f"No connection to the upstream: {cause}.")
+    refused = error.errno == errno.ECONNREFUSED
+    return UpstreamConnection(f"No connection to the upstream: {cause}.", refused=refused)

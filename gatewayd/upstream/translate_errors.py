@@ -26,6 +26,7 @@ from gatewayd.errors import (
     UpstreamTimeout,
     Verdict,
 )
+from gatewayd.upstream.dial import unreachable
 from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.refusal import WITH_200, failed_body, failed_event, refused
 
@@ -201,7 +202,7 @@ def _unsent(error: Exception, names: list[str], provider: str) -> GatewayError:
     if any(type(one).__name__ == "ImageFetchError" for one in chain):
         return InvalidRequest("An image could not be fetched from the address that was given for it.", param="messages")
     if isinstance(cause, OSError):  # a provider that does its own I/O, past the bridge
-        return UpstreamConnection("No connection to the upstream.")
+        return unreachable(cause) if cause.errno else UpstreamConnection("No connection to the upstream.")
     return InvalidRequest(f"The request cannot be expressed in the terms of {provider}.")
 
 

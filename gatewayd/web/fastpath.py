@@ -358,8 +358,8 @@ class FastCall(Answer):
     def _answer(self, body: bytes) -> None:
         self._leave()
         lane, runtime, client = self._lane, self._runtime, self._client
-        runtime.health.completed(lane.target.candidate)
         now = time.monotonic()
+        runtime.health.completed(lane.target.candidate, now)
         duration = now - self._started
         told = self._known.request_id
         request_id = told or new_request_id()

@@ -7,10 +7,12 @@ would split the response.
 from __future__ import annotations
 
 import http
+import itertools
 import math
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -73,8 +75,13 @@ def failure(error: GatewayError, request_id: str, trail: Trail | None = None) ->
 
 
 def _tries(trail: Trail) -> str:
-    shown = [f"{name}: {error.code}" for name, error in trail.errors[:_SHOWN_TRIES]]
-    if (more := len(trail.errors) - len(shown)) > 0:
+    """`west x3: connection refused, east: answered 503`: names and reasons, no addresses and no words of upstreams."""
+    counts = Counter((name, error.reason) for name, error in trail.errors)
+    shown = [
+        f"{name}{f' x{count}' if count > 1 else ''}: {reason}"
+        for (name, reason), count in itertools.islice(counts.items(), _SHOWN_TRIES)
+    ]
+    if (more := len(counts) - len(shown)) > 0:
         shown.append(f"and {more} more")
     return ", ".join(shown)
 

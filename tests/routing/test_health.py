@@ -20,7 +20,7 @@ def fail(book: HealthBook, candidate: Candidate, error: GatewayError, now: float
 
 def succeed(book: HealthBook, candidate: Candidate, now: float) -> None:
     book.started(candidate, now)
-    book.succeeded(candidate)
+    book.succeeded(candidate, now)
     book.left(candidate)
 
 
@@ -112,7 +112,7 @@ def test_after_a_cooldown_one_request_probes_and_the_others_go_elsewhere() -> No
     book.started(A, 5)
     assert not book.available(A, 5)
     assert book.available(A, 5, last_resort=True)
-    book.succeeded(A)
+    book.succeeded(A, 5)
     assert book.available(A, 5)
     book.left(A)
 
@@ -182,11 +182,11 @@ def test_all_are_well_when_nobody_rests_or_has_to_prove_itself() -> None:
     book.started(a, 0.0)
     book.failed(a, UpstreamStatus("busy", status=429), 0.0, peers=(a, b), policy=Policy(cooldown_time=5.0))
     assert not book.all_well(1.0)
-    book.succeeded(a)
+    book.succeeded(a, 1.0)
     assert not book.all_well(1.0), "it rests all the same"
     assert not book.available(a, 1.0)
     assert book.all_well(5.0)
     book.failed(a, UpstreamStatus("busy", status=429), 6.0, peers=(a, b), policy=Policy(cooldown_time=5.0))
     assert not book.all_well(12.0), "it is to be probed first"
-    book.completed(a)
+    book.completed(a, 12.0)
     assert book.all_well(12.0)

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings, ServerTimeouts
+from gatewayd.errors import GatewayError
 from tests.certificates import Authority
 from tests.fakeup import (
     FIN,
@@ -84,7 +85,8 @@ def patience(code: str) -> ServerSettings:
 
 def check(answer: Answer, status: int, code: str) -> None:
     assert (answer.status, answer.error["code"]) == (status, code)
-    assert answer.error["message"].endswith(f"(tried d1: {code})")
+    message, _, tried = answer.error["message"].rpartition(" (tried d1: ")
+    assert tried == f"{GatewayError(message).reason})"
     assert answer.headers["x-should-retry"] == "false", "the SDK would multiply our tries by its own"
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-gatewayd-attempts"] == "1"

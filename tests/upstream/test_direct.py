@@ -274,7 +274,7 @@ INVALID = json_reply({"error": "invalid_grant", "error_description": "Invalid JW
     ("said", "expected", "text"),
     [
         (INVALID, UpstreamAuth, "The gateway has no credentials for the upstream."),
-        (raw_reply(RST), UpstreamConnection, "No connection to the upstream."),
+        (raw_reply(RST), UpstreamConnection, "No connection to the upstream: Connection reset by peer."),
     ],
 )
 async def test_a_token_that_google_does_not_give(said: Reply, expected: type[GatewayError], text: str) -> None:

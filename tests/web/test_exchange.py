@@ -32,7 +32,7 @@ EVENT = b'data: {"choices":[]}\n\n'
 
 
 async def test_the_final_error_says_what_was_tried() -> None:
-    """A-28: deployments and codes, and that trying again is useless; no URL."""
+    """A-28, U-D1: deployments and reasons, and that trying again is useless; no URL."""
     groups = {
         "chat": {"d1": Teller([UpstreamTimeout("The upstream did not answer in time.", kind="first_byte")])},
         "spare": {"d2": Teller([UpstreamConnection("No connection to the upstream.")])},
@@ -44,7 +44,7 @@ async def test_the_final_error_says_what_was_tried() -> None:
         assert site.sample("gatewayd_fallbacks_total", group="chat") == 1
         assert site.sample("gatewayd_requests_total", group="chat", outcome="error") == 1
         record = await site.record()
-    assert answer.error["message"].endswith("(tried d1: upstream_timeout, d2: upstream_connection_error)")
+    assert answer.error["message"].endswith("(tried d1: did not answer in time, d2: no connection to the upstream)")
     assert answer.headers["x-gatewayd-attempts"] == "2"
     assert answer.headers["x-gatewayd-revision"] == "r1"
     assert answer.headers["x-should-retry"] == "false"

@@ -81,7 +81,16 @@ def test_a_long_trail_is_cut_short() -> None:
     trail = Trail(attempts=13, errors=[(f"d{i}", UpstreamConnection("x")) for i in range(13)])
     _, headers, body = failure(trail.errors[-1][1], "id", trail)
     assert dict(headers)["x-gatewayd-attempts"] == "13"
-    assert json.loads(body)["error"]["message"].endswith("d9: upstream_connection_error, and 3 more)")
+    assert json.loads(body)["error"]["message"].endswith("d9: x, and 3 more)")
+
+
+def test_tries_with_one_reason_are_counted() -> None:
+    """U-D1: names and reasons, but no words of an upstream that answered another try."""
+    refused = UpstreamConnection("No connection to the upstream: Connection refused.")
+    other = UpstreamStatus("its own words", status=503)
+    trail = Trail(attempts=4, errors=[("west", refused), ("east", other), ("west", refused), ("west", refused)])
+    message = json.loads(failure(refused, "id", trail)[2])["error"]["message"]
+    assert message.endswith("Connection refused. (tried west x3: connection refused, east: answered 503)")
 
 
 def test_an_upstreams_own_body_is_not_touched() -> None:
