@@ -10,10 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from gatewayd.config.schema.address import parse_address
 from gatewayd.config.schema.base import Flag, Section, key, numeral
-from gatewayd.config.schema.general import Megabytes
+from gatewayd.config.schema.units import DURATION, Size, Wait, WaitOrNone, or_text, seconds
 from gatewayd.config.snapshot import Address
-
-Wait = Annotated[float, BeforeValidator(numeral), Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 _NOT_YET = "not supported by this version"
 
@@ -38,7 +36,7 @@ def _auto(value: object) -> object:
 
 
 def _seconds_or_off(value: object) -> object:
-    return numeral(_off(value))
+    return seconds(_off(value))
 
 
 _ADDRESS_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^(unix:.+|\S+:[0-9]+|.*[$]\{.+|os\.environ/.+)$"}
@@ -63,12 +61,14 @@ CountOrAuto = Annotated[
 WaitOrOff = Annotated[
     Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None,
     BeforeValidator(_seconds_or_off),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 86_400}, {"enum": ["off", False]}]}),
+    WithJsonSchema(
+        {"anyOf": [*or_text(DURATION, exclusiveMinimum=0, maximum=86_400)["anyOf"], {"enum": ["off", False]}]}
+    ),
 ]
 
 
 class Timeouts(Section):
-    """How long gatewayd waits for upstreams, in seconds."""
+    """How long gatewayd waits for upstreams: seconds, or text such as `30s`, `500ms`, `1m30s`, `2h`."""
 
     OWN: ClassVar[bool] = True
 
@@ -127,8 +127,12 @@ class Limits(Section):
 
     OWN: ClassVar[bool] = True
 
-    body_mb: Megabytes = key(32.0, "Largest request body, in megabytes.", why="room for images and long agent prompts")
-    bodies_mb: Megabytes = key(
+    body_mb: Size = key(
+        32.0,
+        "Largest request body: megabytes, or text such as `512KB`, `1GB`.",
+        why="room for images and long agent prompts",
+    )
+    bodies_mb: Size = key(
         256.0,
         "What the bodies of all requests under way may take together, in megabytes; above it, large ones get 503.",
         why="a few large uploads, or thousands of prompts",
@@ -179,7 +183,7 @@ class Gatewayd(Section):
     )
     retry_budget: RetryBudget = key(RetryBudget(), "See *gatewayd.retry_budget*.")
     limits: Limits = key(Limits(), "See *gatewayd.limits*.")
-    drain: Annotated[float, BeforeValidator(numeral), Field(ge=0, le=86_400, allow_inf_nan=False)] = key(
+    drain: WaitOrNone = key(
         120.0, "Seconds that requests in flight get to end when gatewayd stops.", why="long answers take that long"
     )
     log: Log = key(Log(), "See *gatewayd.log*.")
