@@ -17,7 +17,7 @@ import msgspec
 from gatewayd._version import __version__
 from gatewayd.config import providers
 from gatewayd.config.snapshot import Deployment
-from gatewayd.errors import ConfigurationError, UpstreamBadResponse
+from gatewayd.errors import ConfigurationError, UpstreamBadResponse, UpstreamError
 from gatewayd.secret import Secret
 from gatewayd.upstream.answer import lines
 from gatewayd.upstream.base import Call, Reply, WholeReply
@@ -138,6 +138,11 @@ class ForwardUpstream:
         fields = self._fields.replace(_ANY, _EVENTS, 1) if stream else self._fields
         return f"POST {target} HTTP/1.1\r\n".encode("ascii") + fields
 
+    def _hinted(self, error: UpstreamError) -> UpstreamError:
+        if error.status in (404, 405) and error.body is None and not self._path:
+            error.message += _PATHLESS
+        return error
+
     def whole(self, answer: Answer) -> bytes:
         """The body of an answer that has arrived, if it is a good one; else raises GatewayError."""
         fields = answer.fields
@@ -149,13 +154,16 @@ class ForwardUpstream:
             except CodingError as error:
                 raise UpstreamBadResponse(f"The upstream's answer cannot be read: {error}.") from None
         if not 200 <= answer.status < 300:
-            raise refused(answer.status, fields, body, self.secrets)
+            raise self._hinted(refused(answer.status, fields, body, self.secrets))
         if not _looks_whole(body, delimited=answer.delimited):
             raise UpstreamBadResponse("The upstream's answer is not JSON.")
         failure = failed_body(body, self.secrets) if body.rfind(b'"error"') >= 0 else None
         if failure is not None:
             raise failure
         return body
+
+
+_PATHLESS: Final = " The api_base of the deployment has no path; most servers serve OpenAI's API below /v1."
 
 
 def _fields(deployment: Deployment, origin: Origin, hop: str) -> tuple[bytes, frozenset[str]]:

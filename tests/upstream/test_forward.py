@@ -104,6 +104,17 @@ async def test_the_captured_text_of_a_wildcard() -> None:
         assert [request.json()["model"] for request in up.requests] == ["vendor/gpt-9", "vendor/other"]
 
 
+@pytest.mark.parametrize(("base", "hinted"), [("", True), ("/v1", False)])
+async def test_a_404_from_an_address_without_a_path_names_the_cause(base: str, hinted: bool) -> None:
+    """U-D5"""
+    async with FakeUpstream(json_reply({"detail": "Not Found"}, status=404)) as up:
+        forward = ForwardUpstream(deployment(up.base_url.removesuffix("/v1") + base))
+        with pytest.raises(GatewayError) as caught:
+            await forward.open(call())
+        assert ("api_base of the deployment has no path" in caught.value.message) is hinted
+        await forward.aclose()
+
+
 async def test_the_names_of_openrouters_models_in_a_pattern() -> None:
     """U-A9: `openrouter/*` sent `openrouter/anthropic/x`."""
     async with forwarding(json_reply(ANSWER), provider="openrouter", model="*") as (up, forward):

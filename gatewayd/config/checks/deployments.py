@@ -21,7 +21,7 @@ from gatewayd.config.checks.secrecy import is_secret_name
 from gatewayd.config.checks.target import Target, check_provider, find_target
 from gatewayd.config.checks.trust import Trusts
 from gatewayd.config.checks.values import explain
-from gatewayd.config.document import Path
+from gatewayd.config.document import Path, shortened
 from gatewayd.config.schema.base import family, known
 from gatewayd.config.schema.deployment import COMPLETION_PARAMETERS, LitellmParams, ModelEntry
 from gatewayd.config.schema.mock import MockResponse, normalise
@@ -335,8 +335,16 @@ def _fits_header(text: str) -> bool:
 
 
 def _name_is_sane(entry: ModelEntry, path: Path, report: Report) -> bool:
-    for inner, text in ((("model_name",), entry.model_name), (("model_info", "id"), entry.model_info.id or "")):
+    for inner, text in (
+        (("model_name",), entry.model_name),
+        (("model_info", "id"), entry.model_info.id or ""),
+        (("litellm_params", "model"), entry.litellm_params.model),
+    ):
         if not text.isprintable() or len(text) > 500:
             report.error("invalid_value", (*path, *inner), "holds line ends or control characters, or is too long")
+            return False
+        if text != text.strip():
+            hint = f'write "{shortened(text.strip())}"' if (*path, *inner) not in report.referenced else None
+            report.error("invalid_value", (*path, *inner), "begins or ends with a blank", hint)
             return False
     return True

@@ -143,9 +143,17 @@ def _check_addresses(listen: tuple[Address, ...], admin: Address | None, key: Se
     if admin is not None:
         places.append((admin, ("gatewayd", "admin")))
     seen: set[str] = set()
+    everywhere = {(address.port, ":" in address.host) for address, _ in places if address.host in ("0.0.0.0", "::")}
     for address, path in places:
         if str(address) in seen and (address.port or address.path):
             report.error("address_taken", path, f"{address} is used twice")
+        elif address.port and address.host not in ("0.0.0.0", "::"):
+            kinds = (False, True) if address.host == "localhost" else (":" in address.host,)
+            if any((address.port, kind) in everywhere for kind in kinds):
+                message = (
+                    f"{address} is in use by gatewayd itself, which listens on every address of port {address.port}"
+                )
+                report.error("address_taken", path, message, "leave out one of the two")
         seen.add(str(address))
         if key is None and not address.is_loopback:
             report.error(

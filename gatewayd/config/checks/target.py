@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from gatewayd.config import hosts, providers
 from gatewayd.config.checks.circle import Listeners
+from gatewayd.config.checks.lookalikes import is_placeholder
 from gatewayd.config.checks.report import Report
 from gatewayd.config.document import Path
 from gatewayd.config.providers import Provider
@@ -21,6 +22,8 @@ from gatewayd.config.schema.deployment import LitellmParams, ModelEntry
 from gatewayd.config.snapshot import UpstreamKind
 from gatewayd.secret import Secret
 
+_BELOW_V1 = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm", "vllm", "lm_studio", "llamafile"})
+"""Providers behind whose name stands any server, and whose base URL is written with the path."""
 MOCK = "mock"
 """Provider of a scripted deployment whose model names none."""
 _AZURE_DEFAULT_VERSION = "2025-02-01-preview"
@@ -114,6 +117,8 @@ class _Way:
             base = base.rstrip("/")
         if base is not None and self._is_circle(base, configured is not None):
             return None
+        if base is not None and configured is not None and provider.name in _BELOW_V1:
+            self._check_path(configured, base)
         if key is None:
             key = self._key_from_environment(configured)
         version = self._told_version or self._version(base)
@@ -134,10 +139,21 @@ class _Way:
         text = "" if key is None else key.reveal().strip()
         if not text:
             return None
+        path = (*self._path, "api_key")
         if not text.isascii() or not text.isprintable():
-            path = (*self._path, "api_key")
             self._report.error("invalid_value", path, "holds characters that no HTTP header may hold")
+        elif text.lower().startswith("bearer "):
+            message = "begins with `Bearer`, which is added anyway"
+            self._report.error("invalid_value", path, message, "write the key alone")
+        elif is_placeholder(text):
+            message = "looks like the placeholder of a manual and not like a key"
+            self._report.warning("placeholder_key", path, message, self._key_hint())
         return Secret(text)
+
+    def _key_hint(self) -> str:
+        usual = f"{self._provider.name.upper()}_API_KEY"
+        keys = self._provider.key_env
+        return f"write os.environ/{usual if usual in keys or not keys else keys[0]}, or the key itself"
 
     def _key_from_environment(self, configured: str | None) -> Secret | None:
         provider = self._provider
@@ -158,6 +174,15 @@ class _Way:
             hint = f"if this address is to get it, write `api_key: os.environ/{present}`"
             self._report.warning("key_not_sent", (*self._path, "api_base"), message, hint)
         return None
+
+    def _check_path(self, configured: str, base: str) -> None:
+        parts = urlsplit(base)
+        if parts.path.strip("/") or parts.query:
+            return
+        path = (*self._path, "api_base" if self._params.api_base is not None else "base_url")
+        message = "has no path: most servers serve OpenAI's API below /v1"
+        hint = f"write {configured.rstrip('/')}/v1, unless this server is another one"
+        self._report.warning("api_base_without_path", path, message, None if path in self._report.referenced else hint)
 
     def _missing_base(self) -> None:
         variables = " or ".join(self._provider.base_env)

@@ -15,21 +15,22 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from gatewayd.config.checks.lookalikes import odd_quotes, other_reference
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.secrecy import is_secret_path
-from gatewayd.config.document import Path
+from gatewayd.config.document import Path, shortened
 from gatewayd.config.schema.base import Section
+from gatewayd.config.schema.units import number_meant
 from gatewayd.config.secrets import Resolver, Unresolved, is_reference
 
 S = TypeVar("S", bound=Section)
 
-_SHELL = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}")
+_SHELL = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:?[-?][^}]*)?\}")
 _SHELL_BARE = re.compile(r"\$[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 """`$OPENAI_API_KEY`. Told apart from texts that begin with a dollar sign by the underscore, and by where it stands."""
 _EMBEDDED = re.compile(r"(?<![\w.])os\.environ/[A-Za-z_]")
 _NOTES = frozenset({"mock_response", "model_info", "credential_info"})
 """Keys below which any text may stand."""
-_ENVIRON_HINT = "write os.environ/NAME"
 _PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9_]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 _LIKE_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 
@@ -100,17 +101,24 @@ def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report, idle: S
                 return resolver.resolve(value, own_section=own)
             except Unresolved as error:
                 report.error("reference_unresolved", path, error.message, error.hint)
-        elif not own and value.startswith("$") and _SHELL.fullmatch(value) and "mock_response" not in path:
+        elif not own and value.startswith("$") and (found := _SHELL.fullmatch(value)) and "mock_response" not in path:
             message = "is taken as it stands: ${...} is looked up in the gatewayd section only"
-            report.error("unexpanded_variable", path, message, _ENVIRON_HINT)
+            report.error("unexpanded_variable", path, message, f"write os.environ/{found[1]}")
         elif value.startswith("$") and _SHELL_BARE.fullmatch(value) and is_secret_path(path):
-            report.error("unexpanded_variable", path, "is taken as it stands: $NAME is not looked up", _ENVIRON_HINT)
+            message = "is taken as it stands: $NAME is not looked up"
+            report.error("unexpanded_variable", path, message, f"write os.environ/{value[1:]}")
+        elif (mistake := other_reference(value, path)) is not None:
+            report.error("unexpanded_variable", path, *mistake)
         elif "os.environ/" in value and _EMBEDDED.search(value) and _NOTES.isdisjoint(path):
             message = "is taken as it stands: os.environ/NAME is looked up only where it is the whole value"
             hint = "put the whole value into a variable"
             report.error("unexpanded_variable", path, message, hint if not own else f"{hint}, or write ${{NAME}} in it")
         elif value[:1].isdigit() and "e" in value.lower() and _LIKE_NUMBER.fullmatch(value) and report.spelling(path):
             _trap_text_number(value, path, report)
+        elif not value.isascii() and _NOTES.isdisjoint(path):
+            mistake = odd_quotes(value, lambda inside: "..." if is_secret_path(path) else shortened(inside))
+            if mistake is not None:
+                report.error("invalid_value", path, *mistake)
         return value
 
     return {
@@ -191,7 +199,7 @@ def _wrong_type(expected: str, value: Any, path: Path, report: Report) -> None:
     elif (
         isinstance(value, str) or spelling.lower() == kind or not ("text" in expected or isinstance(value, bool | date))
     ):
-        hint = _quoting(value, path, report) if "text" in expected else None
+        hint = _quoting(value, path, report) if "text" in expected else _form(expected, value, path)
         report.error("wrong_type", path, f"must be {expected}, but this is {kind}", hint)
     else:
         written = "this" if is_secret_path(path) else f"the unquoted {spelling}"
@@ -203,8 +211,13 @@ def _wrong_type(expected: str, value: Any, path: Path, report: Report) -> None:
 def _form(expected: str, value: Any, path: Path) -> str | None:
     if expected == "a list" and isinstance(value, str):
         return "put it in brackets: a list may have one entry"
+    if expected == "a mapping" and path[-1] == "log" and isinstance(value, str):
+        return f"write `log: {{{'format' if value in ('json', 'text') else 'level'}: {shortened(value)}}}`"
     if path[-1] == "drop_params" and isinstance(value, list):
         return "names of parameters belong in litellm_params.additional_drop_params"
+    if "number" in expected and isinstance(value, str) and not is_secret_path(path):
+        meant = number_meant(value)
+        return None if meant is None else f"write {meant}"
     return None
 
 

@@ -89,7 +89,7 @@ async def test_the_child_process_knows_the_command_line_too(tmp_path: Path) -> N
     file = tmp_path / "gatewayd.yaml"
     file.write_text(
         "model_list:\n- model_name: a\n  litellm_params:\n"
-        "    {model: openai/x, api_key: sk-0123456789abcdef, api_base: http://localhost:5000}\n"
+        "    {model: openai/x, api_key: sk-0123456789abcdef, api_base: http://localhost:5000/v1}\n"
     )
     file.chmod(0o600)
     moved = Overrides(port=5000)
