@@ -15,6 +15,7 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.secret import Secret
 from gatewayd.upstream.base import Call
+from gatewayd.upstream.translate_tools import check_tools
 from gatewayd.wire.headers import HOP
 
 NO_KEY: Final = "no-key-configured"
@@ -73,6 +74,7 @@ class Arguments:
         if isinstance(prompt, list) and len(prompt) == 1:  # frameworks send lists, of one prompt too
             arguments["prompt"] = prompt[0]
         _check(call.endpoint, arguments, deployment.provider)
+        check_tools(arguments.get("tools"), deployment.provider)
         if any(kind in intent.body for kind in _LOST) and call.endpoint == "chat/completions":
             _check_parts(arguments["messages"], deployment)
         if call.endpoint == "completions":
