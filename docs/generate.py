@@ -26,7 +26,7 @@ from gatewayd.config.schema.export import json_schema  # noqa: E402
 from gatewayd.config.schema.general import GeneralSettings  # noqa: E402
 from gatewayd.config.schema.litellm import LitellmSettings  # noqa: E402
 from gatewayd.config.schema.mock import MockFail, MockResponse, MockToolCall  # noqa: E402
-from gatewayd.config.schema.own import Gatewayd, Limits, Log, RetryBudget, StreamForm, Timeouts  # noqa: E402
+from gatewayd.config.schema.own import Fetch, Gatewayd, Limits, Log, RetryBudget, StreamForm, Timeouts  # noqa: E402
 from gatewayd.config.schema.root import Root  # noqa: E402
 from gatewayd.config.schema.router import AliasItem, RouterSettings  # noqa: E402
 from gatewayd.config.snapshot import Address  # noqa: E402
@@ -47,6 +47,7 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("gatewayd", Gatewayd),
     ("gatewayd.timeouts", Timeouts),
     ("gatewayd.stream", StreamForm),
+    ("gatewayd.fetch", Fetch),
     ("gatewayd.retry_budget", RetryBudget),
     ("gatewayd.limits", Limits),
     ("gatewayd.log", Log),

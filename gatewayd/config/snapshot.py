@@ -178,6 +178,14 @@ class StreamForm:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """What is fetched from addresses in messages."""
+
+    http: bool = False
+    """Whether plain http is."""
+
+
+@dataclass(frozen=True, slots=True)
 class RetryShare:
     """Of each group: retries for a hundred requests, and retries a second at least."""
 
@@ -212,6 +220,7 @@ class ServerSettings:
     stream: StreamForm = StreamForm()
     report_model: Literal["upstream", "group"] = "upstream"
     """Whose name for the model answers have."""
+    fetch: FetchSettings = FetchSettings()
     retry_budget: RetryShare = RetryShare()
     limits: Limits = Limits()
     drain: float = 120.0

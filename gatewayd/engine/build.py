@@ -85,18 +85,18 @@ def _target(deployment: Deployment, timeouts: TimeoutsOf, gateway: Gateway) -> T
             tpm=deployment.tpm,
             cooldown_time=deployment.cooldown_time,
         ),
-        upstream=gateway.upstreams.acquire(deployment.identity, lambda: _upstream(deployment, gateway.instance)),
+        upstream=gateway.upstreams.acquire(deployment.identity, lambda: _upstream(deployment, gateway)),
         timeouts=timeouts(deployment.timeout, deployment.stream_timeout, False),
         stream_timeouts=timeouts(deployment.timeout, deployment.stream_timeout, True),
     )
 
 
-def _upstream(deployment: Deployment, instance: str) -> Upstream:
+def _upstream(deployment: Deployment, gateway: Gateway) -> Upstream:
     match deployment.kind:
         case "forward":
-            return ForwardUpstream(deployment, instance=instance)
+            return ForwardUpstream(deployment, instance=gateway.instance)
         case "translate":
-            return TranslateUpstream(deployment, instance=instance)
+            return TranslateUpstream(deployment, instance=gateway.instance, fetcher=gateway.fetcher)
         case "scripted":
             return ScriptedUpstream(deployment)
 

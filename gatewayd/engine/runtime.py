@@ -23,6 +23,7 @@ from gatewayd.routing.health import HealthBook, Policy
 from gatewayd.routing.table import Candidate, Table
 from gatewayd.tasks import Breath, spawn
 from gatewayd.upstream.base import Timeouts, Upstream
+from gatewayd.upstream.fetch import Fetcher
 
 _log = logging.getLogger("gatewayd.engine")
 _serials = itertools.count(1)
@@ -145,6 +146,7 @@ class Gateway:
             observer=Incidents(self._deployment),
         )
         self.upstreams = UpstreamPool()
+        self.fetcher = Fetcher()
         self.loading = False
         """Set while a start still loads what some deployments need: requests are answered, readiness is off."""
         self.leaving = False
@@ -174,6 +176,7 @@ class Gateway:
     def swap(self, runtime: Runtime) -> None:
         """Makes a runtime the live one: one assignment, which cannot fail. The old one is retired in the background."""
         old, self._current = self._current, runtime
+        self.fetcher.http = runtime.snapshot.server.fetch.http
         self.health.keep_only(target.candidate.identity for target in runtime.targets.values())
         if old is not None:
             self._retiring[old] = task = spawn(old.retire(), name=f"retire {old.snapshot.revision}")

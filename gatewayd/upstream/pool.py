@@ -49,8 +49,9 @@ class Pool:
         max_connections: int = MAX_CONNECTIONS,
         max_idle: int = MAX_IDLE,
         idle_expiry: float = IDLE_EXPIRY,
+        dialler: Dialler | None = None,
     ) -> None:
-        self._dialler = Dialler(origin, tls)
+        self._dialler = dialler or Dialler(origin, tls)
         self._max_connections = max_connections
         self._max_idle = max_idle
         self._idle_expiry = idle_expiry

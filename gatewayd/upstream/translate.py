@@ -26,7 +26,9 @@ from gatewayd.upstream.base import Call, Reply
 from gatewayd.upstream.dial import configured_tls
 from gatewayd.upstream.direct import Direct, Unfit
 from gatewayd.upstream.direct_request import fits, suits
+from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.hiding import Secrets
+from gatewayd.upstream.media import Media
 from gatewayd.upstream.translate_answer import TranslatedStream, whole
 from gatewayd.upstream.translate_errors import translated
 from gatewayd.upstream.translate_mends import mend
@@ -143,7 +145,10 @@ class TranslateUpstream:
     """Implements `Upstream` for one deployment. `direct=False`: every call goes through `litellm.acompletion`;
     `instance`: see `wire.headers.HOP`."""
 
-    def __init__(self, deployment: Deployment, *, direct: bool = True, instance: str = "") -> None:
+    def __init__(
+        self, deployment: Deployment, *, direct: bool = True, instance: str = "", fetcher: Fetcher | None = None
+    ) -> None:
+        self._media = Media(deployment, fetcher or Fetcher())
         self._provider = deployment.provider
         self._arguments = Arguments(deployment, instance)
         held = (deployment.api_key, *deployment.extra_headers.values(), *deployment.litellm_params.values())
@@ -159,12 +164,16 @@ class TranslateUpstream:
         if function is None:
             raise InvalidRequest(f"{self._provider} has no such endpoint.", code="endpoint_not_supported")
         arguments = self._arguments.of(call)
+        fetched = await self._media.prepare(arguments.get("messages", ()), call.timeouts)
         litellm = await load(self._provider) if self._pools is None else _load()
-        direct = self._way() if self._suits and fits(self._deployment, call, arguments) else None
+        direct = None
+        if self._suits and not fetched and fits(self._deployment, call, arguments):  # what was fetched may be large
+            direct = self._way()
         if direct is not None:
             with contextlib.suppress(Unfit):
                 return await direct.open(call, arguments)
             arguments = self._arguments.of(call)  # litellm has written into them
+            await self._media.prepare(arguments.get("messages", ()), call.timeouts)
         exchange = self._exchange(call)
         # Whole answers are timed by the bytes of their exchange. Of a stream the first event is due in time, which
         # begins anew with every comment.
@@ -229,6 +238,8 @@ class TranslateUpstream:
             return translated(error, exchange, self._provider, self._secrets)
 
         try:
+            if call.endpoint != "embeddings":
+                arguments["_skip_mcp_handler"] = True  # else a caller's tool could choose litellm's MCP gateway
             answer = await function(**arguments)
             if not arguments.get("stream"):
                 return whole(call, answer)

@@ -16,11 +16,22 @@ _log = logging.getLogger("gatewayd.upstream")
 
 def mend() -> None:
     """Once, when litellm has been imported. What another litellm does not have is left as it is."""
-    for one in (_ask_nobody, _map_reasons, _tell_cohere, _read_cohere, _read_gemini):
+    for one in (_fetch_nothing, _ask_nobody, _map_reasons, _tell_cohere, _read_cohere, _read_gemini):
         try:
             one()
         except (ImportError, AttributeError) as error:
             _log.warning("this litellm is not known (%s): what it gets wrong is not mended", error)
+
+
+def _fetch_nothing() -> None:
+    """litellm fetches addresses that callers give (images, files), without our bounds. `media` has fetched before what
+    is to be fetched; every way of litellm's leads through this function."""
+    from litellm.litellm_core_utils import url_utils
+
+    def refuse(url: str) -> Any:
+        raise url_utils.SSRFError("litellm fetches nothing")
+
+    url_utils.validate_url = refuse
 
 
 def _ask_nobody() -> None:

@@ -1,7 +1,7 @@
-"""Addresses in messages, for providers to whom litellm sends what stands there: never anything inside, never a file.
+"""Addresses in messages, for providers whose API takes none: never anything inside is fetched, and never a file.
 
-The address is the caller's; the request would be made from where the gateway stands. litellm's own guard
-(`url_utils.validate_url`) refuses what is not public; here it is held to that through every part of a message.
+The address is the caller's; the request would be made from where the gateway is. `fetch` refuses what is not public,
+and litellm fetches nothing; here both are held to that through every part of a message.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import GatewayError
 from gatewayd.secret import Secret
 from gatewayd.upstream.bridge import Wire
+from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.inside import leads_inside
 from gatewayd.upstream.translate import TranslateUpstream
 from tests.fakeup import FakeUpstream
@@ -73,7 +74,7 @@ ANSWERS = {"gemini": gemini.answer, "anthropic": anthropic.answer, "bedrock": be
 async def test_no_address_of_this_machine_is_visited(provider: str) -> None:
     """C-13: however it is written and wherever it stands."""
     async with FakeUpstream(ANSWERS[provider]) as up, FakeUpstream() as canary:
-        upstream = TranslateUpstream(deployed(provider, up))
+        upstream = TranslateUpstream(deployed(provider, up), fetcher=Fetcher(http=True))
         urls = [f"http://{host}:{canary.port}/x.png" for host in HERE]
         urls += [
             f"https://127.0.0.1:{canary.port}/x.png",
@@ -94,7 +95,7 @@ async def test_no_address_inside_is_visited_and_no_file_read(provider: str, tmp_
     secret = tmp_path / "secret.png"
     secret.write_text("canary-in-a-file")
     async with FakeUpstream(ANSWERS[provider]) as up:
-        upstream = TranslateUpstream(deployed(provider, up))
+        upstream = TranslateUpstream(deployed(provider, up), fetcher=Fetcher(http=True))
         urls = [
             *(f"http://{host}/latest/meta-data" for host in INSIDE),
             f"file://{secret}",

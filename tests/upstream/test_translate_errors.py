@@ -10,6 +10,7 @@ import pytest
 from gatewayd.errors import FallbackKind, GatewayError, Verdict
 from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.bridge import Exchange, Pools
+from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.translate import TranslateUpstream
 from gatewayd.upstream.translate_errors import translated
@@ -291,14 +292,14 @@ async def test_what_a_provider_cannot_be_asked(fields: Any, param: str | None) -
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "169.254.169.254", "[::1]"])
 async def test_no_image_is_fetched_from_inside(host: str) -> None:
-    """A caller names an address; litellm would fetch it, from where the gateway stands."""
+    """A caller names an address; it would be fetched from where the gateway is."""
     async with FakeUpstream(gemini.answer) as up:
-        upstream = TranslateUpstream(deployment(gemini.base_url(up), kind="translate", provider="gemini", model="g"))
+        upstream = TranslateUpstream(of("gemini", up), fetcher=Fetcher(http=True))
         image = {"type": "image_url", "image_url": {"url": f"http://{host}:{up.port}/secret.png"}}
         with pytest.raises(GatewayError) as caught:
             await upstream.open(call(messages=[{"role": "user", "content": [image]}]))
         assert (caught.value.status, caught.value.verdict) == (400, Verdict.ELSEWHERE)
-        assert caught.value.message == "An image could not be fetched from the address that was given for it."
+        assert "the gateway could not fetch it: it could not be read." in caught.value.message
         assert not up.requests
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from gatewayd.config.checks.secrecy import MASK, redacted, without_userinfo
-from gatewayd.config.snapshot import Deployment, Limits, RoutingSettings, ServerSettings, Trust
+from gatewayd.config.snapshot import Deployment, FetchSettings, Limits, RoutingSettings, ServerSettings, Trust
 
 
 def effective_tree(
@@ -73,6 +73,7 @@ def _server(server: ServerSettings) -> dict[str, Any]:
             "error_done": server.stream.error_done,
         },
         "report_model": server.report_model,
+        **({} if server.fetch == FetchSettings() else {"fetch": {"http": server.fetch.http}}),
         "retry_budget": {"percent": server.retry_budget.percent, "at_least": server.retry_budget.at_least},
         "limits": {
             "body_mb": server.limits.body_mb,

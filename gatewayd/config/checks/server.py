@@ -18,6 +18,7 @@ from gatewayd.config.schema.router import RouterSettings
 from gatewayd.config.secrets import MASTER_KEY_VARIABLE, is_reference, master_key_of
 from gatewayd.config.snapshot import (
     Address,
+    FetchSettings,
     Limits,
     LogSettings,
     RetryShare,
@@ -69,6 +70,7 @@ def build_server(
         timeouts=ServerTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total),
         stream=StreamForm(_keep_alive(own, litellm), own.stream.error_done),
         report_model=own.report_model,
+        fetch=FetchSettings(own.fetch.http),
         retry_budget=RetryShare(own.retry_budget.percent, own.retry_budget.at_least),
         limits=Limits(body_mb, own.limits.connections, max(bodies_mb, body_mb)),
         drain=own.drain,

@@ -107,6 +107,18 @@ class StreamForm(Section):
     )
 
 
+class Fetch(Section):
+    """Images and files at addresses. They are fetched where the provider's API takes no addresses."""
+
+    OWN: ClassVar[bool] = True
+
+    http: Flag = key(
+        False,
+        "Fetch from plain `http://` addresses too. Public addresses only, as with https.",
+        why="anybody on the way could replace what is fetched",
+    )
+
+
 class RetryBudget(Section):
     """What a model group may retry while much of it fails: else retries would multiply the load it fails under."""
 
@@ -181,6 +193,7 @@ class Gatewayd(Section):
         "was asked for, as in LiteLLM's proxy.",
         why="the answer is the upstream's, byte for byte; `group` costs a second look at each answer and event",
     )
+    fetch: Fetch = key(Fetch(), "See *gatewayd.fetch*.")
     retry_budget: RetryBudget = key(RetryBudget(), "See *gatewayd.retry_budget*.")
     limits: Limits = key(Limits(), "See *gatewayd.limits*.")
     drain: WaitOrNone = key(
