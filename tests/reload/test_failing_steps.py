@@ -42,11 +42,11 @@ class Steps:
     def fail(self, at: int, error: Exception) -> None:
         self.at, self.error, self._made = at, error, 0
 
-    def _upstream(self, deployment: Deployment, instance: str) -> Upstream:
+    def _upstream(self, deployment: Deployment, gateway: Gateway) -> Upstream:
         self._made += 1
         if self._made == self.at:
             raise self.error
-        return self._make(deployment, instance)
+        return self._make(deployment, gateway)
 
 
 class Loads:
