@@ -27,7 +27,7 @@ from gatewayd.errors import (
 )
 from gatewayd.upstream.answer import MAX_BODY, Answer, Fields, KnownHead, Rest
 from gatewayd.upstream.narrow import Narrow
-from gatewayd.wire.heads import Heads, split
+from gatewayd.wire.heads import HeadCache, split
 
 __all__ = ["MAX_BODY", "Answer", "Connection", "Fields", "Home", "StaleConnection"]
 
@@ -57,7 +57,7 @@ class Home(Protocol):
         """The connection is closed; called exactly once."""
 
 
-_heads: Heads[KnownHead] = Heads()
+_heads: HeadCache[KnownHead] = HeadCache(512 * 1024)
 """A busy upstream's heads are the same for as long as its `Date` is."""
 
 
@@ -201,7 +201,7 @@ class Connection(asyncio.Protocol):
         if not self._touched and answer is not None and (found := split(data)) is not None:
             key, at, length = found
             if len(data) - at == length:  # the whole answer, if it is one
-                known = _heads.get(key)
+                known = _heads.find(key)
                 if known is not None:
                     self._touched = self._keep = self._begun = True
                     answer.take(self, known, data[at:])

@@ -16,8 +16,9 @@ from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection, Deadlines
 from gatewayd.web.endpoints import chat, completions, embeddings, health, models
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges
-from gatewayd.web.fastpath import FastPath, KnownRequest
+from gatewayd.web.fastpath import FastPath
 from gatewayd.web.inherited import Inherited
+from gatewayd.web.known import KnownRequest
 from gatewayd.web.listener import Listener, connection_limit
 from gatewayd.web.loop import LoopServer
 from gatewayd.web.relay import ClientResponder

@@ -29,16 +29,16 @@ from gatewayd.observe.tally import Tally
 from gatewayd.routing.plan import first_pick
 from gatewayd.routing.table import Group
 from gatewayd.upstream.answer import Answer, KnownHead, lines
-from gatewayd.upstream.base import Call, Header
+from gatewayd.upstream.base import Call
 from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.naming import named
 from gatewayd.upstream.transport import Connection, StaleConnection
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, InboundHeaders, Responder, Route
-from gatewayd.web.render import SuccessHead, is_sane_id, new_request_id
+from gatewayd.web.known import KnownRequest
+from gatewayd.web.render import SuccessHead, new_request_id
 from gatewayd.web.request import too_large
-from gatewayd.wire.headers import upstream_headers
-from gatewayd.wire.heads import Heads, split
+from gatewayd.wire.heads import HeadCache, split, without_values
 from gatewayd.wire.openai import peek
 from gatewayd.wire.usage import usage_of
 
@@ -73,26 +73,6 @@ class Client(Protocol):
     def responder(self) -> Responder: ...
 
 
-class KnownRequest:
-    """What the head of a request says that may take the fast path."""
-
-    __slots__ = ("admitted", "caller", "headers", "path", "relayed", "request_id", "route")
-
-    def __init__(self, route: Route, path: str, headers: InboundHeaders) -> None:
-        self.route = route
-        self.path = path
-        self.headers = headers
-        told = headers.get("x-request-id")
-        self.request_id = told if told is not None and is_sane_id(told) else None
-        """The client's own."""
-        self.relayed: list[Header] = upstream_headers(headers.items())
-        """What of the headers goes upstream."""
-        self.admitted = 0
-        """Serial of the configuration under which its sender was let in last,"""
-        self.caller = ""
-        """and under which name."""
-
-
 @dataclass(slots=True)
 class Inbound:
     """A known request with its body, for an exchange (`web.exchange.Inbound`)."""
@@ -120,7 +100,7 @@ class Desk:
         server = runtime.snapshot.server
         self.default_model = server.default_models.get(known.route.endpoint)
         self.limit = int(server.limits.body_mb * MEGABYTE)
-        self._caller = known.caller
+        self._caller = known.admission.caller
         self._path = known.path
         self._revision = runtime.snapshot.revision
         self._seconds = server.timeouts.total
@@ -130,10 +110,11 @@ class Desk:
     @classmethod
     def of(cls, known: KnownRequest, runtime: Runtime) -> Desk:
         """Raises GatewayError if the sender is not let in."""
-        if known.admitted != runtime.serial:
-            known.caller = authenticate(known.headers, runtime.snapshot.server).name
-            known.admitted = runtime.serial
-        key = known.caller, known.route.endpoint, known.path
+        admission = known.admission
+        if admission.serial != runtime.serial:
+            admission.caller = authenticate(known.headers, runtime.snapshot.server).name
+            admission.serial = runtime.serial
+        key = admission.caller, known.route.endpoint, known.path
         desk: Desk | None = runtime.notes.get(key)
         if desk is None:
             if len(runtime.notes) >= _MOST_DESKS:  # there are many ways to write a path
@@ -197,10 +178,11 @@ class FastPath:
 
     def __init__(self, exchanges: Exchanges) -> None:
         self._exchanges = exchanges
-        self._known: Heads[KnownRequest] = Heads()
+        self._known: HeadCache[KnownRequest] = HeadCache(4 * 1024 * 1024)
 
     def knows(self, key: bytes) -> bool:
-        return key in self._known
+        varying = without_values(key)
+        return (key if varying is None else varying[0]) in self._known
 
     def remember(self, key: bytes, known: KnownRequest) -> None:
         """A head with this key (`wire.heads.split`) says this. Heads of those who are not let in are not kept."""
@@ -208,7 +190,8 @@ class FastPath:
             Desk.of(known, self._exchanges.gateway.current)
         except GatewayError:
             return
-        self._known.remember(key, known)
+        varying = without_values(key)
+        self._known.remember(key if varying is None else varying[0], known)
 
     def take(self, client: Client, data: bytes) -> Taking:
         """Takes the request that `data` begins, if it can."""
@@ -216,9 +199,13 @@ class FastPath:
         if found is None:
             return "unknown"
         key, at, length = found
-        known = self._known.get(key)
+        known = self._known.find(key)
         if known is None:
-            return "unknown"
+            varying = without_values(key)
+            alike = None if varying is None else self._known.find(varying[0])
+            if varying is None or alike is None:
+                return "unknown"
+            known = alike.varied(varying[1])
         if len(data) - at != length or at + length > MOST:
             return "partial" if len(data) - at < length and at + length <= MOST else "unknown"
         body = data[at:]
@@ -386,7 +373,7 @@ class FastCall(Answer):
         held = Held(runtime, self._started, begun, again=error is None)
         inbound = Inbound(known.path, known.headers, client.peer, self._call.intent.body)
         exchange = Exchange(self._exchanges, inbound, client.responder(), held)
-        exchange.principal = Principal(self._known.caller)
+        exchange.principal = Principal(self._known.admission.caller)
         exchange.trail.group = self._lane.group.name
         return exchange
 

@@ -23,7 +23,8 @@ from gatewayd.observe.access import access, unreadable
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import LINGER_SECONDS, Connection, Deadlines, HttpServer, broken, not_http
 from gatewayd.web.exchange import Exchange, Route
-from gatewayd.web.fastpath import FastCall, FastPath, KnownRequest
+from gatewayd.web.fastpath import FastCall, FastPath
+from gatewayd.web.known import KnownRequest
 from gatewayd.web.pieces import PiecewiseConnection
 from gatewayd.web.relay import ClientResponder
 from gatewayd.web.render import new_request_id

@@ -1,0 +1,59 @@
+"""What is remembered of a request's head, so that the next one like it needs no parser."""
+
+from __future__ import annotations
+
+from multidict import CIMultiDict
+
+from gatewayd.upstream.base import Header
+from gatewayd.web.exchange import InboundHeaders, Route
+from gatewayd.web.render import is_sane_id
+from gatewayd.wire.headers import sanitised, upstream_headers
+
+
+class KnownRequest:
+    """What the head of a request says that may take the fast path."""
+
+    __slots__ = ("_headers", "_values", "admission", "path", "relayed", "request_id", "route")
+
+    def __init__(self, route: Route, path: str, headers: InboundHeaders) -> None:
+        self.route = route
+        self.path = path
+        self._headers = headers
+        self._values: dict[str, str] = {}
+        """Those of its own in place of the ones in `_headers`."""
+        told = headers.get("x-request-id")
+        self.request_id = told if told is not None and is_sane_id(told) else None
+        """The client's own."""
+        self.relayed: list[Header] = upstream_headers(headers.items())
+        """What of the headers goes upstream."""
+        self.admission = Admission()
+
+    def varied(self, values: dict[str, str]) -> KnownRequest:
+        """The same request with other values of the fields in `wire.heads.VARYING`; all of them are in its head."""
+        other = object.__new__(KnownRequest)
+        other.route, other.path, other._headers, other._values = self.route, self.path, self._headers, values
+        told = values.get("x-request-id")
+        other.request_id = self.request_id if told is None else told if is_sane_id(told) else None
+        other.relayed = [
+            (name, value if name not in values else sanitised(values[name])) for name, value in self.relayed
+        ]
+        other.admission = self.admission
+        return other
+
+    @property
+    def headers(self) -> InboundHeaders:
+        if not self._values:
+            return self._headers
+        return CIMultiDict((name, self._values.get(name.lower(), value)) for name, value in self._headers.items())
+
+
+class Admission:
+    """That the sender of a head was let in."""
+
+    __slots__ = ("caller", "serial")
+
+    def __init__(self) -> None:
+        self.serial = 0
+        """Of the configuration under which it was let in last,"""
+        self.caller = ""
+        """and under which name."""
