@@ -37,10 +37,21 @@ function named(name, clients)
     count = count % clients + 1
     if not requests[count] then
       wrk.headers[name] = string.format("client-%06d", count)
-      requests[count] = wrk.format()
+      requests[count] = in_order(wrk.format())
     end
     return requests[count]
   end
+end
+
+-- The same request with its fields sorted: wrk writes them in another order each time it is started.
+function in_order(request)
+  local first, fields, body = request:match("^(.-\r\n)(.-\r\n)(\r\n.*)$")
+  local lines = {}
+  for line in fields:gmatch("(.-\r\n)") do
+    lines[#lines + 1] = line
+  end
+  table.sort(lines)
+  return first .. table.concat(lines) .. body
 end
 
 function done(summary, latency, requests)
