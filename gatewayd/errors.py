@@ -325,11 +325,14 @@ class UpstreamStatus(UpstreamError):
         param: str | None = None,
         fallback: FallbackKind = FallbackKind.GENERAL,
         retry_after: float | None = None,
+        answered: str = "",
     ) -> None:
+        """`answered`: how the upstream put it, if not with this status."""
         if code is None and status == 429:
             code = "upstream_rate_limited"
         super().__init__(message, param=param, code=code, retry_after=retry_after)
         self.status = status
+        self.answered = answered or str(status)
         self.type = type or ("invalid_request_error" if 400 <= status < 500 and status != 429 else "upstream_error")
         self._body = body
         self.fallback = fallback
@@ -342,7 +345,7 @@ class UpstreamStatus(UpstreamError):
 
     @property
     def reason(self) -> str:
-        return f"answered {self.status}"
+        return f"answered {self.answered}"
 
     @property
     def detail(self) -> str:

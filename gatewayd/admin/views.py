@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from gatewayd._version import __version__
-from gatewayd.config.snapshot import Packed, Snapshot
+from gatewayd.config.snapshot import Deployment, Packed, Snapshot
+from gatewayd.engine.incidents import hint
 from gatewayd.engine.reload import Applied, Held, Rejected, Reloader, ReloadOutcome, Unchanged
 from gatewayd.engine.runtime import Gateway, Runtime, Target
-
-_STATES = ("ok", "probation", "cooling")
-"""Of a deployment, the worst last."""
+from gatewayd.observe.log import stamp
+from gatewayd.routing.health import CONDITIONS, Failure
 
 
 def status_view(
@@ -69,11 +70,20 @@ def _count_workers(status: dict[str, Any], workers: Sequence[Mapping[str, Any]])
     for group in status["groups"]:
         for deployment in group["deployments"]:
             if views := told.get(deployment["id"]):
-                worst = max(views, key=lambda view: (_STATES.index(view["state"]), view["cooling_for_seconds"]))
-                errors = [view["last_error"] for view in (worst, *views) if view["last_error"]]
-                deployment |= {name: worst[name] for name in ("state", "cooling_for_seconds")}
-                deployment |= {name: sum(view[name] for view in views) for name in ("in_flight", "failures")}
-                deployment["last_error"] = errors[0] if errors else None
+                deployment |= _merged(views)
+
+
+def _merged(views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One deployment, as all workers see it: the worst state with its results, the earliest beginning of that state,
+    the newest failure."""
+    worst = max(views, key=lambda view: (CONDITIONS.index(view["state"]), view["cooling_for_seconds"]))
+    merged = {name: worst[name] for name in ("state", "cooling_for_seconds", "recent")}
+    merged |= {name: sum(view[name] for view in views) for name in ("in_flight", "failures")}
+    merged["since"] = min((v["since"] for v in views if v["state"] == worst["state"] and v["since"]), default=None)
+    failures = [view["last_failure"] for view in (worst, *views) if view["last_failure"]]
+    merged["last_failure"] = max(failures, key=lambda failure: failure["at"], default=None)
+    merged["last_error"] = None if merged["last_failure"] is None else merged["last_failure"]["code"]
+    return merged
 
 
 def config_view(snapshot: Snapshot) -> bytes:
@@ -127,18 +137,37 @@ def _deployment(runtime: Runtime, target: Target, now: float) -> dict[str, Any]:
     deployment = target.deployment
     state = runtime.health.state(deployment.identity)
     cooling_for = runtime.health.cooling_for(target.candidate, now)
+    last = state.failures[-1] if state.failures else None
     return {
         "id": deployment.id,
         "provider": deployment.provider,
         "model": deployment.model,
         "upstream": deployment.kind,
-        "state": "cooling" if cooling_for else "probation" if state.probation else "ok",
+        "address": deployment.authority or None,
+        "state": state.condition(now),
+        "since": None if state.since is None else _at(state.since, now),
         "cooling_for_seconds": round(cooling_for, 3),
         "in_flight": state.in_flight,
         "failures": state.fails,
+        "recent": state.recent,
         "last_error": state.last_error,
+        "last_failure": None if last is None else _failure(last, deployment, now),
         "place": deployment.place,
     }
+
+
+def _failure(failure: Failure, deployment: Deployment, now: float) -> dict[str, Any]:
+    return {
+        "at": _at(failure.at, now),
+        "code": failure.code,
+        "reason": failure.reason,
+        "hint": hint(deployment) if failure.refused else None,
+    }
+
+
+def _at(moment: float, now: float) -> str:
+    """A moment of the monotonic clock as UTC (RFC 3339)."""
+    return stamp(datetime.now(UTC).timestamp() - (now - moment))
 
 
 def _encode(value: object) -> bytes:

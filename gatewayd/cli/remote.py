@@ -7,6 +7,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from gatewayd.cli import exits
@@ -103,7 +104,7 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
         yield ""
         yield paint(group["name"], "bold", sys.stdout)
         for deployment in group["deployments"]:
-            yield _deployment_line(deployment)
+            yield from _deployment_lines(deployment)
 
 
 def _worker_line(worker: dict[str, Any]) -> str:
@@ -115,16 +116,33 @@ def _worker_line(worker: dict[str, Any]) -> str:
     return told + (f", replaced {worker['restarts']} times" if worker["restarts"] else "")
 
 
-def _deployment_line(deployment: dict[str, Any]) -> str:
-    state = deployment["state"]
-    shown = paint(state, "ok" if state == "ok" else "warning", sys.stdout)
+def _deployment_lines(deployment: dict[str, Any]) -> Iterator[str]:
+    """State, since when and why; what it is and where; what to do."""
+    state, last, recent = deployment["state"], deployment["last_failure"], deployment["recent"]
+    style = "ok" if state == "ok" else "error" if state == "failing" else "warning"
+    told = f"  {deployment['id']}: {paint(state, style, sys.stdout)}"
     if deployment["cooling_for_seconds"]:
-        shown += f" for {deployment['cooling_for_seconds']:.1f} s"
-    told = f"  {deployment['provider']}/{deployment['model']} ({deployment['id']}): {shown}"
-    told += f", {deployment['in_flight']} in flight"
-    if deployment["last_error"]:
-        told += f", last error {deployment['last_error']}"
-    return told
+        told += f" for {deployment['cooling_for_seconds']:.1f} s"
+    if state != "ok" and deployment["since"]:
+        told += f", in trouble since {_moment(deployment['since'])}"
+    if last is not None:
+        told += f": {last['reason']}" if state != "ok" else f", last failure {_moment(last['at'])}: {last['reason']}"
+    yield told
+    where = f" at {deployment['address']}" if deployment["address"] else ""
+    parts = [f"{deployment['provider']}/{deployment['model']}{where}", deployment["place"]]
+    if failed := len(recent) - recent.count("ok"):
+        parts.append(f"{failed} of the last {len(recent)} failed")
+    parts.append(f"{deployment['in_flight']} in flight")
+    yield paint(f"    {', '.join(filter(None, parts))}", "dim", sys.stdout)
+    if state != "ok" and last is not None and last["hint"]:
+        yield f"    hint: {last['hint']}"
+
+
+def _moment(stamp: str) -> str:
+    """A UTC time of day, and how long ago that is."""
+    at = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
+    ago = _duration(max(0.0, (datetime.now(UTC) - at).total_seconds()))
+    return f"{at:%H:%M:%S}Z ({ago} ago)"
 
 
 def _duration(seconds: float) -> str:

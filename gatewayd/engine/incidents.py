@@ -48,7 +48,7 @@ class Incidents:
         text = f"deployment {label(candidate.id, deployment)}: {error.detail}"
         if cooldown:
             text += f"; out of rotation for {cooldown:.2g} s"
-        if advice := hint(deployment, error):
+        if deployment and isinstance(error, UpstreamConnection) and error.refused and (advice := hint(deployment)):
             text += f"; hint: {advice}"
         if unwritten:
             text += f" ({unwritten} more like this since the last such line)"
@@ -90,10 +90,8 @@ def label(id: str, deployment: Deployment | None) -> str:
     return f"{id} ({deployment.summary}{f', {place}' if place else ''})"
 
 
-def hint(deployment: Deployment | None, error: GatewayError) -> str | None:
-    """What to do about a failure, where that is known."""
-    if deployment is None or not isinstance(error, UpstreamConnection) or not error.refused:
-        return None
+def hint(deployment: Deployment) -> str | None:
+    """What to do when its address refuses connections, where that is known."""
     return local.hint(deployment.provider, deployment.authority)
 
 

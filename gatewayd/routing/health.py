@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from gatewayd.errors import GatewayError, Verdict
+from gatewayd.errors import GatewayError, UpstreamConnection, Verdict
 from gatewayd.routing.table import Candidate
 
 WINDOW = 60.0
@@ -52,6 +52,8 @@ class Failure:
     """With the upstream's own words (`GatewayError.detail`)."""
     after: int
     """Successes before it: they need no record of their own."""
+    refused: bool = False
+    """Nothing listened at the address."""
 
 
 class Observer(Protocol):
@@ -220,7 +222,8 @@ class HealthBook:
             return
         state = self.state(candidate.identity)
         state.fails += 1
-        state.failures.append(Failure(now, error.code, error.detail, state.successes))
+        refused = isinstance(error, UpstreamConnection) and error.refused
+        state.failures.append(Failure(now, error.code, error.detail, state.successes, refused))
         if not state.troubled:
             state.troubled, state.since = True, now
         cooldown = self._cooldown(candidate, state, error, now, peers, policy)

@@ -172,6 +172,7 @@ def _status(status: int, came: str, tree: Any, body: bytes, secrets: Secrets, wa
         code=LoopDetected.code if status == LoopDetected.status and _LOOP in body[:_SEEN] else _CODES[kind],
         fallback=kind,
         retry_after=_delay(detail) if wait is None else wait,
+        answered=came,
     )
 
 

@@ -149,6 +149,7 @@ def _worded(error: UpstreamStatus, names: list[str]) -> UpstreamStatus:
         code=code,
         fallback=kind,
         retry_after=error.retry_after,
+        answered=error.answered,
     )
 
 

@@ -92,6 +92,12 @@ async def test_status_tells_how_everything_is() -> None:
     assert (group["name"], first["id"], first["state"], first["last_error"]) == ("chat", "d1", "ok", None)
     assert (second["state"], second["last_error"], second["in_flight"]) == ("cooling", "upstream_rate_limited", 1)
     assert second["cooling_for_seconds"] > 0
+    assert (first["since"], first["recent"], first["last_failure"]) == (None, [], None)
+    assert (second["recent"], second["last_failure"]["reason"]) == (
+        ["upstream_rate_limited"],
+        "answered 429: slow down",
+    )
+    assert second["since"] == second["last_failure"]["at"]
 
 
 async def test_config_is_the_effective_one_redacted() -> None:

@@ -80,6 +80,22 @@ async def test_the_numbers_of_workers_are_counted_together() -> None:
         "failures": 2,
         "in_flight": 4,
         "last_error": "rate_limited",
+        "since": "2026-11-01T10:00:00.000Z",
+        "recent": ["ok", "rate_limited"],
+        "last_failure": {
+            "at": "2026-11-01T10:00:00.000Z",
+            "code": "rate_limited",
+            "reason": "answered 429",
+            "hint": None,
+        },
+    }
+    shown[2]["groups"][0]["deployments"][0] |= {
+        "state": "cooling",
+        "cooling_for_seconds": 1.0,
+        "since": "2026-11-01T09:59:59.000Z",
+        "recent": ["timeout"],
+        "last_error": "timeout",
+        "last_failure": {"at": "2026-11-01T09:59:59.000Z", "code": "timeout", "reason": "late", "hint": None},
     }
     shown[0]["in_flight"], shown[1]["in_flight"] = 1, 4
     shown[0]["groups"][0]["deployments"][0]["in_flight"] = 1
@@ -94,5 +110,7 @@ async def test_the_numbers_of_workers_are_counted_together() -> None:
     (found,) = status["groups"][0]["deployments"]
     assert (found["state"], found["cooling_for_seconds"], found["last_error"]) == ("cooling", 3.0, "rate_limited")
     assert (found["in_flight"], found["failures"]) == (5, 2)
+    assert (found["since"], found["recent"]) == ("2026-11-01T09:59:59.000Z", ["ok", "rate_limited"])
+    assert found["last_failure"]["reason"] == "answered 429", "the newest one"
     assert {**alone["groups"][0]["deployments"][0], "state": 0} | found == found
     await gateway.close()

@@ -51,7 +51,7 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         out = capsys.readouterr().out
         assert ", ready, up 0 s, 0 in flight" in out
         assert f"file      {file}" in out
-        assert "  openai/a (" in out
+        assert "\na\n  a: ok\n    openai/a, " in out
         file.write_text("modle_list: 5\nlitellm_settings: {no_key: 1}\n")
         await daemon.reloader.reload("test")
         assert await run(*ask) == 0

@@ -81,6 +81,7 @@ def test_a_failure_is_a_warning_with_name_address_place_and_reason(alone: Book) 
         (UpstreamStatus("Overloaded,\n try later", status=529), "answered 529: Overloaded, try later"),
         (UpstreamStatus("The upstream answered 500.", status=500), "answered 500"),
         (UpstreamStatus("The upstream answered 503: busy", status=503), "answered 503: busy"),
+        (UpstreamStatus("busy", status=502, answered="200 with an error"), "answered 200 with an error: busy"),
         (UpstreamStatus("x" * 999, status=500), f"answered 500: {'x' * 200}..."),
     ],
 )

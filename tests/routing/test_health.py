@@ -190,3 +190,45 @@ def test_all_are_well_when_nobody_rests_or_has_to_prove_itself() -> None:
     assert not book.all_well(12.0), "it is to be probed first"
     book.completed(a, 12.0)
     assert book.all_well(12.0)
+
+
+def test_the_last_six_results_are_known_and_since_when_there_is_trouble() -> None:
+    """U-D3"""
+    book = HealthBook()
+    state = book.state("a")
+    assert (state.condition(0), state.recent, state.since) == ("ok", [], None)
+    for now in range(8):
+        succeed(book, A, now)
+    assert state.recent == ["ok"] * 6
+    fail(book, A, DOWN, 8)
+    fail(book, A, UpstreamStatus("busy", status=500), 9)
+    assert state.recent == ["ok", "ok", "ok", "ok", "upstream_connection_error", "upstream_error"]
+    assert (state.condition(9), state.since, state.failures[-1].reason) == ("failing", 8, "answered 500: busy")
+    succeed(book, A, 10)
+    assert (state.condition(10), state.since, state.recent[-2:]) == ("ok", 10, ["upstream_error", "ok"])
+    for now in range(11, 15):
+        succeed(book, A, now)
+    assert (state.since, state.recent) == (10, ["upstream_error"] + ["ok"] * 5)
+
+
+def test_the_only_deployment_of_a_group_that_fails_every_time_is_failing_and_not_ok() -> None:
+    """U-D3: it is never taken out of rotation."""
+    book = HealthBook()
+    for now in range(7):
+        book.started(A, now)
+        book.failed(A, DOWN, now, peers=(A,), policy=Policy())
+        book.left(A)
+    state = book.state("a")
+    assert (state.condition(7), state.since, state.recent) == ("failing", 0, ["upstream_connection_error"] * 6)
+
+
+def test_the_condition_follows_the_cooldown() -> None:
+    """U-D3: the trouble began with the first failure, however often the probe fails."""
+    book = HealthBook()
+    fail(book, A, UpstreamAuth("401"), 0)
+    state = book.state("a")
+    assert [state.condition(now) for now in (0, 4.9, 5)] == ["cooling", "cooling", "probation"]
+    fail(book, A, UpstreamAuth("401"), 6)
+    assert (state.condition(7), state.since) == ("cooling", 0)
+    succeed(book, A, 12)
+    assert (state.condition(12), state.since) == ("ok", 12)
