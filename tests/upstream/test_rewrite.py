@@ -151,13 +151,15 @@ def test_the_order_of_precedence(sent: Any, params: Any, extra: Any, dropped: li
             provider="mistral" if renamed else "openai",
         )
     )
-    want = {name: value for name, value in {**params, **sent}.items() if name not in dropped}
-    if renamed:
-        for ours, theirs in RENAMES:
-            if ours in want:
-                value = want.pop(ours)
-                if theirs not in sent and theirs not in dropped:
-                    want[theirs] = value
+    limits = ("max_tokens", "max_completion_tokens")
+    said = limits if not sent.keys().isdisjoint(limits) else ()
+    defaults = {name: value for name, value in params.items() if name not in said}
+    want = {name: value for name, value in {**defaults, **sent}.items() if name not in dropped}
+    for ours, theirs in RENAMES if renamed else ():
+        if ours in want:
+            value = want.pop(ours)
+            if theirs not in (sent if ours in sent else {**defaults, **sent}) and theirs not in dropped:
+                want[theirs] = value
     assert out == {"model": "gpt-real", **want, **extra}
 
 
