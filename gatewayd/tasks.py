@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
@@ -94,6 +94,18 @@ class Breath:
         if time.perf_counter() >= self._until:
             await asyncio.sleep(0)
             self._until = time.perf_counter() + self._seconds
+
+
+async def in_steps(steps: Generator[None, None, T]) -> T:
+    """Does work that yields now and then, with pauses for the others. Returns what it returns."""
+    breath = Breath()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+        await breath()
 
 
 class OnceInThread(Generic[T]):

@@ -19,6 +19,7 @@ from gatewayd.config import providers
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import ConfigurationError, UpstreamBadResponse, UpstreamError
 from gatewayd.secret import Secret
+from gatewayd.tasks import in_steps
 from gatewayd.upstream.answer import lines
 from gatewayd.upstream.base import Call, Reply, WholeReply
 from gatewayd.upstream.dial import Origin, configured_tls
@@ -32,6 +33,7 @@ from gatewayd.upstream.transport import MAX_BODY, Answer, Connection
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.wire.coding import CodingError, decoded, is_identity
 from gatewayd.wire.headers import HOP, HOP_BY_HOP
+from gatewayd.wire.large import LARGE, closes
 from gatewayd.wire.sse import StreamWatcher
 from gatewayd.wire.usage import usage_of
 
@@ -85,7 +87,7 @@ class ForwardUpstream:
         if not intent.stream:
             answer = Answer(ready)
             await call.waiting(self._pool.exchange(answer, head, body, call.timeouts, fresh=call.fresh))
-            content = self.whole(answer)
+            content = await self.whole_in_steps(answer) if is_heavy(answer) else self.whole(answer)
             if call.endpoint == "embeddings" and needs_packing(call, content):
                 content = await asyncio.to_thread(packed, content)
             headers = [*self.secrets.relayed(answer.fields), *call.told()]
@@ -98,7 +100,8 @@ class ForwardUpstream:
             if call.dropped:
                 stream.headers = [*stream.headers, *call.told()]
             return stream
-        return in_one_piece(call, [*self.secrets.relayed(stream.fields), *call.told()], self.whole(stream))
+        content = await self.whole_in_steps(stream) if is_heavy(stream) else self.whole(stream)
+        return in_one_piece(call, [*self.secrets.relayed(stream.fields), *call.told()], content)
 
     def send_now(self, answer: Answer, call: Call) -> Connection | None:
         """Sends a call on an idle connection, if there is one. `answer` hears what becomes of it; it may fail with
@@ -145,17 +148,19 @@ class ForwardUpstream:
 
     def whole(self, answer: Answer) -> bytes:
         """The body of an answer that has arrived, if it is a good one; else raises GatewayError."""
-        fields = answer.fields
-        body = answer.body or b""
-        coding = fields.get(b"content-encoding")
-        if coding is not None and not is_identity(coding):
-            try:
-                body = decoded(body, coding, MAX_BODY)
-            except CodingError as error:
-                raise UpstreamBadResponse(f"The upstream's answer cannot be read: {error}.") from None
+        return self._judged(answer, _decoded(answer), delimited=answer.delimited)
+
+    async def whole_in_steps(self, answer: Answer) -> bytes:
+        """The same for an answer that is large or becomes it, while the loop goes on: a gigabyte may have been
+        compressed to a megabyte."""
+        body = await asyncio.to_thread(_decoded, answer)
+        delimited = answer.delimited or (len(body) > LARGE and await in_steps(closes(body)))
+        return self._judged(answer, body, delimited=delimited)
+
+    def _judged(self, answer: Answer, body: bytes, *, delimited: bool) -> bytes:
         if not 200 <= answer.status < 300:
-            raise self._hinted(refused(answer.status, fields, body, self.secrets))
-        if not _looks_whole(body, delimited=answer.delimited):
+            raise self._hinted(refused(answer.status, answer.fields, body, self.secrets))
+        if not _looks_whole(body, delimited=delimited):
             raise UpstreamBadResponse("The upstream's answer is not JSON.")
         failure = failed_body(body, self.secrets) if body.rfind(b'"error"') >= 0 else None
         if failure is not None:
@@ -164,6 +169,22 @@ class ForwardUpstream:
 
 
 _PATHLESS: Final = " The api_base of the deployment has no path; most servers serve OpenAI's API below /v1."
+
+
+def is_heavy(answer: Answer) -> bool:
+    """Whether looking at an answer that has arrived may hold up the loop."""
+    return len(answer.body or b"") > LARGE or b"content-encoding" in answer.fields
+
+
+def _decoded(answer: Answer) -> bytes:
+    """The body without its content coding. Raises UpstreamBadResponse."""
+    body, coding = answer.body or b"", answer.fields.get(b"content-encoding")
+    if coding is None or is_identity(coding):
+        return body
+    try:
+        return decoded(body, coding, MAX_BODY)
+    except CodingError as error:
+        raise UpstreamBadResponse(f"The upstream's answer cannot be read: {error}.") from None
 
 
 def _fields(deployment: Deployment, origin: Origin, hop: str) -> tuple[bytes, frozenset[str]]:

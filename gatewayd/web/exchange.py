@@ -24,13 +24,15 @@ from gatewayd.errors import GatewayError, InternalError, ShuttingDown
 from gatewayd.observe.access import AccessRecord, access
 from gatewayd.observe.metrics import Metrics, Outcome
 from gatewayd.routing.table import Table
+from gatewayd.tasks import in_steps
 from gatewayd.upstream.base import Call, Header, Reply, Sink
 from gatewayd.upstream.naming import NamedReply
 from gatewayd.web.keepalive import KeepAlives
 from gatewayd.web.render import EVENTS, JSON, STREAM_HEADERS, failure, request_id, success_headers
 from gatewayd.web.timeout import client_timeout
 from gatewayd.wire.headers import unlooped, upstream_headers
-from gatewayd.wire.openai import DONE, Usage, error_event, peek
+from gatewayd.wire.large import LARGE
+from gatewayd.wire.openai import DONE, Usage, error_event, peek, peek_in_steps
 
 _log = logging.getLogger("gatewayd.web")
 
@@ -273,7 +275,11 @@ class Exchange:
         body = await self.inbound.read(int(server.limits.body_mb * MEGABYTE))
         self._waited += time.monotonic() - waiting
         named = self.inbound.model
-        intent = peek(body, default_model=named or server.default_models.get(endpoint))
+        model = named or server.default_models.get(endpoint)
+        if len(body) <= LARGE:
+            intent = peek(body, default_model=model)
+        else:
+            intent = await in_steps(peek_in_steps(body, default_model=model))
         if named is not None and named != intent.model and runtime.table.knows(named):
             intent = intent.asking(named)  # Azure, for whose clients such paths are, does not look at the body's
         if intent.stream and not streams:

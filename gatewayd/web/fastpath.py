@@ -13,6 +13,7 @@ Every decision is made by the code that the ordinary path uses: `authenticate`, 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -28,16 +29,16 @@ from gatewayd.observe.access import AccessRecord, SuccessLine
 from gatewayd.observe.tally import Tally
 from gatewayd.routing.plan import first_pick
 from gatewayd.routing.table import Group
+from gatewayd.tasks import spawn
 from gatewayd.upstream.answer import Answer, KnownHead, lines
 from gatewayd.upstream.base import Call
-from gatewayd.upstream.forward import ForwardUpstream
+from gatewayd.upstream.forward import ForwardUpstream, is_heavy
 from gatewayd.upstream.naming import named
 from gatewayd.upstream.transport import Connection, StaleConnection
 from gatewayd.upstream.vectors import needs_packing, packed
-from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, InboundHeaders, Responder, Route
-from gatewayd.web.known import KnownRequest
+from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, Responder, Route
+from gatewayd.web.known import Inbound, KnownRequest
 from gatewayd.web.render import SuccessHead, new_request_id
-from gatewayd.web.request import too_large
 from gatewayd.wire.heads import HeadCache, split, without_values
 from gatewayd.wire.openai import peek
 from gatewayd.wire.usage import usage_of
@@ -71,23 +72,6 @@ class Client(Protocol):
         """Runs an exchange from its beginning."""
 
     def responder(self) -> Responder: ...
-
-
-@dataclass(slots=True)
-class Inbound:
-    """A known request with its body, for an exchange (`web.exchange.Inbound`)."""
-
-    path: str
-    headers: InboundHeaders
-    peer: str
-    body: bytes
-    method: str = "POST"
-    model: str | None = None
-
-    async def read(self, limit: int) -> bytes:
-        if len(self.body) > limit:
-            raise too_large(limit)
-        return self.body
 
 
 class Desk:
@@ -250,7 +234,8 @@ class FastCall(Answer):
     """One call under way: what its upstream answers, and what becomes of it (`web.exchange.UnderWay`)."""
 
     __slots__ = (
-        "_call", "_client", "_due", "_exchanges", "_known", "_lane", "_runtime", "_sent", "_started", "_upstream",
+        "_call", "_client", "_due", "_exchanges", "_known", "_lane", "_runtime", "_sent", "_started", "_task",
+        "_upstream",
     )  # fmt: skip
 
     kind = "model"
@@ -273,6 +258,7 @@ class FastCall(Answer):
         self._lane = lane
         self._call = call
         self._started = self._sent = started
+        self._task: asyncio.Task[None] | None = None
         self._due: set[Struck]
         self._upstream: Connection
 
@@ -304,19 +290,38 @@ class FastCall(Answer):
     def finish(self, delimited: bool) -> None:
         if self.body is None:
             self._collect(delimited)
+        if is_heavy(self):
+            self._task = spawn(self._finish_in_steps(), name="look at a large answer")
+            return
         try:
             body = self._lane.upstream.whole(self)
             if self._call.endpoint == "embeddings" and needs_packing(self._call, body):
                 body = packed(body)
-            if self._lane.renames:
-                body = named(body, self._call.intent.model)
         except GatewayError as error:
             self._go_on(error)
         except Exception as error:
-            _log.error("a request failed", exc_info=error)
-            self._go_on(InternalError("The gateway failed on this request; its log has the request id."))
+            self._fail(error)
         else:
             self._answer(body)
+
+    async def _finish_in_steps(self) -> None:
+        try:
+            body = await self._lane.upstream.whole_in_steps(self)
+            if self._call.endpoint == "embeddings" and needs_packing(self._call, body):
+                body = await asyncio.to_thread(packed, body)
+        except GatewayError as error:
+            self._task = None
+            self._go_on(error)
+        except Exception as error:
+            self._task = None
+            self._fail(error)
+        else:
+            self._task = None
+            self._answer(body)
+
+    def _fail(self, error: Exception) -> None:
+        _log.error("a request failed", exc_info=error)
+        self._go_on(InternalError("The gateway failed on this request; its log has the request id."))
 
     def fail(self, error: UpstreamError) -> None:
         # Of a reused connection that had been closed nobody is to blame, and nothing was tried.
@@ -345,6 +350,8 @@ class FastCall(Answer):
     def _answer(self, body: bytes) -> None:
         self._leave()
         lane, runtime, client = self._lane, self._runtime, self._client
+        if lane.renames:
+            body = named(body, self._call.intent.model)
         now = time.monotonic()
         runtime.health.completed(lane.target.candidate, now)
         duration = now - self._started
@@ -378,6 +385,8 @@ class FastCall(Answer):
         return exchange
 
     def _leave(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
         self._exchanges.live.discard(self)
         self._due.discard(self)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from multidict import CIMultiDict
 
 from gatewayd.upstream.base import Header
 from gatewayd.web.exchange import InboundHeaders, Route
 from gatewayd.web.render import is_sane_id
+from gatewayd.web.request import too_large
 from gatewayd.wire.headers import sanitised, upstream_headers
 
 
@@ -57,3 +60,20 @@ class Admission:
         """Of the configuration under which it was let in last,"""
         self.caller = ""
         """and under which name."""
+
+
+@dataclass(slots=True)
+class Inbound:
+    """A known request with its body, for an exchange (`web.exchange.Inbound`)."""
+
+    path: str
+    headers: InboundHeaders
+    peer: str
+    body: bytes
+    method: str = "POST"
+    model: str | None = None
+
+    async def read(self, limit: int) -> bytes:
+        if len(self.body) > limit:
+            raise too_large(limit)
+        return self.body

@@ -10,12 +10,13 @@ import contextlib
 import enum
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from gatewayd.errors import GatewayError, InvalidJson, InvalidRequest
+from gatewayd.wire.large import check_utf8
 
 DONE = b"data: [DONE]\n\n"
 """The end mark of a chat or completion stream."""
@@ -116,14 +117,33 @@ def peek(body: bytes, *, default_model: str | None = None) -> Intent:
     type, a forbidden field, a duplicate of a field that decides routing).
     """
     names = None if len(body) <= _SHORT else _names(body)
-    if names is not None and len(names) > MOST_FIELDS:
-        raise _too_many()  # before a million names become objects: that would take a second, and half a gigabyte
     try:
         fields = _top_level.decode(body)
         if not body.isascii():
             body.decode()  # the raw values below the top level have not been looked into
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJson(_describe(body, error)) from None
+    return _intent(body, fields, names, default_model)
+
+
+def peek_in_steps(body: bytes, *, default_model: str | None = None) -> Generator[None, None, Intent]:
+    """The same for a large body: the longest of its steps takes a millisecond for each megabyte."""
+    names = _names(body)
+    yield
+    try:
+        fields = _top_level.decode(body)
+        yield
+        if not body.isascii():
+            yield from check_utf8(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJson(_describe(body, error)) from None
+    return _intent(body, fields, names, default_model)
+
+
+def _intent(
+    body: bytes, fields: dict[str, msgspec.Raw], names: list[object] | None, default_model: str | None
+) -> Intent:
+    """`names` are those of the top level, if they have been listed."""
     if not USUAL_FIELDS.issuperset(fields):
         _check_names(fields)
     raw = fields.get("model")
@@ -211,12 +231,14 @@ _lister = msgspec.json.Decoder(dict[_Name, msgspec.Raw])
 
 
 def _names(body: bytes) -> list[object]:
-    """The names on the top level of a body, equal ones too; to the first error in it, and one more than MOST_FIELDS at
-    most."""
+    """The names on the top level of a body, equal ones too; to the first error in it. Raises InvalidRequest if they are
+    more than MOST_FIELDS: a million that become objects take a second, and half a gigabyte."""
     names: list[object] = []
     _noted.names = names
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         _lister.decode(body)
+    if len(names) > MOST_FIELDS:
+        raise _too_many()
     return names
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import weakref
 from dataclasses import replace
@@ -107,6 +108,32 @@ async def test_answers_name_the_model_or_the_group(report: Literal["upstream", "
             json.loads(event[6:])["model"] for event in streamed.body.split(b"\n\n") if event.startswith(b"data: {")
         }
         assert told == {"chat" if report == "group" else "fake"}
+
+
+async def test_a_heavy_answer_is_looked_at_beside_the_loop() -> None:
+    """U-F6: a good one, one that is none, and one whose client leaves meanwhile."""
+    coded = [("Content-Encoding", "gzip")]
+    body = b'{"object":"chat.completion","choices":[],"x":"' + b"0" * 30_000_000 + b'"}'
+    bomb = body_reply(gzip.compress(body), headers=coded)
+    async with placed() as place, RawClient.to(place.port) as client:
+        await place.warm(client)
+        place.up.then(bomb)
+        client.post(PATH)
+        assert (await client.answer()).body == body
+        assert place.ordinary == 0
+        place.up.then(body_reply(b"none", headers=coded), GOOD)
+        await place.warm(client)
+        place.up.then(body_reply(b"none", headers=coded), GOOD)
+        client.post(PATH)
+        answer = await client.answer()
+        assert (answer.status, answer.headers["x-gatewayd-attempts"]) == (200, "2")
+        place.up.then(bomb)
+        place.up.requests.clear()
+        place.site.records.fields.clear()
+        async with RawClient.to(place.port) as leaver:
+            leaver.post(PATH)
+            await until(lambda: len(place.up.requests) == 1)
+        await until(lambda: len(place.site.records.fields) == 1)  # `placed` sees that nothing is left of it
 
 
 async def test_the_clients_request_id_is_kept() -> None:
