@@ -25,7 +25,10 @@ if TYPE_CHECKING:
         stream_text,
         stream_text_async,
     )
-    from gatewayd.client.gateway import LiteLLMGateway
+    from gatewayd.client.gateway import Health, LiteLLMGateway
+    from gatewayd.config.problems import Problem
+    from gatewayd.config.result import Result
+    from gatewayd.config.snapshot import Snapshot
     from gatewayd.config.validator import ConfigValidator
     from gatewayd.errors import ConfigInvalid, ConfigurationError, GatewaydError
 
@@ -35,7 +38,11 @@ __all__ = [
     "ConfigurationError",
     "GatewayConfig",
     "GatewaydError",
+    "Health",
     "LiteLLMGateway",
+    "Problem",
+    "Result",
+    "Snapshot",
     "__version__",
     "batch_generate",
     "batch_generate_async",
@@ -55,7 +62,11 @@ _HOMES = {
     "ConfigurationError": "gatewayd.errors",
     "GatewayConfig": "gatewayd.client.config",
     "GatewaydError": "gatewayd.errors",
+    "Health": "gatewayd.client.gateway",
     "LiteLLMGateway": "gatewayd.client.gateway",
+    "Problem": "gatewayd.config.problems",
+    "Result": "gatewayd.config.result",
+    "Snapshot": "gatewayd.config.snapshot",
 }
 
 

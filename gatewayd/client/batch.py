@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
@@ -87,8 +87,9 @@ def run_in_thread(make: Callable[[Tick], Coroutine[Any, Any, list[Any]]], tick: 
 
 def checked(prompts: Iterable[Prompt], max_concurrency: int) -> tuple[list[Prompt], int]:
     """The prompts as a list, and the bound. Raises TypeError, ConfigurationError."""
-    if isinstance(prompts, str):
-        raise TypeError("prompts is a list of prompts, not one text")
+    if isinstance(prompts, str | bytes | Mapping) or not isinstance(prompts, Iterable):
+        kind = "one text" if isinstance(prompts, str) else type(prompts).__name__
+        raise TypeError(f"prompts is a list of prompts, not {kind}")
     return list(prompts), arguments.count("max_concurrency", max_concurrency, _MAX_CONCURRENCY)
 
 

@@ -16,6 +16,11 @@ from gatewayd.config.checks.suggest import nearest
 from gatewayd.errors import ConfigurationError
 
 _REFERENCE = "os.environ/"
+_ARGUMENTS = {
+    "api_bases", "api_key", "api_keys", "base_url", "default_model", "fallbacks", "max_retries", "providers",
+    "retry_delay", "timeout",
+}  # fmt: skip
+"""Those of `create_gateway`."""
 _COMMON = ("openai", "anthropic", "gemini", "azure", "groq", "mistral", "deepseek", "openrouter", "ollama")
 
 
@@ -96,6 +101,8 @@ def complete(
             donors.setdefault(found[0], params)
     for name in fallback_names(fallbacks):
         found = None if name in groups else known.split(name)
+        if found is not None and found[0] not in donors:
+            found = _owner(name)
         if found is not None:
             donor = donors.get(found[0])
             if donor is None:
@@ -108,9 +115,17 @@ def complete(
 
 
 def provider_of(model: str) -> known.Provider | None:
-    """The provider litellm would send a model to; None if it cannot tell."""
-    found = known.split(model)
+    """The provider that a model is meant for; None if it cannot be told."""
+    found = _owner(model)
     return None if found is None else known.get(found[0])
+
+
+def _owner(model: str) -> tuple[str, str] | None:
+    """As `providers.split`, except for Gemini's models without a prefix: litellm takes them for Vertex AI's, which
+    needs a Google Cloud project, and a name without a provider means the API that needs a key only."""
+    found = known.split(model)
+    is_vertex = found is not None and found[0].startswith("vertex_ai") and "/" not in model
+    return ("gemini", model) if is_vertex and known.catalogue("gemini", model) is not None else found
 
 
 def key_in(provider: known.Provider, environ: Mapping[str, str]) -> str | None:
@@ -192,6 +207,7 @@ def _serving(key: str, model: str, access: Mapping[str, Mapping[str, str]]) -> t
             valid_options=_models(access) or None,
             suggestion=f"{_similar(model, access)}to use it as it is, write '{next(iter(access))}/{model}'",
         )
+    found = _owner(model) or found
     owner = known.get(found[0])
     variables = " or ".join(owner.key_env) if owner is not None else ""
     raise ConfigurationError(
@@ -230,7 +246,10 @@ def _sections(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for name, value in options.items():
         if name not in options_known:
             table = unused(RouterSettings).get(name) or unused(LitellmSettings).get(name)
-            close = nearest(name, options_known | {"providers", "default_model", "api_keys", "api_bases", "fallbacks"})
+            names = options_known | _ARGUMENTS
+            close = nearest(name, names) or next(
+                (n for n in sorted(names) if n.startswith(name[:-1]) and name[5:]), None
+            )
             raise ConfigurationError(
                 f"create_gateway has no option '{name}'" + (f": {table[1]}" if table else ""),
                 config_key=name,

@@ -7,6 +7,7 @@ here only types and ranges of its own few fields are checked. It holds keys: its
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,8 @@ class GatewayConfig:
     """Further keys of the file's `router_settings`."""
     litellm_settings: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the file's `litellm_settings`."""
+    _file: Mapping[str, Any] | None = field(default=None, init=False)
+    """All of the file, if it was read from one."""
 
     def __post_init__(self) -> None:
         own = {
@@ -71,10 +74,34 @@ class GatewayConfig:
     @property
     def groups(self) -> list[str]:
         """Names of the model groups, patterns included, in order."""
-        return list(dict.fromkeys(str(entry.get("model_name")) for entry in self.model_list))
+        names = (entry.get("model_name") for entry in self.model_list)
+        return list(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> GatewayConfig:
+        """The daemon's own file, for a private daemon. Raises ConfigurationError with all its problems.
+
+        Its sections hold as they are, except the master key, the keys of clients and the listeners: a private daemon
+        has a key and a port of its own. The file is read now and not again.
+        """
+        with all_requirements():
+            from gatewayd.client.fromfile import read
+
+        tree = read(path)
+        general = tree.get("general_settings") or {}
+        config = cls(tree.get("model_list") or [], default_model=general.get("completion_model"))
+        object.__setattr__(config, "_file", tree)
+        return config
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it was read from a file."""
+        return self._file is not None
 
     def to_dict(self) -> dict[str, Any]:
         """The content of the file, keys in clear: a new plain tree."""
+        if self._file is not None:
+            return copy.deepcopy(dict(self._file))
         router: dict[str, Any] = {
             "num_retries": self.max_retries,
             "retry_after": self.retry_delay,

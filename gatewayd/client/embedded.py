@@ -14,14 +14,15 @@ import os
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from gatewayd.config.problems import errors
+from gatewayd.config.problems import Problem, errors, warnings
 from gatewayd.daemon import Daemon
 from gatewayd.errors import ConfigInvalid, ConfigurationError
 
+_OF_LISTENERS = ("listen", "admin", "tls", "keys", "teams", "log")
 STOP_TIMEOUT = 10.0
 """Seconds that closing waits for the thread; requests under way are ended at once."""
 
@@ -37,7 +38,7 @@ class PrivateDaemon:
         private = {
             **tree,
             "general_settings": {**tree.get("general_settings", {}), "master_key": self.api_key},
-            "gatewayd": {"listen": "127.0.0.1:0", "admin": "off"},
+            "gatewayd": {**_shared(tree.get("gatewayd")), "listen": "127.0.0.1:0", "admin": "off"},
         }
         self._life = _Life(private)
         try:
@@ -50,6 +51,11 @@ class PrivateDaemon:
     def close(self) -> None:
         """Ends requests under way and returns when the thread is gone. May be called again."""
         self._life.end()
+
+
+def _shared(own: object) -> dict[str, Any]:
+    """What of a file's own section holds for a daemon that serves one program only."""
+    return {name: value for name, value in own.items() if name not in _OF_LISTENERS} if isinstance(own, Mapping) else {}
 
 
 class _Life:
@@ -124,10 +130,15 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
+def typos(problems: Sequence[Problem]) -> list[Problem]:
+    """Warnings about keys that are nearly right: a program that has them is wrong, and nobody reads its warnings."""
+    return [p for p in warnings(problems) if p.code == "unknown_key" and p.hint and "did you mean" in p.hint]
+
+
 def as_configuration_error(error: ConfigInvalid) -> ConfigurationError:
     """All problems as one exception; the first error among them gives `config_key` and `suggestion`."""
-    found = errors(error.problems)
-    first = found[0]
+    found = [*errors(error.problems), *typos(error.problems)]
+    first = typos(error.problems)[0] if typos(error.problems) else found[0]
     message = "\n".join(problem.as_text() for problem in found)
     if len(found) == 1:
         message = f"{first.path}: {first.message}" if first.path else first.message

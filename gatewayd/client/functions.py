@@ -106,17 +106,16 @@ def configure_gateway(
     """
     with all_requirements():
         from gatewayd.client.compose import complete
-        from gatewayd.client.embedded import as_configuration_error
+        from gatewayd.client.embedded import as_configuration_error, typos
         from gatewayd.config.overrides import Overrides
         from gatewayd.config.validator import ConfigValidator
 
     config = GatewayConfig(model_list, fallbacks, timeout, max_retries, retry_delay)
     whole = complete(config.model_list, config.fallbacks, environ=os.environ)
     config = GatewayConfig(whole, fallbacks, timeout, max_retries, retry_delay)
-    try:
-        ConfigValidator(overrides=Overrides(serves=False)).validate(config)
-    except ConfigInvalid as error:
-        raise as_configuration_error(error) from None
+    result = ConfigValidator(overrides=Overrides(serves=False)).check(config)
+    if result.snapshot is None or typos(result.problems):
+        raise as_configuration_error(ConfigInvalid(result.problems))
     return config
 
 

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Any, Literal, Self, overload
 from weakref import WeakSet
 
-from openai import APIError, APIStatusError, AsyncOpenAI, NotFoundError, OpenAI, omit
+from openai import APIError, APIStatusError, AsyncOpenAI, NotFoundError, OpenAI
 
-from gatewayd.client import arguments, batch, calls
+from gatewayd.client import arguments, batch, calls, models
 from gatewayd.client.calls import Prompt
 from gatewayd.client.config import GatewayConfig
 from gatewayd.client.connections import Connections, Target
@@ -74,7 +74,9 @@ class LiteLLMGateway:
             raise ConfigurationError(
                 f"config must be a GatewayConfig, not {type(config).__name__}",
                 config_key="config",
-                suggestion="configure_gateway(model_list=[...]) makes one",
+                suggestion=f"GatewayConfig.from_file({os.fspath(config)!r}) reads a file"
+                if isinstance(config, str | os.PathLike)
+                else "configure_gateway(model_list=[...]) makes one, and GatewayConfig.from_file(path) reads a file",
             )
         if config is not None and base_url is not None:
             raise ConfigurationError(
@@ -233,10 +235,13 @@ class LiteLLMGateway:
             )
 
     def health(self) -> Health:
-        """Asks the daemon whether it serves, and which models. Takes at most ten seconds; raises nothing but
-        RuntimeError for a closed gateway."""
-        client = self.openai.with_options(timeout=_HEALTH_TIMEOUT, max_retries=0)
-        root = self.base_url.removesuffix("/v1")
+        """Asks the daemon whether it serves, and which models. Takes at most ten seconds, raises nothing."""
+        try:
+            connections = self._live()
+            client, url = connections.sync.with_options(timeout=_HEALTH_TIMEOUT, max_retries=0), self.base_url
+        except RuntimeError as error:
+            return Health(False, reason=str(error))
+        root = url.removesuffix("/v1")
         try:
             try:
                 client.get(f"{root}/readyz", cast_to=object)
@@ -245,11 +250,11 @@ class LiteLLMGateway:
             return Health(True, tuple(model.id for model in client.models.list().data if isinstance(model.id, str)))
         except APIStatusError as error:
             told = error.body.get("message") if isinstance(error.body, dict) else None
-            return Health(False, reason=f"{self.base_url} answered {error.status_code}{f': {told}' if told else ''}")
+            return Health(False, reason=f"{url} answered {error.status_code}{f': {told}' if told else ''}")
         except APIError as error:
-            return Health(False, reason=f"{self.base_url} does not answer: {error.message}")
+            return Health(False, reason=f"{url} does not answer: {error.message}")
         except Exception:  # the SDK meets what it cannot read with exceptions of all kinds
-            return Health(False, reason=f"{self.base_url} answers, but not as OpenAI's API does")
+            return Health(False, reason=f"{url} answers, but not as OpenAI's API does")
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -314,15 +319,7 @@ class LiteLLMGateway:
         return Connections(Target(daemon.base_url, daemon.api_key, _PATIENCE, 0, daemon))
 
     def _model(self, model: str | None) -> Any:
-        """What to name in a call. A private daemon's providers are reached by any name that is known to be theirs."""
-        if model is None:
-            return omit if self.default_model is None else self.default_model
-        if self.config is None or model in self.config.groups:
-            return model
-        from gatewayd.config.providers import split
-
-        found = split(model)
-        return model if found is None or f"{found[0]}/*" not in self.config.groups else "/".join(found)
+        return models.to_name(self.config, self.default_model, model)
 
     def _forked(self) -> None:
         """In a child process: the parent's connections and threads are not ours; new ones are made when needed."""

@@ -235,6 +235,28 @@ def test_an_option_of_a_wrong_name_is_answered_with_the_nearest_one() -> None:
     assert error.suggestion == "did you mean 'cooldown_time'?"
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("max_retry", "max_retries"), ("retry_dely", "retry_delay"), ("timout", "timeout"), ("base_ur", "base_url")],
+)
+def test_an_argument_of_a_wrong_name_is_answered_with_the_nearest_one(name: str, meant: str) -> None:
+    """U-E4"""
+    assert refused(["openai"], None, BOTH, options={name: 1}).suggestion == f"did you mean '{meant}'?"
+
+
+def test_geminis_models_are_geminis() -> None:
+    """U-E4: without a prefix; who has chosen Vertex AI gets its."""
+    error = refused(["openai"], "gpt-4", BOTH, fallbacks=["gemini-2.5-flash"])
+    assert error.suggestion is not None
+    assert error.suggestion.startswith("add 'gemini' to providers, with its key in api_keys or")
+    added = complete([], ["gemini-2.5-flash"], environ={"GEMINI_API_KEY": "sk-env"})
+    assert added == [entry("gemini-2.5-flash", "gemini/gemini-2.5-flash")]
+    vertex = entry("a", "vertex_ai/gemini-2.5-pro")
+    assert complete([vertex], ["gemini-2.5-flash"], environ={})[1] == entry(
+        "gemini-2.5-flash", "vertex_ai/gemini-2.5-flash"
+    )
+
+
 # --- the rest -----------------------------------------------------------------------------------------------------
 
 

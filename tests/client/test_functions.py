@@ -282,6 +282,27 @@ def test_a_configuration_of_ones_own(up: Upstream) -> None:
         assert gateway.default_model == "gpt-4"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "key", "meant"),
+    [
+        ({"model_nam": "a", "litellm_params": {"model": "openai/x", "api_key": "sk-1"}}, "model_nam", "model_name"),
+        ({"model_name": "a", "litellm_parms": {"model": "openai/x"}}, "litellm_parms", "litellm_params"),
+        (
+            {"model_name": "a", "litellm_params": {"model": "openai/x", "api_key": "sk-1"}, "model_inf": {}},
+            "model_inf",
+            "model_info",
+        ),
+    ],
+)
+def test_a_mistyped_key_of_an_entry_is_reported_with_the_right_one(wrong: dict[str, Any], key: str, meant: str) -> None:
+    """U-E3"""
+    with pytest.raises(ConfigurationError) as caught:
+        configure_gateway([wrong])
+    assert caught.value.config_key == f"model_list[0].{key}"
+    assert caught.value.suggestion == f"did you mean '{meant}'?"
+    assert "None" not in str(caught.value)
+
+
 def test_a_configuration_is_validated_as_a_file_would_be(up: Upstream) -> None:
     with pytest.raises(ConfigurationError) as caught:
         configure_gateway([entry(up, rpm="many")])

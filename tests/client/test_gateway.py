@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -16,6 +17,7 @@ import pytest
 
 from gatewayd.client.config import GatewayConfig
 from gatewayd.client.gateway import DEFAULT_BASE_URL, Health, LiteLLMGateway
+from gatewayd.client.models import to_name
 from gatewayd.errors import ConfigurationError
 from tests.client.upstreams import VECTOR, Upstream, entry, eventually, upstream
 from tests.replies import HANG, body_reply, chat_events, error_reply, json_reply, sse_reply
@@ -246,6 +248,79 @@ def test_wrong_arguments(given: Any, key: str) -> None:
 # --- attaching ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("config", ["gatewayd.yaml", Path("gatewayd.yaml")])
+def test_a_path_is_answered_with_how_to_read_a_file(config: Any) -> None:
+    """U-E4"""
+    with pytest.raises(ConfigurationError) as caught:
+        LiteLLMGateway(config=config)
+    assert caught.value.suggestion == "GatewayConfig.from_file('gatewayd.yaml') reads a file"
+
+
+def test_a_daemons_file(up: Upstream, tmp_path: Path) -> None:
+    """U-E4: its includes, relative secret files and settings hold; its key and its listeners do not."""
+    (tmp_path / "key").write_text("sk-from-a-file")
+    (tmp_path / "models.yaml").write_text(
+        "model_list: [{model_name: a, litellm_params: {model: openai/gpt-4, "
+        f"api_key: 'file:key', api_base: '{up.base_url}'}}}}]\n"
+    )
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(
+        "include: [models.yaml]\ngeneral_settings: {master_key: sk-0123456789abcdef}\n"
+        "router_settings: {num_retries: 0}\ngatewayd: {listen: '0.0.0.0:4000', timeouts: {total: 30}}\n"
+    )
+    config = GatewayConfig.from_file(file)
+    assert (config.groups, config.default_model) == (["a"], "a")
+    assert config.to_dict()["router_settings"] == {"num_retries": 0}
+    with LiteLLMGateway(config) as gateway:
+        assert gateway.generate("Hi", model="a") == "gpt-4: Hi"
+    assert up.requests[-1].headers["authorization"] == "Bearer sk-from-a-file"
+
+
+def test_a_daemons_file_that_is_wrong(tmp_path: Path) -> None:
+    """U-E4"""
+    file = tmp_path / "gatewayd.yaml"
+    for text in ("model_list: []\nmodel_list: []\n", "x: [", None):
+        if text is not None:
+            file.write_text(text)
+        with pytest.raises(ConfigurationError):
+            GatewayConfig.from_file(file if text is not None else tmp_path / "nothing.yaml")
+
+
+def test_a_call_without_any_model_says_default_model(up: Upstream) -> None:
+    """U-E4"""
+    config = GatewayConfig([entry(up, "openai/*", "openai/*")])
+    with LiteLLMGateway(config) as gateway, pytest.raises(ConfigurationError) as caught:
+        gateway.generate("Hi")
+    assert caught.value.config_key == "default_model"
+    assert not up.requests
+
+
+@pytest.mark.parametrize(
+    ("target", "model", "allowed"),
+    [
+        ("openai/*", "anthropic/claude-x", False),
+        ("openai/*", "gpt-9", True),
+        ("groq/*", "openai/gpt-oss-20b", True),
+        ("openrouter/*", "anthropic/claude-x", True),
+    ],
+)
+def test_a_model_of_another_provider_is_not_sent_to_the_only_one(target: str, model: str, allowed: bool) -> None:
+    """U-E4"""
+    config = GatewayConfig([{"model_name": "*", "litellm_params": {"model": target, "api_key": "sk-0123456789"}}])
+    if allowed:
+        assert to_name(config, None, model) == model
+        return
+    with pytest.raises(ConfigurationError, match="serves openai only"):
+        to_name(config, None, model)
+
+
+@pytest.mark.parametrize(("prompts", "kind"), [(None, "NoneType"), (3, "int"), ({"a": 1}, "dict"), (b"x", "bytes")])
+def test_prompts_of_a_wrong_type(prompts: Any, kind: str, private: LiteLLMGateway) -> None:
+    """U-E4"""
+    with pytest.raises(TypeError, match=f"prompts is a list of prompts, not {kind}"):
+        private.batch(prompts)
+
+
 def test_where_an_attached_gateway_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GATEWAYD_BASE_URL", raising=False)
     monkeypatch.setenv("GATEWAYD_API_KEY", "sk-mine")
@@ -286,6 +361,7 @@ def test_a_closed_gateway_says_so(up: Upstream) -> None:
     asyncio.run(gateway.aclose())
     with pytest.raises(RuntimeError, match="the gateway is closed"):
         gateway.generate("Hi")
+    assert gateway.health() == Health(False, reason="the gateway is closed")  # U-E4
     assert "closed" in repr(gateway)
     eventually(lambda: all(peer.gone.is_set() for peer in up.peers))
 

@@ -41,6 +41,17 @@ def test_a_name_that_is_not_there() -> None:
         from gatewayd import nonsense  # type: ignore[attr-defined]  # noqa: F401
 
 
+def test_the_types_of_results_are_there() -> None:
+    """U-E7: what `check`, `validate` and `health` return."""
+    result = gatewayd.ConfigValidator(environ={}).check({"model_list": []})
+    assert isinstance(result, gatewayd.Result)
+    assert all(isinstance(problem, gatewayd.Problem) for problem in result.problems)
+    good = {"model_list": [{"model_name": "a", "litellm_params": {"model": "openai/a", "mock_response": "hi"}}]}
+    assert isinstance(gatewayd.ConfigValidator(environ={}).validate(good), gatewayd.Snapshot)
+    with gatewayd.LiteLLMGateway(base_url="http://127.0.0.1:1") as gateway:
+        assert isinstance(gateway.health(), gatewayd.Health)
+
+
 def test_a_star_import_brings_all_of_them() -> None:
     script = (
         "from gatewayd import *; import gatewayd, json; print(json.dumps(sorted({*gatewayd.__all__} - {*globals()})))"
