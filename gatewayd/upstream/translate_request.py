@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gatewayd.config import providers
+from gatewayd.config import parameters, providers
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.secret import Secret
@@ -52,8 +52,18 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
 
 _LOST: Final = (b'"input_audio"', b'"video_url"')
 """Types of message parts that litellm 1.106.2 leaves out for some providers, and says nothing."""
+_OPTIONS_OF_OPENAI: Final = frozenset({"temperature", "top_p", "seed", "stop", "frequency_penalty"})
 _HEADERS: Final = frozenset({"anthropic-beta", "idempotency-key", "traceparent", "tracestate"})
 """Of a client's headers, those that mean something to a provider of another wire."""
+
+
+_BY_ENDPOINT: Final = {
+    ("ollama", "chat/completions"): "ollama_chat",
+    ("ollama", "completions"): "ollama_chat",
+    ("ollama_chat", "embeddings"): "ollama",
+}
+"""litellm's name for the API of an endpoint, where it has two for one provider: as `ollama` it makes one text of a
+conversation."""
 
 
 class Arguments:
@@ -61,6 +71,8 @@ class Arguments:
 
     def __init__(self, deployment: Deployment, instance: str = "") -> None:
         self._deployment = deployment
+        self._own = parameters.ollama() if _is_ollama(deployment) else frozenset()
+        self._params = _apart(deployment.params) if self._own else deployment.params
         self._fixed = _fixed(deployment)
         self._headers = {name: secret.reveal() for name, secret in deployment.extra_headers.items()}
         self._hop = instance if deployment.api_base else ""  # a provider's own address does not lead back here
@@ -68,8 +80,10 @@ class Arguments:
     def of(self, call: Call) -> dict[str, Any]:
         """Raises InvalidRequest for what would only become an obscure failure inside litellm."""
         intent, deployment = call.intent, self._deployment
-        known = FIELDS[call.endpoint]
+        known = FIELDS[call.endpoint] | self._own
         arguments = {name: intent.value(name) for name in intent.fields if name in known}
+        if "options" in arguments and self._own:
+            arguments = _apart(_checked_options(arguments, self._own))
         prompt = arguments.get("prompt")
         if isinstance(prompt, list) and len(prompt) == 1:  # frameworks send lists, of one prompt too
             arguments["prompt"] = prompt[0]
@@ -80,10 +94,11 @@ class Arguments:
         if call.endpoint == "completions":
             # What litellm's own text completion does; its streams do not tell whether the provider ended them.
             arguments |= {"messages": [{"role": "user", "content": arguments.pop("prompt")}], "text_completion": True}
-        for name, value in deployment.params.items():
+        for name, value in self._params.items():
             arguments.setdefault(name, value)
         arguments |= self._fixed
-        arguments["model"] = f"{deployment.provider}/{deployment.model.replace('*', call.capture)}"
+        provider = _BY_ENDPOINT.get((deployment.provider, call.endpoint), deployment.provider)
+        arguments["model"] = f"{provider}/{deployment.model.replace('*', call.capture)}"
         arguments["timeout"] = call.timeouts.total  # for what litellm does past the bridge
         headers = {name: value for name, value in call.headers if name in _HEADERS} | self._headers
         if self._hop:
@@ -109,12 +124,25 @@ def _fixed(deployment: Deployment) -> dict[str, Any]:
         "base_model": deployment.family,
     }
     extra: dict[str, Any] = _revealed(deployment.extra_body)
-    if extra and not _takes_apart(deployment):
+    if _is_ollama(deployment):
+        extra = _apart(extra)
+    elif extra and not _takes_apart(deployment):
         extra = {"extra_body": extra}
     arguments: dict[str, Any] = extra | _revealed(deployment.litellm_params)
     arguments |= {name: value for name, value in told.items() if value}
     # One retry loop in the program, and it is not litellm's.
     return arguments | {"drop_params": deployment.drop_params, "max_retries": 0, "num_retries": 0}
+
+
+def _is_ollama(deployment: Deployment) -> bool:
+    return deployment.provider.startswith("ollama")
+
+
+def _apart(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Ollama's `options` among other fields, as litellm takes them: one by one."""
+    options = values.get("options")
+    rest = {name: value for name, value in values.items() if name != "options"}
+    return {**options, **rest} if isinstance(options, Mapping) else rest
 
 
 def _takes_apart(deployment: Deployment) -> bool:
@@ -132,6 +160,18 @@ def _revealed(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_revealed(item) for item in value]
     return value
+
+
+def _checked_options(arguments: dict[str, Any], own: frozenset[str]) -> dict[str, Any]:
+    """Raises InvalidRequest for `options` with a name that is not Ollama's: none may become an argument that steers
+    litellm."""
+    options = arguments["options"]
+    if options is not None and not isinstance(options, dict):
+        raise InvalidRequest("The field 'options' must be an object.", param="options")
+    for name in options or ():
+        if name == "options" or (name not in own and name not in _OPTIONS_OF_OPENAI):
+            raise InvalidRequest("There is no such option.", param=f"options.{name}"[:64])
+    return arguments
 
 
 def _check_parts(messages: list[dict[str, Any]], deployment: Deployment) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from gatewayd.config import hosts, providers
+from gatewayd.config import hosts, parameters, providers
 from gatewayd.config.checks.circle import Listeners
 from gatewayd.config.checks.lookalikes import is_placeholder
 from gatewayd.config.checks.report import Report
@@ -24,6 +24,7 @@ from gatewayd.secret import Secret
 
 _BELOW_V1 = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm", "vllm", "lm_studio", "llamafile"})
 """Providers behind whose name stands any server, and whose base URL is written with the path."""
+_OLLAMA_PORT = 11434
 MOCK = "mock"
 """Provider of a scripted deployment whose model names none."""
 _AZURE_DEFAULT_VERSION = "2025-02-01-preview"
@@ -90,6 +91,11 @@ class _Way:
         self._model = model
         self._params = params
         self._signs_in = any(raw.get(name) for name in _OTHER_SIGN_IN)
+        # Ollama's API of OpenAI's form ignores Ollama's own options; litellm speaks the one that knows them.
+        extra = raw.get("extra_body")
+        told = {**raw, **(extra if isinstance(extra, dict) else {})}
+        self._options = sorted(name for name in parameters.ollama() if told.get(name) is not None)
+        self._natively = bool(self._options) and provider.name.startswith("ollama")
         self._told_version: str | None = None
         self._environ = environ
         self._listeners = listeners
@@ -106,11 +112,17 @@ class _Way:
         kind = provider.kind
         if provider.name == "azure" and key is None and self._signs_in:
             kind = "translate"  # signing in with Entra ID is litellm's work
+        if self._natively:
+            kind, base = "translate", (provider.base_url(base) or "").removesuffix("/v1")
         if kind == "forward":
             base = provider.base_url(base)
             if base is None:
                 self._missing_base()
                 return None
+            if self._options and urlsplit(base).port == _OLLAMA_PORT:
+                message = "has no effect: Ollama's OpenAI API ignores it"
+                hint = "write `model: ollama_chat/NAME`: then gatewayd uses Ollama's own API"
+                self._report.once("unused_key", (*self._path, self._options[0]), message, hint)
         elif base is not None and provider.name.startswith("azure") and "/openai/" in base:
             base = self._azure_resource(base)
         elif base is not None:

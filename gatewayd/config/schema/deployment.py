@@ -40,7 +40,9 @@ Whole = Annotated[int, BeforeValidator(numeral)]
 class LitellmParams(Section):
     """Where a deployment is, how to sign in there, how much it takes, and what to add to its requests.
 
-    Keys that are not listed are completion parameters: sent when the caller does not send them.
+    Keys that are not listed are completion parameters: sent when the caller does not send them. A deployment of Ollama
+    that sets one of Ollama's own options (`num_ctx`, `keep_alive`, `num_predict`, `options`, ...) is called by Ollama's
+    own API, through litellm, because Ollama's OpenAI API ignores them. Elsewhere a caller who sends one gets a 400.
     """
 
     OPEN: ClassVar[bool] = True
