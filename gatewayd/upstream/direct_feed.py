@@ -58,6 +58,11 @@ def _more() -> Generator[None, None, None]:
     yield
 
 
+class _Closed(BaseException):
+    """Ends an iterator that waits. GeneratorExit would not reach the innermost generator: Python 3.11 leaves that
+    running, and the event loop reports an error when it closes it later."""
+
+
 class Steps:
     """An asynchronous iterator, moved without an event loop. Only a `Feed` may make it wait."""
 
@@ -85,9 +90,9 @@ class Steps:
     def close(self) -> None:
         step, self._step = self._step, None
         self._over = True
-        with contextlib.suppress(GeneratorExit, StopAsyncIteration, Exception):
+        with contextlib.suppress(_Closed, StopAsyncIteration, Exception):
             if step is not None:
-                step.throw(GeneratorExit)
+                step.throw(_Closed)
         close = getattr(self._chunks, "aclose", None)
         with contextlib.suppress(StopIteration, Exception):
             if close is not None:
