@@ -14,7 +14,8 @@
         │   ├── MethodNotAllowed          405 method_not_allowed
         │   ├── RequestTimeout            408 request_timeout
         │   ├── BodyTooLarge              413 request_too_large
-        │   └── UnsupportedMediaType      415 unsupported_media_type
+        │   ├── UnsupportedMediaType      415 unsupported_media_type
+        │   └── UpgradeRefused            426 upgrade_refused
         ├── UpstreamError             a deployment failed
         │   ├── UpstreamConnection        502 upstream_connection_error; RETRY
         │   ├── UpstreamTls               502 upstream_tls_error; ELSEWHERE
@@ -227,6 +228,13 @@ class BodyTooLarge(RequestError):
 class UnsupportedMediaType(RequestError):
     status = 415
     code = "unsupported_media_type"
+
+
+class UpgradeRefused(RequestError):
+    """The client asked for WebSocket where there is none. Clients such as Codex then use HTTP at once."""
+
+    status = 426
+    code = "upgrade_refused"
 
 
 # --- a deployment's fault -----------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from gatewayd.errors import Forbidden, InvalidApiKey, InvalidRequest
 _KEY_HEADERS = ("x-api-key", "api-key")
 """Anthropic's and Azure's header for a key, beside `Authorization: Bearer` (RFC 6750)."""
 _BEARER = re.compile(r"bearer[ \t]+(.*)", re.IGNORECASE | re.DOTALL)
-_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
+_MAX_PORT = 65535
 _PRIVATE_SUFFIXES = (".localhost", ".internal")
 """Names nobody can register (RFC 6761; ICANN reserved `.internal` in 2024), so no attacker's page can carry them."""
 
@@ -51,6 +52,10 @@ def authenticate(headers: Headers, server: ServerSettings) -> Principal:
         return ANONYMOUS
     presented = presented_key(headers)
     if presented is None:
+        if headers.get("authorization"):  # its value is not repeated: most likely it is the key
+            raise InvalidApiKey(
+                "The Authorization header does not start with 'Bearer '. Send the key as 'Authorization: Bearer KEY'."
+            )
         raise InvalidApiKey("No API key was sent. Send it as 'Authorization: Bearer KEY'.")
     expected = server.master_key.reveal().encode("utf-8", "surrogateescape")
     # Bytes, not str: compare_digest refuses str beyond ASCII, and header bytes that are no UTF-8 arrive as surrogates.
@@ -90,7 +95,8 @@ def refuse_foreign_pages(headers: Headers) -> None:
 
 def is_valid_host(host: str) -> bool:
     """Whether a Host header is a host and perhaps a port (RFC 9110, 7.2), and nothing a URL could be bent with."""
-    return _HOST.fullmatch(host) is not None
+    match = _HOST.fullmatch(host)
+    return match is not None and int(match["port"] or 0) <= _MAX_PORT
 
 
 def is_private_host(host: str) -> bool:

@@ -19,6 +19,7 @@ from gatewayd.web.render import head
 _BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 """Line ends that complete an event (WHATWG, server-sent events)."""
 _LONGEST_BOUNDARY = 4
+UPGRADE_REQUIRED = 426
 
 
 class ClientResponder:
@@ -50,7 +51,8 @@ class ClientResponder:
 
     def send(self, status: int, headers: Sequence[Header], body: bytes, *, last: bool = False) -> None:
         self._decide(last)
-        connection = "connection: close\r\n" if not self._keep else "connection: keep-alive\r\n" if self._http10 else ""
+        last_one = "connection: upgrade, close\r\n" if status == UPGRADE_REQUIRED else "connection: close\r\n"
+        connection = last_one if not self._keep else "connection: keep-alive\r\n" if self._http10 else ""
         text = head(status, headers, f"content-length: {len(body)}\r\n{connection}")
         self._write(text if self._head_only else text + body)
 

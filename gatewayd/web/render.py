@@ -18,7 +18,15 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from gatewayd.engine.dispatch import Trail
-from gatewayd.errors import GatewayError, InternalError, InvalidApiKey, LoopDetected, MethodNotAllowed, UpstreamError
+from gatewayd.errors import (
+    GatewayError,
+    InternalError,
+    InvalidApiKey,
+    LoopDetected,
+    MethodNotAllowed,
+    UpgradeRefused,
+    UpstreamError,
+)
 from gatewayd.upstream.base import Header
 from gatewayd.wire.headers import MAX_VALUE, sanitised
 from gatewayd.wire.openai import error_body
@@ -27,6 +35,9 @@ JSON: Header = ("content-type", "application/json")
 EVENTS = "text/event-stream"
 STREAM_HEADERS: tuple[Header, ...] = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
 """Keep caches and nginx from holding events back."""
+
+UPGRADE_TO: tuple[Header, ...] = (("upgrade", "HTTP/1.1"),)
+"""Of an answer 426 (RFC 9110, 15.5.22); `web.relay` names it in `connection`, as RFC 9110, 7.8 demands."""
 
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _SHOWN_TRIES = 10
@@ -62,6 +73,8 @@ def failure(error: GatewayError, request_id: str, trail: Trail | None = None) ->
         headers.append(("allow", ", ".join(error.allow)))
     if isinstance(error, InvalidApiKey):
         headers.append(("www-authenticate", "Bearer"))
+    if isinstance(error, UpgradeRefused):
+        headers += UPGRADE_TO
     if error.retry_after is not None:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after)))))
     if isinstance(error, UpstreamError | InternalError | LoopDetected):

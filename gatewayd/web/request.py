@@ -12,19 +12,27 @@ from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
 from aiohttp.http_parser import RawRequestMessage
 
 from gatewayd.access.keys import is_valid_host
-from gatewayd.errors import BodyTooLarge, GatewayError, InvalidRequest, RequestTimeout, UnsupportedMediaType
+from gatewayd.errors import (
+    BodyTooLarge,
+    GatewayError,
+    InvalidRequest,
+    RequestTimeout,
+    UnsupportedMediaType,
+    UpgradeRefused,
+)
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection
 from gatewayd.web.exchange import ClientGone, InboundHeaders
 
 BODY_RATE = 1024
-"""Bytes per second that a body must reach on average, beyond the head start."""
+"""Bytes per second that a body must reach on average over the last `Deadlines.body` seconds."""
+_SCHEMES = frozenset({"http", "https"})
 
 
 class ClientRequest:
     """See `web.exchange.Inbound`."""
 
-    __slots__ = ("_bodies", "_connection", "_payload", "headers", "held", "method", "model", "path", "peer")
+    __slots__ = ("_bodies", "_connection", "_expects", "_payload", "headers", "held", "method", "model", "path", "peer")
 
     def __init__(
         self, message: RawRequestMessage, payload: StreamReader, connection: Connection, bodies: Bodies
@@ -35,6 +43,7 @@ class ClientRequest:
         self._connection = connection
         self._payload = payload
         self.headers: InboundHeaders = message.headers
+        self._expects = "expect" in message.headers and message.version != HttpVersion10
         self.method = message.method
         self.path = ""
         self.model: str | None = None
@@ -53,10 +62,9 @@ class ClientRequest:
         pieces: list[bytes] = []
         size = 0
         loop = asyncio.get_running_loop()
-        began = loop.time()
         seconds = self._connection.server.deadlines.body
+        due = loop.time() + seconds
         while not payload.at_eof():
-            due = min(loop.time(), began + size / BODY_RATE) + seconds
             try:
                 async with asyncio.timeout_at(due):
                     piece = await payload.readany()
@@ -68,6 +76,8 @@ class ClientRequest:
                 ) from None
             except ConnectionError:
                 raise ClientGone from None
+            # Each byte buys time, of which none can be saved up: a client that has sent much must go on sending.
+            due = min(due + len(piece) / BODY_RATE, loop.time() + seconds)
             size += len(piece)
             if size > limit:
                 raise too_large(limit)
@@ -95,7 +105,7 @@ class ClientRequest:
 
     def _welcome(self) -> None:
         """Answers `Expect: 100-continue` (RFC 9110, 10.1.1), only now: a refused request need not send its body."""
-        if self.headers.get("expect") is not None and not self._connection.gone:
+        if self._expects and not self._connection.gone:
             assert self._connection.transport is not None
             self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -119,14 +129,26 @@ def complaint(message: RawRequestMessage) -> GatewayError | None:
         return InvalidRequest("The request must have one valid Host header.")
     if message.method == "CONNECT":
         return InvalidRequest("This is no proxy: CONNECT is not spoken here.")
-    if "upgrade" in headers and headers["upgrade"].strip().lower() == "websocket":
-        return InvalidRequest("There is no WebSocket endpoint here.")
+    if not message.path.startswith(("/", "*")) and not _is_own_target(message):
+        return InvalidRequest("The request target must be a path, or an http URL without user and password.")
+    if len(headers.getall("authorization", [])) > 1:
+        return InvalidRequest("The request has two Authorization headers.")
+    if message.version == HttpVersion10:  # upgrades and expectations do not exist there (RFC 9110, 7.8 and 10.1.1)
+        return None
+    if message.upgrade and "websocket" in headers.get("upgrade", "").lower():
+        return UpgradeRefused("There is no WebSocket endpoint here. Send the request as a POST over HTTP.")
     expect = headers.get("expect")
     if expect is not None and expect.strip().lower() != "100-continue":
         error = InvalidRequest("The only expectation that can be met is 100-continue.")
         error.status = 417  # RFC 9110, 15.5.18
         return error
     return None
+
+
+def _is_own_target(message: RawRequestMessage) -> bool:
+    """Whether a request target in absolute form (RFC 9112, 3.2.2) is one that a server may take for itself."""
+    url = message.url
+    return url.scheme in _SCHEMES and bool(url.raw_host) and "@" not in message.path.split("/", 3)[2]
 
 
 def content_problem(headers: InboundHeaders) -> GatewayError | None:

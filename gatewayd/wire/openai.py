@@ -26,6 +26,7 @@ _string = msgspec.json.Decoder(str)
 _boolean = msgspec.json.Decoder(bool)
 _any = msgspec.json.Decoder()
 encode = msgspec.json.encode
+_NULL = b"null"
 
 # Fields with which a caller could steer the gateway or an SDK below it: never forwarded, never merged into a call.
 FORBIDDEN_FIELDS = frozenset(
@@ -114,7 +115,7 @@ def peek(body: bytes, *, default_model: str | None = None) -> Intent:
     """Reads the top level of a JSON request body.
 
     Raises InvalidJson (not one JSON object in UTF-8) or InvalidRequest (`model` or `stream` missing or of a wrong
-    type, a forbidden field, a duplicate of a field that decides routing).
+    type, a forbidden field, a duplicate of a field that decides routing). A `model` of null is one that is missing.
     """
     names = None if len(body) <= _SHORT else _names(body)
     try:
@@ -147,6 +148,9 @@ def _intent(
     if not USUAL_FIELDS.issuperset(fields):
         _check_names(fields)
     raw = fields.get("model")
+    if raw is not None and bytes(raw) == _NULL:  # as LangChain sends it to Azure's URLs, which name the model
+        del fields["model"]
+        raw = None
     if raw is None:
         if default_model is None:
             raise InvalidRequest("The field 'model' is missing.", param="model")
@@ -158,7 +162,7 @@ def _intent(
             raise InvalidRequest("The field 'model' must be a string.", param="model") from None
     raw = fields.get("stream")
     stream = False
-    if raw is not None and bytes(raw) != b"null":
+    if raw is not None and bytes(raw) != _NULL:
         try:
             stream = _boolean.decode(raw)
         except msgspec.DecodeError:

@@ -81,6 +81,14 @@ def test_anything_else_does_not(fields: list[tuple[str, str]]) -> None:
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [KEY, f"Basic {KEY}", f"Token {KEY}", "Bearer"])
+def test_an_authorization_without_bearer_is_reported_as_such(value: str) -> None:
+    """U-C7: and the value is not repeated, for it may be a key."""
+    with pytest.raises(InvalidApiKey, match=r"does not start with 'Bearer '.*'Authorization: Bearer KEY'") as caught:
+        authenticate(Fields(("authorization", value)), CLOSED)
+    assert KEY not in str(caught.value)
+
+
 def test_two_authorization_headers_are_refused_even_if_one_is_right() -> None:
     """D-18"""
     with pytest.raises(InvalidRequest):
@@ -160,7 +168,7 @@ def test_which_pages_may_call(origin: str, fine: bool) -> None:
     assert is_own_origin(origin, "gatewayd:4000") is fine
 
 
-@pytest.mark.parametrize("host", ["a", "a.b:80", "[::1]", "[::1]:80", "under_score:1", "1.2.3.4:65535"])
+@pytest.mark.parametrize("host", ["a", "a.b:80", "[::1]", "[::1]:80", "under_score:1", "1.2.3.4:65535", "a:0"])
 def test_valid_hosts(host: str) -> None:
     assert is_valid_host(host)
 
@@ -170,6 +178,13 @@ def test_invalid_hosts(host: str) -> None:
     """B-05"""
     assert not is_valid_host(host)
     assert not is_private_host(host)
+
+
+@pytest.mark.parametrize("port", ["65536", "99999"])
+def test_a_port_that_does_not_exist_makes_no_valid_host(port: str) -> None:
+    """U-C6"""
+    assert not is_valid_host(f"a:{port}")
+    assert not is_valid_host(f"[::1]:{port}")
 
 
 @given(st.lists(st.tuples(st.sampled_from(["authorization", "x-api-key", "api-key", "host", "origin"]), st.text())))

@@ -10,6 +10,7 @@ GET = b"GET /livez HTTP/1.1\r\n"
 POST = b"POST /v1/chat/completions HTTP/1.1\r\n" + H + b"Content-Type: application/json\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 EMPTY = b"0\r\n\r\n"
+OLD = b"GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n"
 
 
 def length(value: bytes, body: bytes = b"abcd") -> bytes:
@@ -174,6 +175,21 @@ HOSTS = {
     "authority only": line(b"GET evil:443 HTTP/1.1"),
 }
 
+# U-C6: absolute targets that are not ours to take
+TARGETS = {
+    "user and password": line(b"GET http://a:b@evil:1/livez HTTP/1.1"),
+    "user": line(b"GET http://a@evil/livez HTTP/1.1"),
+    "empty user": line(b"GET http://@evil/livez HTTP/1.1"),
+    "other scheme": line(b"GET ftp://evil/livez HTTP/1.1"),
+    "websocket scheme": line(b"GET ws://evil/livez HTTP/1.1"),
+    "file": line(b"GET file:///livez HTTP/1.1"),
+    "script": line(b"GET javascript://a/livez HTTP/1.1"),
+    "no host": line(b"GET http:///livez HTTP/1.1"),
+    "two Authorization fields": field(b"Authorization: Bearer a\r\nAuthorization: Bearer a"),
+    "port of Host too large": GET + b"Host: a:65536\r\n\r\n",
+    "port of Host much too large": GET + b"Host: a:99999\r\n\r\n",
+}
+
 # B-10: too much of it
 HEADS = {
     "long header": field(b"X: " + b"a" * 9000),
@@ -266,11 +282,13 @@ LEGAL = {
     "long query": (200, line(b"GET /livez?" + b"a" * 8000 + b" HTTP/1.1")),
     "query": (200, line(b"GET /livez?a=b&c=/../%00 HTTP/1.1")),
     "absolute": (200, line(b"GET http://evil/livez HTTP/1.1")),
-    "absolute with user": (200, line(b"GET http://a:b@evil:1/livez HTTP/1.1")),
     "everything": (404, line(b"OPTIONS * HTTP/1.1")),
     "hex path": (404, line(b"GET /%6civez HTTP/1.1")),
     "kept by an old client": (200, b"GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"),
     "upgrade without connection": (200, field(b"Upgrade: foo")),
+    "websocket without connection": (200, field(b"Upgrade: websocket")),
+    "websocket offered by an old client": (200, OLD + b"Upgrade: websocket\r\n\r\n"),
+    "other expectation of an old client": (200, OLD + b"Expect: x\r\n\r\n"),
     "HEAD": (200, b"HEAD /livez HTTP/1.1\r\n" + H + b"\r\n"),
     "a request as JSON": (400, length(b"%d" % len(HIDDEN), HIDDEN)),
     "no body": (400, length(b"0", b"")),

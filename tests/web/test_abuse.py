@@ -24,6 +24,7 @@ from tests.web.shapes import (
     NOISE,
     POST,
     RELATIVES,
+    TARGETS,
     UPGRADES,
 )
 from tests.web.support import CHAT, KEY, WITH_KEY, Answer
@@ -66,9 +67,9 @@ def refused(answer: Answer, *statuses: int) -> None:
     assert answer.headers["x-request-id"].startswith("req_")
 
 
-# B-01, B-02, B-03, B-04, B-05, B-10, B-17, B-19, D-14
+# B-01, B-02, B-03, B-04, B-05, B-10, B-19, U-C6
 @named(
-    length=LENGTHS, coding=CODINGS, field=FIELDS, line=LINES, host=HOSTS, head=HEADS, upgrade=UPGRADES, noise=NOISE
+    length=LENGTHS, coding=CODINGS, field=FIELDS, line=LINES, host=HOSTS, head=HEADS, target=TARGETS, noise=NOISE
 )  # fmt: skip
 async def test_it_is_a_400_and_the_end_of_the_connection(data: bytes) -> None:
     async with warm(GOOD) as (site, upstream):
@@ -90,6 +91,26 @@ async def test_it_is_a_400_and_the_end_of_the_connection(data: bytes) -> None:
         assert [each.status for each in good] in ([], [200, 200])
         assert len(upstream.requests) == (7 if good else 6)
         refused(answer)
+
+
+@named(upgrade=UPGRADES)
+async def test_an_upgrade_to_websocket_is_a_426_and_the_end_of_the_connection(data: bytes) -> None:
+    """U-C1, B-17, D-14: RFC 9110, 15.5.22. Codex goes on with POST after this status, and gives up after any other."""
+    async with warm(GOOD) as (site, upstream):
+        for segments in ([data + VICTIM], everywhere(data + VICTIM)):
+            (answer,) = await heard(site.port, *segments)
+            assert (answer.status, answer.error["code"]) == (426, "upgrade_refused")
+            assert (answer.headers["upgrade"], answer.headers["connection"]) == ("HTTP/1.1", "upgrade, close")
+        assert not upstream.requests
+
+
+async def test_any_path_refuses_an_upgrade_so() -> None:
+    """U-C1: also one that is not served, and with other tokens beside it."""
+    offer = b"Host: a\r\n" + b"Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket, foo/1\r\n\r\n"
+    async with warm(GOOD) as (site, _):
+        for path in (b"/v1/responses", b"/v1/chat/completions", b"/nowhere", b"/livez"):
+            (answer,) = await heard(site.port, b"GET " + path + b" HTTP/1.1\r\n" + offer)
+            assert answer.status == 426
 
 
 @named(chunk=CHUNKS)

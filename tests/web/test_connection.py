@@ -98,7 +98,7 @@ async def test_an_upgrade_with_a_body_hides_no_request() -> None:
             b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 27\r\n\r\n"
             b"GET /smug HTTP/1.1\r\nHost:a\r\n"
         )
-        assert (await client.answer()).status == 400
+        assert (await client.answer()).status == 426
         assert await client.ended() == b""
 
 

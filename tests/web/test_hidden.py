@@ -56,7 +56,7 @@ CARRIERS = {
     "trailer": (200, (POST + AUTH + CHUNKED + b"\r\n%x\r\n" % len(CHAT) + CHAT + b"\r\n0\r\nX: ", GOOD, b"\r\n\r\n")),
     "header": (400, (GET + H + b"X: ", GOOD, b"\r\n\r\n")),
     "target": (400, (b"GET /", GOOD, b" HTTP/1.1\r\n" + H + b"\r\n")),
-    "body of what upgrades": (400, sized(GET + H + b"Connection: Upgrade\r\nUpgrade: websocket\r\n")),
+    "body of what upgrades": (426, sized(GET + H + b"Connection: Upgrade\r\nUpgrade: websocket\r\n")),
     "body of what offers to": (200, sized(GET + H + b"Connection: Upgrade\r\nUpgrade: h2c\r\n")),
     "body of two framings": (400, (POST + AUTH + CHUNKED + b"Content-Length: %d\r\n\r\n" % SIZE, GOOD)),
     "after a 400": (400, (b"GET / HTTP/1.1\r\n\r\n", GOOD)),
@@ -78,7 +78,7 @@ async def test_a_request_inside_another_is_never_run(status: int, segments: tupl
                 await wire.send(*_joined(segments, joins))
                 answer = await wire.answer(has_body=not segments[0].startswith(b"HEAD"))
                 assert answer.status in legal
-                if answer.headers.get("connection") != "close":
+                if "close" not in answer.headers.get("connection", ""):
                     await wire.send(LIVE)
                     assert (await wire.answer()).body == b'{"status":"ok"}'
                     wire.end()

@@ -133,6 +133,21 @@ async def test_a_body_below_the_least_rate_is_a_408(framing: str) -> None:
         assert (await wire.answer()).status == 408
 
 
+async def test_what_came_fast_buys_no_time_for_what_drips() -> None:
+    """U-F7: half a megabyte at once and then a byte at a time would hold its memory for minutes."""
+    body = b" " * 500_000
+    async with warm(GOOD, deadlines=QUICK) as (site, _), Wire.to(site.port) as wire:
+        await wire.send(POST + b"Content-Length: 1000000\r\n\r\n" + body)
+        for _ in range(200):
+            await wire.send(b" ")
+            await asyncio.sleep(0.02)
+            if wire.has_news:
+                break
+        else:
+            raise AssertionError("it was waited for")
+        assert (await wire.answer()).status == 408
+
+
 async def test_a_body_that_is_slow_but_comes_is_read() -> None:
     """B-08: the counterpart, in segments that are further apart than the gateway holds back a known request."""
     async with warm(GOOD, deadlines=Deadlines(head=0.5, body=SLOW)) as (site, _), Wire.to(site.port) as wire:

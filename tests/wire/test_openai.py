@@ -126,6 +126,14 @@ def test_the_default_model_serves_who_names_none() -> None:
     assert not peek(b'{"model":"m","stream":null}').stream
 
 
+def test_a_model_of_null_is_none() -> None:
+    """U-B18: the default holds, and null is not among the fields that are sent on."""
+    intent = peek(b'{"model": null ,"n":null}', default_model="d")
+    assert (intent.model, list(intent.fields)) == ("d", ["n"])
+    with pytest.raises(InvalidRequest, match="'model' is missing"):
+        peek(b'{"model":null}')
+
+
 @pytest.mark.parametrize("blanks", [0, 5000])  # short bodies and others are looked through in different ways
 @pytest.mark.parametrize(
     "body",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatewayd.config.snapshot import Deployment
+from gatewayd.config.snapshot import Deployment, ServerSettings
 from gatewayd.web.endpoints import chat, completions, embeddings
 from gatewayd.web.exchange import Route
 from tests.fakeup import FakeUpstream, json_reply
@@ -42,3 +42,28 @@ async def test_embeddings_are_whole_whatever_the_body_says() -> None:
                 assert (answer.status, answer.body) == (200, b'{"object":"list","data":[]}')
             assert site.gateway.health.state("d1").fails == 0
     assert [request.body for request in up.requests] == [b'{"model":"chat","input":"x"}'] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/openai/deployments/chat/chat/completions", b'{"messages":[],"model":null,"stream":null,"n":null}'),
+        ("/v1/chat/completions", b'{"model":null,"messages":[],"stream":null,"n":null}'),
+    ],
+    ids=["path", "default"],
+)
+async def test_a_model_of_null_is_none(path: str, body: bytes) -> None:
+    """U-B18: the path's model holds, or the default. Other nulls are the upstream's to read."""
+    server = ServerSettings(default_models={"chat/completions": "chat"})
+    async with FakeUpstream(json_reply({"object": "chat.completion", "choices": []})) as up:
+        for upstream_model in ("chat", "m"):
+            deployment = Deployment("d1", "d1", "chat", "forward", "openai", upstream_model, api_base=up.base_url)
+            async with (
+                serving_deployments(deployment, server=server) as site,
+                RawClient.to(site.port) as client,
+            ):
+                for _ in range(3):
+                    client.post(path, body)
+                    assert (await client.answer()).status == 200
+                    sent = up.requests[-1].json()
+                    assert sent == {"model": upstream_model, "messages": [], "stream": None, "n": None}
