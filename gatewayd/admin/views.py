@@ -40,6 +40,9 @@ def status_view(
         "admin": None if server.admin is None else str(server.admin),
         "files": runtime.snapshot.files,
         "groups": _groups(runtime, now),
+        "left_out": [
+            {"group": group, "place": place, "reason": reason} for group, place, reason in runtime.snapshot.left_out
+        ],
         "aliases": {name: alias.model for name, alias in runtime.snapshot.routing.aliases.items()},
         "reloads": {name: reloader.counts[name] for name in ("applied", "unchanged", "rejected")},
         "last_reload": _last_reload(reloader),

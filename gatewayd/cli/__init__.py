@@ -45,11 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                     workers=options.workers,
                     early=early or EarlySignals(),
                     last_good=options.last_good,
+                    on_invalid_deployment=options.on_invalid_deployment,
                 )
             case "check":
                 from gatewayd.cli import check
 
-                return check.check(file, form=options.format, strict=options.strict)
+                return check.check(
+                    file,
+                    form=options.format,
+                    strict=options.strict,
+                    on_invalid_deployment=options.on_invalid_deployment,
+                )
             case "reload":
                 from gatewayd.cli import remote
 
@@ -131,6 +137,14 @@ def make_parser() -> Parser:
     )
     check.add_argument("--format", choices=("text", "json", "github"), default="text")
     check.add_argument("--strict", action="store_true", help="warnings fail too")
+
+    for command in (run, check):
+        command.add_argument(
+            "--on-invalid-deployment",
+            choices=("refuse", "skip"),
+            help="skip entries of model_list that cannot be used, and serve the rest (default: as the file says, else "
+            "refuse)",
+        )
 
     reload = commands.add_parser("reload", parents=[admin], help="ask the running daemon to read its file again")
     reload.add_argument("--wait", action="store_true", help="wait for the outcome and print it")

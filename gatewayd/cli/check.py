@@ -12,6 +12,7 @@ from typing import Any
 from gatewayd.cli import exits
 from gatewayd.cli.output import complain, paint, problems_text
 from gatewayd.config import search, source
+from gatewayd.config.overrides import Overrides
 from gatewayd.config.problems import Format, Problem, errors, warnings
 from gatewayd.config.result import Result
 from gatewayd.config.schema.deployment import ModelInfo
@@ -32,21 +33,22 @@ _SUPPORT = {
 """What a problem's code says about how a key of litellm's is supported."""
 
 
-def check(named: str | None, *, form: Format, strict: bool) -> int:
+def check(named: str | None, *, form: Format, strict: bool, on_invalid_deployment: str | None = None) -> int:
     """Prints every problem of the file at once; `strict`: warnings fail too."""
+    overrides = Overrides(on_invalid_deployment=on_invalid_deployment)
     if named == "-":
-        return _check(_STDIN, sys.stdin.buffer.read(MAX_BYTES + 1), form, strict)
+        return _check(_STDIN, sys.stdin.buffer.read(MAX_BYTES + 1), form, strict, overrides)
     path = search.find(named, os.environ)
     if path is None or not os.path.exists(path):
         places = ", ".join(search.candidates(os.environ)) if path is None else path
         complain(f"no configuration file: {places}")
         return exits.NO_INPUT
-    return _check(path, None, form, strict)
+    return _check(path, None, form, strict, overrides)
 
 
-def _check(path: str, data: bytes | None, form: Format, strict: bool) -> int:
+def _check(path: str, data: bytes | None, form: Format, strict: bool, overrides: Overrides) -> int:
     document = source.read(path, data)
-    result = ConfigValidator(environ=os.environ).check_document(document)
+    result = ConfigValidator(environ=os.environ, overrides=overrides).check_document(document)
     failed = bool(errors(result.problems)) or (strict and bool(result.problems))
     sys.stdout.write(problems_text(result.problems, form, sys.stdout))
     if form == "text":
@@ -70,6 +72,8 @@ def _summary(path: str, result: Result) -> str:
     groups = len({deployment.group for deployment in snapshot.deployments})
     key = f"clients send the master key, from {source}\n" if (source := snapshot.server.master_key_source) else ""
     told = f"{_count(groups, 'model group')}, {_count(len(snapshot.deployments), 'deployment')}, {counts[1]}"
+    if snapshot.left_out:
+        told += f", {paint(f'{len(snapshot.left_out)} left out', 'warning', sys.stdout)}"
     return f"{key}{path}: {paint('ok', 'ok', sys.stdout)}: {told}, revision {snapshot.revision}\n"
 
 

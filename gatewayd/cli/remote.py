@@ -100,6 +100,9 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
         why = " and ".join(held["losses"])
         yield f"held      {paint('an edit waits', 'warning', sys.stdout)}, because it {why}: the file may be incomplete"
         yield f"          it goes live in {held['live_in_seconds']:g} s, or at once with `gatewayd reload`"
+    for entry in answer.get("left_out", ()):
+        name = paint(entry["group"] or "an entry", "bold", sys.stdout)
+        yield f"left out  {name} ({entry['place']}): {entry['reason']}"
     for group in answer["groups"]:
         yield ""
         yield paint(group["name"], "bold", sys.stdout)

@@ -48,6 +48,7 @@ def run(
     early: EarlySignals,
     workers: int = 1,
     last_good: bool = False,
+    on_invalid_deployment: str | None = None,
 ) -> int:
     """Serves until a signal ends it. Returns the exit code."""
     take_open_files()
@@ -64,8 +65,9 @@ def run(
     for name in VARIABLES:  # they are not meant for children
         os.environ.pop(name, None)
     kept = lastgood.place(source, os.environ) if last_good and isinstance(source, str) else None
+    overrides = Overrides(host, port, admin, on_invalid_deployment)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        code = runner.run(_serve(source, Overrides(host, port, admin), workers, early, inherited, kept))
+        code = runner.run(_serve(source, overrides, workers, early, inherited, kept))
     log.finish()
     exit_if_threads_run(code)
     return code

@@ -19,6 +19,8 @@ class Overrides:
     port: int | None = None
     admin: str | None = None
     """The admin listener: an address, or `off`."""
+    on_invalid_deployment: str | None = None
+    """`refuse` or `skip`; None: as the file says."""
     serves: bool = True
     """Whether a daemon listens where the file says. A gateway inside a program has a free port of its own."""
 

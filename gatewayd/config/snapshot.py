@@ -222,6 +222,7 @@ class ServerSettings:
     """Whose name for the model answers have."""
     fetch: FetchSettings = FetchSettings()
     retry_budget: RetryShare = RetryShare()
+    on_invalid_deployment: Literal["refuse", "skip"] = "refuse"
     limits: Limits = Limits()
     drain: float = 120.0
     log: LogSettings = LogSettings()
@@ -264,6 +265,8 @@ class Snapshot:
     deployments: tuple[Deployment, ...]
     routing: RoutingSettings = RoutingSettings()
     server: ServerSettings = ServerSettings()
+    left_out: tuple[tuple[str, str, str], ...] = ()
+    """Entries of `model_list` that are invalid and were skipped: group (or ""), file:line, and why."""
     environment: Mapping[str, str] = field(default_factory=_empty)
     """`environment_variables`, references resolved; exported to the process when the snapshot goes live."""
     files: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from gatewayd.config import source as reading
 from gatewayd.config.checks.circle import Listeners
-from gatewayd.config.checks.deployments import Shared, build_deployments, check_partial
+from gatewayd.config.checks.deployments import Built, Shared, build_deployments, check_partial
 from gatewayd.config.checks.effective import effective_tree
 from gatewayd.config.checks.keys import check_keys, refusable
 from gatewayd.config.checks.report import Report
@@ -37,7 +37,7 @@ from gatewayd.config.schema.own import Gatewayd
 from gatewayd.config.schema.root import SECTIONS, Root
 from gatewayd.config.schema.router import FALLBACKS, RouterSettings
 from gatewayd.config.secrets import Resolver, export_environment
-from gatewayd.config.snapshot import Deployment, Snapshot
+from gatewayd.config.snapshot import Snapshot
 from gatewayd.errors import ConfigInvalid
 
 __all__ = ["ConfigValidator", "Result"]
@@ -101,6 +101,7 @@ class _Validation:
     def _snapshot(self) -> Snapshot | None:
         report, document = self._report, self._document
         tree = self._usable()
+        report.skips = self._mode(tree) == "skip"
         idle = check_keys(tree, report, self._accepted(tree))
         exported, problems = export_environment(
             tree.get("environment_variables", {}), self._resolver, locate=document.locate
@@ -112,22 +113,37 @@ class _Validation:
         general = validated(GeneralSettings, resolved.get("general_settings", {}), ("general_settings",), report)
         own = validated(Gatewayd, resolved.get("gatewayd", {}), ("gatewayd",), report)
         top_level = self._top_level_fallbacks(resolved)
-        deployments, entries = self._deployments(tree, resolved, router, litellm, own)
+        built = self._deployments(tree, resolved, router, litellm, own)
+        deployments = [one.deployment for one in built]
         names = names_of(resolved.get("model_list", []), deployments, resolved.get("router_settings", {}))
         routing = build_routing(router, litellm, top_level, names, report)
         server = build_server(own, general, litellm, router, document.directory, self._resolver.environ, report)
-        server = replace(server, default_models=default_models(general, names, report))
+        server = replace(
+            server,
+            default_models=default_models(general, names, report),
+            on_invalid_deployment="skip" if report.skips else "refuse",
+        )
         check_permissions(document.files, tree, report)
+        written = tree.get("model_list", [])
+        report.offer_to_skip(len(written))
+        built = [one for one in built if one.index not in report.left_out]
+        if not built and written and not report.has_errors:
+            report.error("no_models", ("model_list",), "every deployment in the list is invalid")
         if report.has_errors:
             return None
+        deployments = [one.deployment for one in built]
         return Snapshot(
             revision=self._revision(),
             deployments=tuple(deployments),
             routing=routing,
             server=server,
+            left_out=tuple(
+                (self._group(written[index]), self._place(index), report.left_out[index])
+                for index in sorted(report.left_out)
+            ),
             environment=exported,
             files=self._files(),
-            effective=effective_tree(tree, entries, deployments, routing, server),
+            effective=effective_tree(tree, [one.written for one in built], deployments, routing, server),
         )
 
     def _usable(self) -> dict[str, Any]:
@@ -178,7 +194,7 @@ class _Validation:
         router: RouterSettings,
         litellm: LitellmSettings,
         own: Gatewayd,
-    ) -> tuple[list[Deployment], list[Mapping[str, Any]]]:
+    ) -> list[Built]:
         defaults = router.default_litellm_params or {}
         if not check_partial(defaults, ("router_settings", "default_litellm_params"), self._report):
             defaults = {}
@@ -215,8 +231,17 @@ class _Validation:
             if name in credentials:
                 message = f"{self._report.quote((*path, 'credential_name'), name)} stands twice in credential_list"
                 self._report.error("duplicate_id", (*path, "credential_name"), message)
-            credentials[name] = values
+            if not (self._report.skips and self._report.failed_below(path)):
+                credentials[name] = values
         return credentials
+
+    def _mode(self, tree: Mapping[str, Any]) -> Any:
+        return self._overrides.on_invalid_deployment or tree.get("gatewayd", {}).get("on_invalid_deployment")
+
+    @staticmethod
+    def _group(entry: Any) -> str:
+        name = entry.get("model_name") if isinstance(entry, dict) else None
+        return name if isinstance(name, str) and name.isprintable() and len(name) <= 500 else ""
 
     def _place(self, index: int) -> str:
         position = self._document.locate(("model_list", index), False)

@@ -155,6 +155,7 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Brea
         hidden=[name for name, alias in routing.aliases.items() if alias.hidden],
         also=also,
         provider_of=_provider_of,
+        left_out=[group for group, _, _ in snapshot.left_out],
     )
 
 

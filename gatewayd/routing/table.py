@@ -92,6 +92,7 @@ class Table:
         hidden: Iterable[str] = (),
         also: Callable[[str], Group | None] = lambda name: None,
         provider_of: Callable[[str], str | None] = lambda name: None,
+        left_out: Iterable[str] = (),
     ) -> None:
         """`groups` by name. `also` is asked for names that are no model group, alias or pattern (litellm: the id of a
         deployment, or the upstream's own name of a model). `provider_of` tells whose model a bare name is: `gpt-4o` is
@@ -107,6 +108,8 @@ class Table:
         self._hidden = frozenset(hidden)
         self._also = also
         self._provider_of = provider_of
+        self._left_out = frozenset(left_out)
+        """Groups that the configuration has, but without any deployment that is valid."""
         # Made when first asked for: an edit of ten thousand groups need not wait for ten thousand chains.
         self._chains: dict[str, Chain] = {}
         self._remembered: dict[str, Chain] = {}
@@ -117,6 +120,12 @@ class Table:
         if chain is None:
             target = self._aliases.get(model, model)
             hop = self._find(target)
+            if hop is None and target in self._left_out:
+                raise UnknownModel(
+                    f"The model '{printable(model)}' is left out, because its configuration is invalid: "
+                    "the operator of this gateway finds the reason with `gatewayd status`.",
+                    param="model",
+                )
             if hop is None:
                 raise UnknownModel(f"The model '{printable(model)}' does not exist.", param="model")
             chain = Chain(hop, {kind: hops for kind in FallbackKind if (hops := self._flatten(kind, target, hop))})

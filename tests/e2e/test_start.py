@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.process import Daemon, command, config
+from tests.e2e.process import Daemon, command, config, eventually
 from tests.e2e.test_rebinding import free_port
 
 KEY = "sk-master-0123456789abcdef"
@@ -300,3 +300,29 @@ async def test_a_model_that_must_be_translated_does_not_load_litellm_for_check(t
     code, out, err = await command("check", str(file), environ={"PYTHONPROFILEIMPORTTIME": "1"})
     assert code == 0, out
     assert "litellm" not in {line.rpartition("|")[2].strip() for line in err.splitlines()}
+
+
+async def test_invalid_entries_are_left_out_if_that_is_asked_for(tmp_path: Path) -> None:
+    """U-D6: at the start and on a reload, and everybody is told."""
+    file = tmp_path / "gatewayd.yaml"
+    good = "model_list:\n- {model_name: a, litellm_params: {model: openai/a, mock_response: Hello}}\n"
+    own = "gatewayd: {listen: '127.0.0.1:0', admin: '127.0.0.1:0'}\n"
+    unset = "- {{model_name: {0}, litellm_params: {{model: openai/b, api_key: os.environ/NOT_SET}}}}\n"
+    file.write_text(good + unset.format("b") + own)
+    code, err = await refused("-c", str(file))
+    assert code == 78
+    assert "on_invalid_deployment: skip" in err
+    code, out, _ = await command("check", "--on-invalid-deployment", "skip", str(file))
+    assert (code, "1 left out" in out) == (0, True)
+    async with Daemon(file, "--on-invalid-deployment", "skip") as daemon:
+        await daemon.logged("is left out: the environment variable NOT_SET is not set")
+        assert await daemon.chat("a") == (200, "Hello")
+        status, answer = await daemon.chat("b")
+        assert (status, "left out" in answer["error"]["message"]) == (404, True)
+        assert [entry["group"] for entry in (await daemon.status())["left_out"]] == ["b"]
+        file.write_text(good + unset.format("c") + own)
+
+        async def is_live() -> bool:
+            return [entry["group"] for entry in (await daemon.status())["left_out"]] == ["c"]
+
+        await eventually(is_live)

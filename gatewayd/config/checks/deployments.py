@@ -61,16 +61,27 @@ class Shared:
     """`litellm_settings.ssl_verify`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A deployment, and what it was made of."""
+
+    deployment: Deployment
+    index: int
+    """Of its entry in `model_list`."""
+    written: Mapping[str, Any]
+    """The entry, references as written."""
+
+
 def build_deployments(
     written: Sequence[Any], resolved: Sequence[Any], shared: Shared, report: Report, place: Callable[[int], str]
-) -> tuple[list[Deployment], list[Mapping[str, Any]]]:
-    """The deployments, and for each the entry that it was made of, references as written.
+) -> list[Built]:
+    """The deployments of valid entries.
 
     `written` and `resolved`: `model_list` as in the file, and with references looked up. `place` gives file:line.
     """
     ids = Ids(resolved, report)
     deployments: list[Deployment] = []
-    entries: list[Mapping[str, Any]] = []
+    sources: list[tuple[int, Mapping[str, Any]]] = []
     orders: dict[str, list[int | None]] = defaultdict(list)
     for index, entry in enumerate(resolved):
         path: Path = ("model_list", index)
@@ -84,9 +95,9 @@ def build_deployments(
                 name, identity = ids.take(deployment, path)
                 name = f"{name}.{number}" if number else name
                 deployments.append(replace(deployment, id=name, identity=identity))
-                entries.append(_as_written(written[index], entry, variant))
+                sources.append((index, _as_written(written[index], entry, variant)))
                 orders[deployment.group].append(order)
-    return _ordered(deployments, orders), entries
+    return [Built(one, *source) for one, source in zip(_ordered(deployments, orders), sources, strict=True)]
 
 
 def _variants(

@@ -81,5 +81,6 @@ def _server(server: ServerSettings) -> dict[str, Any]:
             **({} if server.limits.bodies_mb == Limits().bodies_mb else {"bodies_mb": server.limits.bodies_mb}),
         },
         "drain": server.drain,
+        "on_invalid_deployment": server.on_invalid_deployment,
         "log": {"format": server.log.format, "level": server.log.level},
     }

@@ -16,11 +16,19 @@ MAX_PROBLEMS = 500
 MAX_SUGGESTIONS = 200
 
 
+NEVER_SKIPPED = frozenset({"unsupported_key", "file_writable", "exposed_without_key"})
+"""Codes of errors that refuse the file whatever `on_invalid_deployment` says: the file asks for protection."""
+
+
 class Report:
     """The findings of one validation, in the order they were made."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
+        self.skips = False
+        """Whether an entry of `model_list` or `credential_list` with an error is left out, and the error a warning."""
+        self.left_out: dict[int, str] = {}
+        """Entries of `model_list` with such an error: their index, and the first message."""
         self._problems: list[Problem] = []
         self._counts: Counter[Severity] = Counter()
         self._repeated: dict[tuple[str, str], tuple[int, int]] = {}
@@ -29,10 +37,19 @@ class Report:
         """Paths whose value was looked up elsewhere: what was found there is never shown."""
         self._suggestions: dict[tuple[str, frozenset[str]], str | None] = {}
         self.has_errors = any(problem.severity == "error" for problem in document.problems)
+        self._stops = self.has_errors
 
     def error(self, code: str, path: Path, message: str, hint: str | None = None, *, at_key: bool = False) -> None:
         self._failed.add(path)
-        self._add(code, path, message, hint, "error", at_key)
+        index = _entry_of(path) if code not in NEVER_SKIPPED else None
+        if index is not None and path[0] == "model_list":
+            self.left_out.setdefault(index, message)
+        if index is None or not self.skips:
+            self._stops |= index is None
+            self._add(code, path, message, hint, "error", at_key)
+        else:
+            what = "credential" if path[0] == "credential_list" else "deployment"
+            self._add(code, path, f"this {what} is left out: {message}", hint, "warning", at_key)
 
     def warning(self, code: str, path: Path, message: str, hint: str | None = None, *, at_key: bool = False) -> None:
         self._add(code, path, message, hint, "warning", at_key)
@@ -51,6 +68,25 @@ class Report:
         for problem in problems:
             self._problems.append(problem)
             self.has_errors |= problem.severity == "error"
+            self._stops |= problem.severity == "error"
+
+    def offer_to_skip(self, entries: int) -> None:
+        """Names the setting that would leave out the invalid ones of so many entries, in the first error's hint, if
+        there is nothing else wrong."""
+        if self.skips or self._stops or not self.left_out or len(self.left_out) >= entries:
+            return
+        first = next((index for index, problem in enumerate(self._problems) if problem.severity == "error"), None)
+        if first is None:
+            return
+        rest = entries - len(self.left_out)
+        setting = "`gatewayd: {on_invalid_deployment: skip}` or --on-invalid-deployment skip"
+        offer = f"to serve the other {rest} of model_list meanwhile, use {setting}"
+        problem = self._problems[first]
+        self._problems[first] = replace(problem, hint=offer if problem.hint is None else f"{problem.hint}; {offer}")
+
+    def failed_below(self, path: Path) -> bool:
+        """Whether an error was found at this path or below it."""
+        return any(failed[: len(path)] == path for failed in self._failed)
 
     def failed(self, path: Path) -> bool:
         """Whether an error was found at exactly this path: a second one there would only be noise."""
@@ -93,3 +129,10 @@ class Report:
         problem = Problem(code, message, dotted(path), place.file, place.line, place.column, hint, severity)
         self._problems.append(problem)
         return True
+
+
+def _entry_of(path: Path) -> int | None:
+    """The index of the entry that a path leads into, if it is one of a list that may have invalid ones."""
+    if len(path) > 1 and path[0] in ("model_list", "credential_list") and isinstance(path[1], int):
+        return path[1]
+    return None

@@ -200,6 +200,13 @@ class Gatewayd(Section):
         120.0, "Seconds that requests in flight get to end when gatewayd stops.", why="long answers take that long"
     )
     log: Log = key(Log(), "See *gatewayd.log*.")
+    on_invalid_deployment: Literal["refuse", "skip"] = key(
+        "refuse",
+        "What to do when an entry of `model_list` is invalid (a key that is not set, an unknown provider): `refuse` "
+        "the whole file, or `skip` the entry and serve the rest. gatewayd logs what it skips; `gatewayd status` and "
+        "`gatewayd check` show it. An entry is never skipped for a key that would protect something.",
+        why="a deployment that is silently missing is found out late",
+    )
     ignore_unsupported: list[str] = key(
         [],
         "Names of refused keys of litellm's sections that you accept to be without effect.",
