@@ -16,6 +16,7 @@ CODES: dict[str, str] = {
     "request_too_large": "The body is larger than `gatewayd.limits.body_mb`.",
     "unsupported_media_type": "The body's content type or content encoding is not accepted.",
     "upgrade_refused": "The client asked for WebSocket, and this path has none; send the request over HTTP/1.1.",
+    "model_not_served": "The model generates images, audio or the like, and gatewayd has no endpoint for that.",
     "endpoint_not_supported": "The deployment's provider has no such endpoint.",
     "upstream_error": "The upstream failed with an error status of its own.",
     "upstream_rate_limited": "The upstream answered 429 and nobody else could take the request.",

@@ -10,6 +10,7 @@
         │   ├── InvalidApiKey             401 invalid_api_key
         │   ├── Forbidden                 403 forbidden
         │   ├── UnknownModel              404 model_not_found
+        │   │   └── UnservedModel         404 model_not_served
         │   ├── UnknownRoute              404 unknown_url
         │   ├── MethodNotAllowed          405 method_not_allowed
         │   ├── RequestTimeout            408 request_timeout
@@ -197,6 +198,12 @@ class Forbidden(RequestError):
 class UnknownModel(RequestError):
     status = 404
     code = "model_not_found"
+
+
+class UnservedModel(UnknownModel):
+    """The model exists, but no endpoint serves what it does."""
+
+    code = "model_not_served"
 
 
 class UnknownRoute(RequestError):

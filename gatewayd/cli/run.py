@@ -185,7 +185,8 @@ def _url(address: Address) -> str:
 
 def _example(deployments: tuple[Deployment, ...]) -> str | None:
     """A model group that chats and can be asked for by the name as it stands."""
-    chats = (d.group for d in deployments if d.info.get("mode") in (None, "chat", "completion") and "*" not in d.group)
+    modes = (None, "chat", "completion")
+    chats = (d.group for d in deployments if d.info.get("mode") in modes and not d.unserved and "*" not in d.group)
     return next(chats, None)
 
 

@@ -65,6 +65,7 @@ PROBLEM_CODES: dict[str, str] = {
     "unknown_credential": "`litellm_credential_name` names no entry of `credential_list`.",
     # deployments
     "unknown_provider": "The provider of a model is not known to litellm, or cannot be told from the model's name.",
+    "unserved_model": "No endpoint of gatewayd serves models of this kind yet: images, audio, rerank, Responses API.",
     "wildcard_mismatch": "`model` holds a `*`, but `model_name` holds none that could fill it.",
     "missing_api_key": "The provider needs a key; there is none in the file, nor in its environment variable.",
     "missing_api_base": "The provider has no address of its own, and none is given.",

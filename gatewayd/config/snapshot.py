@@ -106,6 +106,8 @@ class Deployment:
     """For scripted: the keys of `gatewayd.config.schema.mock.MockResponse`, validated."""
     info: Mapping[str, Any] = field(default_factory=_empty)
     """`model_info`, as written."""
+    unserved: str = ""
+    """What the model does, if no endpoint serves that: `generates images`. Such a deployment gets no requests."""
     place: str = ""
     """file:line of the entry."""
 

@@ -129,8 +129,12 @@ def _timeouts_of(snapshot: Snapshot) -> TimeoutsOf:
 async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Breath) -> Table:
     members: dict[str, list[Target]] = defaultdict(list)
     by_model: dict[str, list[Target]] = defaultdict(list)
+    unserved: dict[str, str] = {}
     for target in targets.values():
         deployment = target.deployment
+        if deployment.unserved:
+            unserved.setdefault(deployment.group, deployment.unserved)
+            continue
         members[deployment.group].append(target)
         by_model[f"{deployment.provider}/{deployment.model}"].append(target)
         await breath()
@@ -144,6 +148,8 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Brea
 
     def also(name: str) -> Group | None:
         one = targets.get(name)
+        if one is not None and one.deployment.unserved:
+            return None
         found = [one] if one is not None and one.deployment.has_own_id else by_model.get(name)
         return None if found is None else _group(found[0].deployment.group, found, snapshot)
 
@@ -156,6 +162,7 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Brea
         also=also,
         provider_of=_provider_of,
         left_out=[group for group, _, _ in snapshot.left_out],
+        unserved={name: what for name, what in unserved.items() if name not in groups},
     )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from gatewayd.errors import FallbackKind, UnknownModel
+from gatewayd.errors import FallbackKind, UnknownModel, UnservedModel
 from gatewayd.routing.budget import RetryBudget
 
 _REMEMBERED = 4096
@@ -93,10 +93,12 @@ class Table:
         also: Callable[[str], Group | None] = lambda name: None,
         provider_of: Callable[[str], str | None] = lambda name: None,
         left_out: Iterable[str] = (),
+        unserved: Mapping[str, str] | None = None,
     ) -> None:
         """`groups` by name. `also` is asked for names that are no model group, alias or pattern (litellm: the id of a
         deployment, or the upstream's own name of a model). `provider_of` tells whose model a bare name is: `gpt-4o` is
-        served by `openai/*`, too, as in litellm."""
+        served by `openai/*`, too, as in litellm. `unserved`: names of further groups, which get no requests, and what
+        their models do."""
         self._groups = groups
         self._patterns = sorted(
             ((_compile(name), group) for name, group in groups.items() if "*" in name),
@@ -110,12 +112,13 @@ class Table:
         self._provider_of = provider_of
         self._left_out = frozenset(left_out)
         """Groups that the configuration has, but without any deployment that is valid."""
+        self._unserved = unserved or {}
         # Made when first asked for: an edit of ten thousand groups need not wait for ten thousand chains.
         self._chains: dict[str, Chain] = {}
         self._remembered: dict[str, Chain] = {}
 
     def chain(self, model: str) -> Chain:
-        """The chain for a model name. Raises UnknownModel."""
+        """The chain for a model name. Raises UnknownModel, or UnservedModel, which is one."""
         chain = self._chains.get(model) or self._remembered.get(model)
         if chain is None:
             target = self._aliases.get(model, model)
@@ -126,6 +129,10 @@ class Table:
                     "the operator of this gateway finds the reason with `gatewayd status`.",
                     param="model",
                 )
+            if hop is None and target in self._unserved:
+                what = self._unserved[target]
+                message = f"The model '{printable(model)}' {what}, and this gateway has no endpoint for that."
+                raise UnservedModel(message, param="model")
             if hop is None:
                 raise UnknownModel(f"The model '{printable(model)}' does not exist.", param="model")
             chain = Chain(hop, {kind: hops for kind in FallbackKind if (hops := self._flatten(kind, target, hop))})
@@ -155,9 +162,12 @@ class Table:
 
     def names(self) -> list[str]:
         """What `GET /v1/models` shows: groups, patterns as written, and aliases that are not hidden; sorted."""
-        return sorted({*self._groups, *self._aliases} - self._hidden)
+        aliases = (alias for alias, target in self._aliases.items() if target not in self._unserved)
+        return sorted({*self._groups, *aliases} - self._hidden)
 
     def _find(self, model: str) -> Hop | None:
+        if model in self._unserved:
+            return None  # a pattern that fits its name serves other models
         group = self._groups.get(model)
         if group is not None:
             return Hop(group, "*" if "*" in model else "")  # a pattern taken for a name, as lists of models show it

@@ -7,7 +7,7 @@ import pytest
 from gatewayd.config.validator import ConfigValidator
 from gatewayd.engine.build import build
 from gatewayd.engine.runtime import Gateway
-from gatewayd.errors import UnknownModel
+from gatewayd.errors import FallbackKind, UnknownModel, UnservedModel
 
 
 async def test_a_given_id_is_a_model_name_and_a_derived_one_is_not() -> None:
@@ -26,5 +26,42 @@ async def test_a_given_id_is_a_model_name_and_a_derived_one_is_not() -> None:
         assert [c.id for c in table.chain("a").first.group.candidates] == ["a", "a-2"]
         with pytest.raises(UnknownModel):
             table.chain("a-2")
+    finally:
+        await gateway.close()
+
+
+async def test_models_that_no_endpoint_serves_get_no_requests() -> None:
+    """U-A7, U-A8: such a group is not listed, is no fallback, and is not caught by a pattern; its error says why."""
+    local = {"api_base": "http://127.0.0.1:9/v1", "api_key": "none"}
+    entries = [
+        {"model_name": "image", "litellm_params": {"model": "openai/gpt-image-1", **local}},
+        {"model_name": "codex", "litellm_params": {"model": "openai/responses/gpt-5-codex", **local}},
+        {"model_name": "mixed", "litellm_params": {"model": "openai/gpt-image-1", **local}},
+        {"model_name": "mixed", "litellm_params": {"model": "openai/gpt-4o", **local}},
+        {"model_name": "id", "litellm_params": {"model": "openai/tts-1", **local}, "model_info": {"id": "mine"}},
+        {"model_name": "*", "litellm_params": {"model": "openai/*", **local}},
+    ]
+    router = {"fallbacks": [{"mixed": ["image"]}], "model_group_alias": {"picture": "image", "both": "mixed"}}
+    gateway = Gateway()
+    result = ConfigValidator(environ={}).check({"model_list": entries, "router_settings": router})
+    assert [problem.code for problem in result.problems] == ["unserved_model"] * 4
+    assert result.snapshot is not None
+    gateway.swap(await build(result.snapshot, gateway))
+    try:
+        table = gateway.current.table
+        assert table.names() == ["*", "both", "mixed"]
+        mixed = table.chain("mixed")
+        assert [c.id for c in mixed.first.group.candidates] == [result.snapshot.deployments[3].id]
+        assert FallbackKind.GENERAL not in mixed.fallbacks
+        for name, what in (
+            ("image", "generates images"),
+            ("picture", "generates images"),
+            ("codex", "is served by the Responses API only"),
+        ):
+            with pytest.raises(UnservedModel) as caught:
+                table.chain(name)
+            message = f"The model '{name}' {what}, and this gateway has no endpoint for that."
+            assert (caught.value.message, caught.value.status, caught.value.code) == (message, 404, "model_not_served")
+            assert not table.knows(name)
     finally:
         await gateway.close()

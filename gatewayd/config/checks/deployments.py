@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from gatewayd.config.checks.circle import Listeners
 from gatewayd.config.checks.ids import Ids
+from gatewayd.config.checks.modes import unserved
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.secrecy import is_secret_name
 from gatewayd.config.checks.target import Target, check_provider, find_target
@@ -180,6 +181,7 @@ class _Entry:
             cooldown_time=params.cooldown_time,
             mock=mock,
             info=_plain(self._entry.get("model_info") or {}),
+            unserved=self._unserved(params, target),
             place=place,
         )
         return deployment, params.order
@@ -234,6 +236,12 @@ class _Entry:
                 self._report.error("wrong_type", path, message)
             return None, True
         return script.model_dump(exclude_unset=True), True
+
+    def _unserved(self, params: LitellmParams, target: Target) -> str:
+        info = self._entry.get("model_info")
+        named = params.api_base or params.base_url
+        own_address = bool(named) and target.provider != "azure"  # every Azure resource has an address of its own
+        return unserved(target, info if isinstance(info, Mapping) else {}, own_address, self._path, self._report)
 
     def _trust(self, params: LitellmParams, target: Target) -> Trust:
         path = (*self._path, "litellm_params", "ssl_verify")

@@ -1,0 +1,64 @@
+"""Third stage, for what a model is for: deployments that no endpoint of gatewayd serves yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gatewayd.config import providers
+from gatewayd.config.checks.report import Report
+from gatewayd.config.checks.target import Target
+from gatewayd.config.document import Path
+
+_RESPONSES = "responses"
+_UNSERVED = {
+    _RESPONSES: "is served by the Responses API only",
+    "image_generation": "generates images",
+    "image_edit": "edits images",
+    "audio_transcription": "transcribes audio",
+    "audio_speech": "generates speech",
+    "video_generation": "generates videos",
+    "rerank": "reranks documents",
+    "moderation": "classifies texts for moderation",
+    "realtime": "is served by the Realtime API only",
+    "ocr": "reads documents",
+    "search": "searches the web",
+}
+"""litellm's modes that gatewayd has no endpoint for → what a model of that mode does."""
+_PREFIX = "responses/"
+"""litellm's way of asking for the Responses API in the model's name."""
+
+
+def unserved(target: Target, info: Mapping[str, Any], own_address: bool, path: Path, report: Report) -> str:
+    """What the deployment's model does, if no endpoint serves that; else "". `info`: `model_info` as written.
+
+    `own_address`: whether the deployment names an address, where the price table knows nothing about its models.
+    """
+    if target.kind == "scripted":
+        return ""
+    written = info.get("mode")
+    mode, place = _mode(target, info, own_address), (*path, "litellm_params", "model")
+    if isinstance(written, str) and mode == written:
+        place = (*path, "model_info", "mode")
+    what = _UNSERVED.get(mode, "")
+    if mode == _RESPONSES and target.kind == "translate":
+        return ""  # litellm asks that API by itself
+    if what:
+        message = f"no endpoint serves this model yet: it {what}"
+        report.warning("unserved_model", place, message, "requests for it get an error; it is not listed")
+    return what
+
+
+def _mode(target: Target, info: Mapping[str, Any], own_address: bool) -> str:
+    if target.model.startswith(_PREFIX):
+        return _RESPONSES
+    written = info.get("mode")
+    if isinstance(written, str):
+        return written
+    base = info.get("base_model")
+    name = base.removeprefix(f"{target.provider}/") if isinstance(base, str) else target.model
+    entry = None if "*" in name else providers.catalogue(target.provider, name)
+    if entry is None or "/v1/chat/completions" in (entry.get("supported_endpoints") or ()):
+        return ""
+    mode = str(entry.get("mode"))
+    return "" if own_address and mode == _RESPONSES else mode
