@@ -140,6 +140,7 @@ _STATUS: dict[str, int | str] = {
     "upstream_error": "the upstream's",
     "duplicate_key": 400,
     "param_not_allowed": 400,
+    "param_without_effect": 400,
     "endpoint_not_supported": 400,
     "context_length_exceeded": 400,
     "content_policy_violation": 400,

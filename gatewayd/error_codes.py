@@ -7,6 +7,8 @@ CODES: dict[str, str] = {
     "invalid_request": "A field of the request is missing, of the wrong type or not allowed; `param` names it.",
     "duplicate_key": "A field that decides routing stands twice in the body.",
     "param_not_allowed": "The body carries a field that would steer the gateway itself, such as `api_base`.",
+    "param_without_effect": "The provider's API would accept a field of the body and ignore it, such as Ollama's "
+    "`num_ctx`; with `drop_params` it is left out instead.",
     "invalid_api_key": "No key, or not one this gateway knows.",
     "forbidden": "A web page of another site called, or the caller may not use this door.",
     "model_not_found": "No model group, alias or pattern matches `model`.",

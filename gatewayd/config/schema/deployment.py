@@ -105,6 +105,7 @@ class LitellmParams(Section):
         "Leave out parameters that the provider does not take for this model. For forwarded requests the table "
         "`gatewayd/config/parameters.toml` decides, and the answer's `x-gatewayd-dropped` lists them; for translated "
         "ones litellm does. Default: `litellm_settings.drop_params`.",
+        approximated="litellm also drops what its price table does not know of a model, such as `tools`; that is kept",
     )
     additional_drop_params: list[str] | None = key(None, "Names of parameters never sent to this deployment.")
     allowed_openai_params: list[str] | None = key(None, "Names of parameters that `drop_params` leaves in.")

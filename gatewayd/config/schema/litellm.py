@@ -15,7 +15,9 @@ class LitellmSettings(Section):
     """Settings that litellm keeps for its whole module. Where `router_settings` has the same key, that one wins."""
 
     drop_params: Flag | None = key(
-        None, "Leave out parameters that a provider does not take, instead of failing. Default: false."
+        None,
+        "Leave out parameters that a provider does not take, instead of failing. Default: false.",
+        approximated="see `litellm_params.drop_params`",
     )
     request_timeout: Seconds | None = key(
         None,
