@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from gatewayd.config.snapshot import Deployment
 from gatewayd.engine.runtime import Runtime, Target
 from gatewayd.errors import GatewayError, NoDeploymentAvailable, UpstreamStatus, UpstreamTimeout
+from gatewayd.observe.access import FailedTry
 from gatewayd.routing.plan import Step, Try, Wait, plan
 from gatewayd.routing.table import Candidate, Group
 from gatewayd.upstream.base import Call, Reply, Timeouts
@@ -45,11 +46,11 @@ class Trail:
         return max(0, self.attempts - 1 - self.fallbacks)
 
     @property
-    def failed(self) -> str:
-        """The failed tries, in order: `ID:CODE`, with the upstream's own status behind it if it has sent an error."""
-        return ",".join(
-            f"{deployment}:{error.code}{f':{error.status}' if isinstance(error, UpstreamStatus) else ''}"
-            for deployment, error in self.errors
+    def failed(self) -> tuple[FailedTry, ...]:
+        """The failed tries, in order."""
+        return tuple(
+            FailedTry(name, error.code, error.reason, error.status if isinstance(error, UpstreamStatus) else None)
+            for name, error in self.errors
         )
 
     def close(self, error: GatewayError | None = None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,11 +18,26 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gatewayd.observe.log import LineFormatter, LineHandler
+from gatewayd.observe.escape import escape
+from gatewayd.observe.log import ACCESS, Format, LineFormatter, LineHandler
 
-_logger = logging.getLogger("gatewayd.access")
+_logger = logging.getLogger(ACCESS)
 _TO_QUOTE = re.compile(r"""[^!#-<>-~]""")
 """Anything but visible ASCII, and what has a meaning in a line: space, double quote, equals sign."""
+
+
+class FailedTry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One try that failed."""
+
+    deployment: str
+    code: str
+    reason: str
+    """In a few words, none of which an upstream wrote."""
+    status: int | None = None
+    """The upstream's, if it has answered with an error."""
+
+    def __str__(self) -> str:
+        return f"{self.deployment}:{self.code}{'' if self.status is None else f':{self.status}'}"
 
 
 @dataclass(slots=True)
@@ -49,10 +65,28 @@ class AccessRecord:
     ttft: float | None
     prompt_tokens: int | None
     completion_tokens: int | None
-    failed: str = ""
-    """Every try that failed (`engine.dispatch.Trail.failed`)."""
+    failed: tuple[FailedTry, ...] = ()
 
-    def fields(self) -> dict[str, Any]:
+    @property
+    def failed_text(self) -> str:
+        """Of each failed try the deployment, the code and the upstream's status: `west:upstream_error:503`."""
+        return ",".join(map(str, self.failed))
+
+    @property
+    def summary(self) -> str:
+        """For people: `200 POST /v1/chat/completions gpt-4o -> west 812 ms (tried east x2: answered 503)`."""
+        route = " -> ".join(dict.fromkeys(filter(None, (self.group, self.answered_by, self.deployment))))
+        seconds = self.duration
+        took = f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
+        what = "" if self.outcome in ("ok", "error") else self.outcome
+        tries = [
+            f"{name}{f' x{count}' if count > 1 else ''}: {reason}"
+            for (name, reason), count in Counter((one.deployment, one.reason) for one in self.failed).items()
+        ]
+        parts = (str(self.status), self.method, self.path, route, took, what, self.code if what or not tries else "")
+        return " ".join(filter(None, parts)) + (f" (tried {', '.join(tries)})" if tries else "")
+
+    def fields(self, form: Format = "json") -> dict[str, Any]:
         """What the line shows, in order. `_text` has the same."""
         shown: dict[str, Any] = {
             "request_id": self.request_id,
@@ -68,7 +102,7 @@ class AccessRecord:
         shown["attempts"] = self.attempts
         if self.fallbacks:
             shown["fallbacks"] = self.fallbacks
-        shown["failed"] = self.failed
+        shown["failed"] = self.failed_text if form == "text" else [msgspec.to_builtins(one) for one in self.failed]
         shown["code"] = self.code
         shown["duration_ms"] = round(self.duration * 1000, 2)
         if self.ttft is not None:
@@ -78,7 +112,7 @@ class AccessRecord:
         shown["key"] = self.key
         shown["peer"] = self.peer
         shown["revision"] = self.revision
-        return {name: value for name, value in shown.items() if value not in ("", None)}
+        return {name: value for name, value in shown.items() if value not in ("", None, [])}
 
 
 def unreadable(request_id: str, peer: str) -> AccessRecord:
@@ -177,7 +211,7 @@ class SuccessLine:
             return
         is_json = handler.formatter.form == "json"
         sample = replace(self._sample, request_id="-", peer="-", prompt_tokens=0, completion_tokens=0)
-        for name, value in sample.fields().items():
+        for name, value in sample.fields(handler.formatter.form).items():
             shown = msgspec.json.encode(value).decode() if is_json else str(value)
             shown = shown.replace("%", "%%")
             if name in ("request_id", "peer"):
@@ -211,16 +245,22 @@ def _handlers() -> Iterator[logging.Handler]:
 
 
 def _handle(handler: logging.Handler, level: int, record: AccessRecord) -> None:
-    """The way of any log record."""
+    """The way of any log record. Its message is readable by itself where the fields may not be shown: on a terminal,
+    and in a program's own log."""
     if level >= handler.level:
-        slow = logging.LogRecord(_logger.name, level, "", 0, "request", None, None)
-        slow.fields = record.fields()
+        form = handler.formatter.form if type(handler) is LineHandler else None
+        message = "request" if form in ("text", "json") else escape(record.summary)
+        slow = logging.LogRecord(_logger.name, level, "", 0, message, None, None)
+        slow.fields = record.fields(form or "json")
         handler.handle(slow)
 
 
 def _line(record: AccessRecord, handler: LineHandler) -> str | None:
     """The record's line if there is nothing special in it, else None."""
-    ours = f"{record.group}{record.deployment}{record.answered_by}{record.failed}{record.key}"
+    if handler.formatter.form == "terminal":
+        return None
+    failed = record.failed_text if record.failed else ""
+    ours = f"{record.group}{record.deployment}{record.answered_by}{failed}{record.key}"
     chosen = f"{record.request_id}{record.path}{ours}"
     if _TO_QUOTE.search(chosen) is not None:
         return None
@@ -262,7 +302,7 @@ def _text(r: AccessRecord) -> str:
             f" answered_by={r.answered_by}" if r.answered_by and r.answered_by != r.group else "",
             f" attempts={r.attempts}",
             f" fallbacks={r.fallbacks}" if r.fallbacks else "",
-            f" failed={r.failed}" if r.failed else "",
+            f" failed={r.failed_text}" if r.failed else "",
             f" code={r.code}" if r.code else "",
             f" duration_ms={round(r.duration * 1000, 2)}",
             "" if r.ttft is None else f" ttft_ms={round(r.ttft * 1000, 2)}",

@@ -12,6 +12,7 @@ import asyncio
 import functools
 import json
 import logging
+import os
 import re
 import sys
 from datetime import UTC, datetime
@@ -21,16 +22,24 @@ import msgspec
 
 from gatewayd.observe.escape import escape, escape_json
 from gatewayd.observe.redact import Redactor
-from gatewayd.observe.stderr import Unblocked
+from gatewayd.observe.stderr import Unblocked, is_journal
 from gatewayd.secret import MASK
 
-Format = Literal["text", "json"]
+Format = Literal["text", "json", "terminal"]
+"""terminal: for people, short and in colours; what `text` becomes where stderr is a terminal."""
 Level = Literal["debug", "info", "warning", "error"]
 
 SOON = 0.05
 """Seconds that a line about a request may wait for others, so that they share a system call."""
 _MOST_AT_ONCE = 256
 _lost = 0
+
+ACCESS = "gatewayd.access"
+"""The logger of requests (`observe.access`)."""
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
+_DIM = "2"
+_STATUS_COLOURS = {"2": "32", "4": "33", "5": "31"}
+_LEVEL_COLOURS = {"warning": "33", "error": "31", "critical": "31"}
 
 _HALF_ESCAPE = re.compile(rf"(?<!\\)\\(?:\\\\)*(?={re.escape(MASK)})")
 """An odd number of backslashes before what took a secret's place."""
@@ -46,14 +55,17 @@ class LineFormatter(logging.Formatter):
     the message says the same in words.
     """
 
-    def __init__(self, form: Format, redactor: Redactor) -> None:
+    def __init__(self, form: Format, redactor: Redactor, *, colours: bool = False) -> None:
         super().__init__()
         self.form = form
         self.redactor = redactor
+        self.colours = colours
+        """Of the form `terminal`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        if self.form == "text":
-            return self.redactor.clean(self._as_text(record))
+        if self.form != "json":
+            text = self._as_text(record) if self.form == "text" else self._as_terminal(record)
+            return self.redactor.clean(text)
         text = self._as_json(record)
         clean = self.redactor.clean(text)
         # A secret that begins with an `n` is found behind the backslash of a line end too.
@@ -86,6 +98,28 @@ class LineFormatter(logging.Formatter):
             more += trace.split("\n")
         return escape(text) + "".join([f"\n  | {escape(line)}" for line in more])
 
+    def _as_terminal(self, record: logging.LogRecord) -> str:
+        """Time of day, level if it is worth one, message. Requests begin with their status."""
+        first, *more = record.getMessage().split("\n")
+        text = escape(first)
+        fields = getattr(record, "fields", {})
+        if record.name == ACCESS:
+            status, rest = text[:3], text[3:]
+            text = self._paint(status, _STATUS_COLOURS.get(status[:1], _DIM) if status != "499" else _DIM) + rest
+        elif fields:
+            values = " ".join([f"{name}={_value(value)}" for name, value in fields.items()])
+            text = f"{text} {self._paint(escape(values), _DIM)}"
+        if record.levelno != logging.INFO:
+            level = record.levelname.lower()
+            text = f"{self._paint(level, _LEVEL_COLOURS.get(level, _DIM))}: {text}"
+        if trace := self._trace(record):
+            more += trace.split("\n")
+        time = f"{datetime.fromtimestamp(record.created).astimezone():%H:%M:%S}"
+        return f"{self._paint(time, _DIM)} {text}" + "".join([f"\n  | {escape(line)}" for line in more])
+
+    def _paint(self, text: str, colour: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self.colours else text
+
     def _trace(self, record: logging.LogRecord) -> str:
         trace = self.formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
         return f"{trace}\n{record.stack_info}" if record.stack_info else trace
@@ -95,8 +129,10 @@ class LineHandler(logging.Handler):
     """Writes whole lines to a stream and never raises, blocks on nothing but the stream (stderr: on nothing), prints
     nothing by itself."""
 
-    def __init__(self, stream: TextIO | Unblocked | None, formatter: LineFormatter) -> None:
+    def __init__(self, stream: TextIO | Unblocked | None, formatter: LineFormatter, *, journal: bool = False) -> None:
+        """`journal`: journald reads the stream, so lines begin with their priority unless it is journald's default."""
         super().__init__()
+        self._journal = journal
         self.formatter: LineFormatter = formatter
         self._stream = stream
         self._soon: list[str] = []
@@ -131,7 +167,14 @@ class LineHandler(logging.Handler):
         except Exception as error:
             text = f"a log line of {record.name} could not be formatted: {type(error).__name__}"
         self.flush()
-        self._write(text, 1)
+        self._write(self._marked(text, record.levelno), 1)
+
+    def _marked(self, text: str, level: int) -> str:
+        """With the priority of syslog before each line (sd-daemon(3)): journald takes each for an entry of its own."""
+        if not self._journal or level == logging.INFO:
+            return text
+        priority = next((priority for least, priority in _PRIORITIES if level >= least), 7)
+        return "\n".join([f"<{priority}>{line}" for line in text.split("\n")])
 
     def _write(self, text: str, lines: int) -> None:
         try:
@@ -149,7 +192,8 @@ class LineHandler(logging.Handler):
 
     def _notice(self) -> str:
         message = f"{self.dropped} log lines before this one were lost"
-        return self.formatter.format(logging.LogRecord(__name__, logging.WARNING, "", 0, message, None, None))
+        text = self.formatter.format(logging.LogRecord(__name__, logging.WARNING, "", 0, message, None, None))
+        return self._marked(text, logging.WARNING)
 
 
 def lost_lines() -> int:
@@ -158,8 +202,18 @@ def lost_lines() -> int:
 
 
 def set_up(form: Format, level: Level, redactor: Redactor, *, stream: TextIO | None = None) -> LineHandler:
-    """Makes the root logger write lines to `stream` (default: stderr) and nothing else. May be called again."""
-    handler = LineHandler(stream or _standard_error(), LineFormatter(form, redactor))
+    """Makes the root logger write lines to `stream` (default: stderr) and nothing else. May be called again.
+
+    On a terminal, `text` is short and coloured. Lines that journald reads have their priority.
+    """
+    colours = journal = False
+    if stream is None and (error := _standard_error()) is not None:
+        journal = is_journal(error.descriptor, os.environ.get("JOURNAL_STREAM", ""))
+        if form == "text" and os.isatty(error.descriptor):
+            form = "terminal"
+            colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    formatter = LineFormatter(form, redactor, colours=colours)
+    handler = LineHandler(stream or _standard_error(), formatter, journal=journal)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

@@ -23,13 +23,23 @@ _AGAIN = 0.05
 """Seconds until what was not taken is offered again."""
 
 
+def is_journal(descriptor: int, told: str) -> bool:
+    """Whether journald reads the descriptor. `told`: `$JOURNAL_STREAM`, which is DEVICE:INODE (systemd.exec(5)). It is
+    inherited, and the descriptor may have been redirected since."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return told == f"{status.st_dev}:{status.st_ino}"
+
+
 class Unblocked:
     """The part of a text stream that a log needs, on a descriptor that stays open."""
 
     def __init__(self, descriptor: int) -> None:
         """Raises OSError when the descriptor is closed."""
         mode = os.fstat(descriptor).st_mode
-        self._descriptor = descriptor
+        self.descriptor = self._descriptor = descriptor
         self._socket = socket.socket(fileno=os.dup(descriptor)) if stat.S_ISSOCK(mode) else None
         self._ask = self._own = False
         if stat.S_ISFIFO(mode) or os.isatty(descriptor):

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.observe.access import AccessRecord, access
-from gatewayd.observe.log import SOON, Format, LineFormatter, set_up
+from gatewayd.observe.access import AccessRecord, FailedTry, access
+from gatewayd.observe.log import SOON, Format, LineFormatter, LineHandler, set_up
 from gatewayd.observe.redact import Redactor
 
 
@@ -101,7 +101,9 @@ def test_quiet_records_are_for_the_debug_level() -> None:
     ttft=st.none() | st.floats(0, 9),
     fallbacks=st.integers(0, 2),
     revision=st.sampled_from(["", "abc"]),
-    failed=st.text(max_size=10) | st.just("d1:upstream_error:500,d2:upstream_timeout"),
+    failed=st.lists(
+        st.builds(FailedTry, st.text(max_size=10), st.just("code"), st.just("why"), st.none() | st.just(5))
+    ),
 )
 def test_the_quick_line_is_the_slow_line(
     form: Format,
@@ -113,7 +115,7 @@ def test_the_quick_line_is_the_slow_line(
     ttft: float | None,
     fallbacks: int,
     revision: str,
-    failed: str,
+    failed: list[FailedTry],
 ) -> None:
     """C-07: also with everything in it that a client may send."""
     stream = io.StringIO()
@@ -129,12 +131,12 @@ def test_the_quick_line_is_the_slow_line(
         ttft=ttft,
         fallbacks=fallbacks,
         revision=revision,
-        failed=failed,
+        failed=tuple(failed),
     )
     access(record)
     line = stream.getvalue()
     slow = logging.LogRecord("gatewayd.access", logging.INFO, "", 0, "request", None, None)
-    slow.fields = record.fields()
+    slow.fields = record.fields(form)
     assert _timeless(line) == _timeless(LineFormatter(form, redactor).format(slow) + "\n")
     assert line.count("\n") == 1
 
@@ -190,8 +192,77 @@ def test_lines_that_wait_are_written_at_the_end() -> None:
 
 
 def test_a_programs_own_handler_gets_a_record(caplog: pytest.LogCaptureFixture) -> None:
+    """U-E5: whose message is readable by itself: `logging.basicConfig` shows nothing else."""
     with caplog.at_level(logging.INFO, "gatewayd.access"):
         access(record_of())
     (record,) = caplog.records
-    assert record.getMessage() == "request"
+    assert record.getMessage() == "200 POST /v1/chat/completions chat -> d1 123 ms"
     assert record.__dict__["fields"]["request_id"] == "req_1"
+
+
+FAILED = (
+    FailedTry("west", "upstream_connection_error", "connection refused"),
+    FailedTry("west", "upstream_connection_error", "connection refused"),
+    FailedTry("east", "upstream_error", "answered 503", 503),
+)
+
+
+def test_json_has_failed_tries_as_objects_and_text_as_one_value() -> None:
+    """U-D1: and nothing is lost in either."""
+    record = record_of(failed=FAILED)
+    stream = io.StringIO()
+    set_up("json", "info", Redactor(), stream=stream)
+    access(record)
+    assert json.loads(stream.getvalue())["failed"] == [
+        {"deployment": "west", "code": "upstream_connection_error", "reason": "connection refused"},
+        {"deployment": "west", "code": "upstream_connection_error", "reason": "connection refused"},
+        {"deployment": "east", "code": "upstream_error", "reason": "answered 503", "status": 503},
+    ]
+    stream = io.StringIO()
+    set_up("text", "info", Redactor(), stream=stream)
+    access(record)
+    failed = "west:upstream_connection_error,west:upstream_connection_error,east:upstream_error:503"
+    assert f" failed={failed} " in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "200 POST /v1/chat/completions chat -> d1 123 ms"),
+        ({"group": "d1", "answered_by": "d1"}, "200 POST /v1/chat/completions d1 123 ms"),
+        ({"answered_by": "spare"}, "200 POST /v1/chat/completions chat -> spare -> d1 123 ms"),
+        ({"duration": 75.0}, "200 POST /v1/chat/completions chat -> d1 75.0 s"),
+        (
+            {"status": 404, "outcome": "rejected", "code": "model_not_found", "group": "", "deployment": ""}
+            | {"answered_by": ""},
+            "404 POST /v1/chat/completions 123 ms rejected model_not_found",
+        ),
+        (
+            {"status": 502, "outcome": "error", "code": "upstream_error", "failed": FAILED, "deployment": ""}
+            | {"answered_by": ""},
+            "502 POST /v1/chat/completions chat 123 ms (tried west x2: connection refused, east: answered 503)",
+        ),
+        ({"path": "/v1/\x1b[2J\n"}, "200 POST /v1/\\x1b[2J\\n chat -> d1 123 ms"),
+    ],
+)
+def test_the_line_on_a_terminal_is_short(changes: dict[str, Any], expected: str) -> None:
+    """U-D1: time, status, call, group and deployment, duration, tries with reasons."""
+    stream = io.StringIO()
+    handler = LineHandler(stream, LineFormatter("terminal", Redactor()))
+    logger = logging.getLogger("gatewayd.access")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        access(record_of(**changes))
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d {re.escape(expected)}\n", stream.getvalue())
+
+
+@pytest.mark.parametrize(("status", "colour"), [(200, 32), (404, 33), (499, 2), (502, 31)])
+def test_a_terminal_shows_the_status_in_a_colour(status: int, colour: int) -> None:
+    """U-D1"""
+    record = logging.LogRecord("gatewayd.access", logging.INFO, "", 0, f"{status} GET /x", None, None)
+    shown = LineFormatter("terminal", Redactor(), colours=True).format(record)
+    assert shown.endswith(f" \x1b[{colour}m{status}\x1b[0m GET /x")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import os
+import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,3 +183,60 @@ def test_a_call_with_wrong_arguments_is_told_not_raised() -> None:
     set_up("text", "info", Redactor(), stream=stream)
     logging.getLogger("gatewayd.x").info("%d", "no number")
     assert "could not be formatted: TypeError" in stream.getvalue()
+
+
+def on_stderr(script: str, **environ: str) -> str:
+    """What a program logs whose stderr is a terminal."""
+    main, other = pty.openpty()
+    environ = {"PATH": os.environ["PATH"], "TERM": "xterm", **environ}
+    done = subprocess.run([sys.executable, "-c", LOGS + script], stderr=other, env=environ, check=False)
+    os.close(other)
+    assert done.returncode == 0
+    text = b""
+    with contextlib.suppress(OSError):  # EIO: nobody has it open any more
+        while piece := os.read(main, 65536):
+            text += piece
+    os.close(main)
+    return text.decode()
+
+
+LOGS = """
+import logging
+from gatewayd.observe.log import finish, set_up
+from gatewayd.observe.redact import Redactor
+log = logging.getLogger("gatewayd.x")
+"""
+
+
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_on_a_terminal_text_is_short_and_coloured(environ: dict[str, str], coloured: bool) -> None:
+    """U-D1: NO_COLOR is honoured."""
+    text = on_stderr('set_up("text", "info", Redactor()); log.warning("careful"); finish()', **environ)
+    warning = "\x1b[33mwarning\x1b[0m" if coloured else "warning"
+    assert re.fullmatch(rf"\S*\d\d:\d\d:\d\d\S* {re.escape(warning)}: careful\r\n", text)
+
+
+def test_on_a_terminal_json_stays_json() -> None:
+    """U-D1"""
+    text = on_stderr('set_up("json", "info", Redactor()); log.info("hello"); finish()')
+    assert json.loads(text)["message"] == "hello"
+
+
+@pytest.mark.parametrize("of_stderr", [True, False])
+def test_lines_for_the_journal_begin_with_their_priority(tmp_path: Path, of_stderr: bool) -> None:
+    """U-D2: so that `journalctl -p warning` works; not where stderr was redirected."""
+    script = f"""{LOGS}
+set_up("text", "debug", Redactor())
+for level in (10, 20, 30, 40, 50):
+    log.log(level, "first\\nsecond")
+finish()
+"""
+    with open(tmp_path / "journal", "w+b") as file:
+        status = os.fstat(file.fileno())
+        told = f"{status.st_dev}:{status.st_ino + (not of_stderr)}"
+        environ = {**os.environ, "JOURNAL_STREAM": told}
+        subprocess.run([sys.executable, "-c", script], stderr=file, env=environ, check=True)
+    lines = (tmp_path / "journal").read_text().splitlines()
+    assert [line.rsplit(" ", 1)[-1] for line in lines] == ["first", "second"] * 5
+    found = [match[1] if (match := re.match(r"<(\d)>", line)) else "" for line in lines]
+    assert found == (["7", "7", "", "", "4", "4", "3", "3", "2", "2"] if of_stderr else [""] * 10)

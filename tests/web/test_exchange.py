@@ -49,7 +49,10 @@ async def test_the_final_error_says_what_was_tried() -> None:
     assert answer.headers["x-gatewayd-revision"] == "r1"
     assert answer.headers["x-should-retry"] == "false"
     assert (record["status"], record["outcome"], record["attempts"]) == (answer.status, "error", 2)
-    assert record["failed"] == "d1:upstream_timeout,d2:upstream_connection_error"
+    assert record["failed"] == [
+        {"deployment": "d1", "code": "upstream_timeout", "reason": "did not answer in time"},
+        {"deployment": "d2", "code": "upstream_connection_error", "reason": "no connection to the upstream"},
+    ]
 
 
 async def test_an_upstreams_own_error_passes_with_status_and_body() -> None:
@@ -325,7 +328,7 @@ async def test_a_fallbacks_answer_names_who_answered() -> None:
     assert answer.headers["x-gatewayd-fallback"] == "spare"
     assert answer.headers["x-litellm-attempted-fallbacks"] == "1"
     assert (record["group"], record["answered_by"], record["deployment"]) == ("chat", "spare", "d2")
-    assert record["failed"] == "d1:upstream_error:503"
+    assert record["failed"] == [{"deployment": "d1", "code": "upstream_error", "reason": "answered 503", "status": 503}]
 
 
 async def test_requests_in_flight_are_counted_while_they_run() -> None:

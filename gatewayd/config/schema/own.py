@@ -162,7 +162,9 @@ class Log(Section):
 
     OWN: ClassVar[bool] = True
 
-    format: Literal["json", "text"] = key("text", "One JSON object a line, or text for people.")
+    format: Literal["json", "text"] = key(
+        "text", "json: one object a line. text: `name=value`, and on a terminal a short coloured line for each request."
+    )
     level: Literal["debug", "info", "warning", "error"] = key(
         "info", "Least severity that is written. Of the packages that gatewayd uses, warnings and errors only."
     )
