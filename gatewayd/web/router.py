@@ -19,17 +19,18 @@ _SLASHES = re.compile("//+")
 
 
 class Router:
-    """Each route answers on its path and on `/v1` + its path; HEAD answers where GET does."""
+    """Each route answers on its path, on `/v1` + its path, and on `/openai/v1` + its path, as Azure's newer API has it;
+    HEAD answers where GET does."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._exact: dict[str, dict[str, Route]] = defaultdict(dict)
         self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
         for route in routes:
             if "{model}" in route.path:
-                pattern = "(?:/v1)?" + re.escape(route.path).replace(r"\{model\}", "(.+)")
+                pattern = "(?:(?:/openai)?/v1)?" + re.escape(route.path).replace(r"\{model\}", "(.+)")
                 self._patterns.append((re.compile(pattern), _methods(route)))
             else:
-                prefixes = ("",) if route.kind == "open" else ("", "/v1")
+                prefixes = ("",) if route.kind == "open" else ("", "/v1", "/openai/v1")
                 for prefix in prefixes:
                     self._exact[prefix + route.path].update(_methods(route))
 

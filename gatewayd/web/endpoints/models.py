@@ -1,33 +1,95 @@
-"""GET /v1/models and GET /v1/models/{model} (OpenAI: ListModels, RetrieveModel): the groups a client may name."""
+"""GET /v1/models and GET /v1/models/{model}: the names a client may ask for, in the shape of the API that it speaks.
+
+OpenAI: ListModels, RetrieveModel. Anthropic (with an `anthropic-version` header): List Models, Get a Model. Azure:
+Models - List. A pattern (`openai/*`) is listed as the provider's models that litellm's price table knows.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
 
+from gatewayd.config.listing import listed
 from gatewayd.web.exchange import Exchange, Route
 from gatewayd.wire.openai import encode
 
-_CREATED = 1_677_610_602
+_CREATED: Final = 1_677_610_602
 """Clients need an integer and nobody knows the date: the constant that LiteLLM answers."""
-_OWNER = "gatewayd"
+_CREATED_AT: Final = datetime.fromtimestamp(_CREATED, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+_OWNER: Final = "gatewayd"
+_NOTE: Final = "models"
 
 
 async def index(exchange: Exchange) -> None:
-    exchange.send_json(encode({"object": "list", "data": [_entry(name) for name in exchange.table.names()]}))
+    names = await _names(exchange)
+    if exchange.inbound.headers.get("anthropic-version") is not None:
+        entries = [_anthropic(name) for name in names]
+        ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+        exchange.send_json(encode({"data": entries, "has_more": False, **ends}))
+        return
+    exchange.send_json(encode({"object": "list", "data": [_openai(name) for name in names]}))
 
 
 async def retrieve(exchange: Exchange) -> None:
+    model = _asked(exchange)
+    shape: Callable[[str], dict[str, Any]] = _openai
+    if exchange.inbound.headers.get("anthropic-version") is not None:
+        shape = _anthropic
+    exchange.send_json(encode(shape(model)))
+
+
+async def azure_index(exchange: Exchange) -> None:
+    names = await _names(exchange)
+    exchange.send_json(encode({"object": "list", "data": [_azure(name) for name in names]}))
+
+
+async def azure_retrieve(exchange: Exchange) -> None:
+    exchange.send_json(encode(_azure(_asked(exchange))))
+
+
+async def _names(exchange: Exchange) -> list[str]:
+    """Made once per configuration, off the loop: the price table is large."""
+    runtime = exchange.runtime
+    assert runtime is not None
+    names: list[str] | None = runtime.notes.get(_NOTE)
+    if names is None:
+        names = await asyncio.to_thread(listed, runtime.table.names(), runtime.snapshot.deployments)
+        runtime.notes[_NOTE] = names
+    return names
+
+
+def _asked(exchange: Exchange) -> str:
+    """The model that the path names. Raises UnknownModel; a name that a pattern catches exists too."""
     model = exchange.inbound.model or ""
     if model not in exchange.table.names():
-        exchange.table.chain(model)  # a name that a pattern catches exists too; raises UnknownModel
-    exchange.send_json(encode(_entry(model)))
+        exchange.table.chain(model)
+    return model
 
 
-def _entry(name: str) -> dict[str, Any]:
+def _openai(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": _CREATED, "owned_by": _OWNER}
+
+
+def _anthropic(name: str) -> dict[str, Any]:
+    return {"type": "model", "id": name, "display_name": name, "created_at": _CREATED_AT}
+
+
+def _azure(name: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "status": "succeeded",
+        "created_at": _CREATED,
+        "lifecycle_status": "generally-available",
+        "capabilities": {"inference": True},
+    }
 
 
 ROUTES = (
     Route("GET", "/models", index),
     Route("GET", "/models/{model}", retrieve),
+    Route("GET", "/openai/models", azure_index),
+    Route("GET", "/openai/models/{model}", azure_retrieve),
 )

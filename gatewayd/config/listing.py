@@ -1,0 +1,53 @@
+"""The models behind a pattern, as far as litellm's price table knows them: what a list of models shows in its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+
+from gatewayd.config import providers
+from gatewayd.config.snapshot import Deployment
+
+MOST = 250
+"""Names that one pattern becomes at most."""
+_SERVED = frozenset({"chat", "completion", "embedding"})
+_SPECIAL = re.compile(r"^(ft:|sample_spec|\d+-x-\d+/)|/\d+-month-commitment/|[*]")
+
+
+def listed(names: Iterable[str], deployments: Iterable[Deployment]) -> list[str]:
+    """`names` (of groups and aliases) with each pattern replaced by the names of the models that it is known to serve.
+
+    A pattern whose provider's models are not known, or that leads to one model by any name, is left out.
+    """
+    plain = {name for name in names if "*" not in name}
+    patterns = {name for name in names if "*" in name}
+    for deployment in deployments:
+        if deployment.group in patterns and deployment.group.count("*") == deployment.model.count("*") == 1:
+            plain.update(_behind(deployment))
+    return sorted(plain)
+
+
+def retired(provider: str, model: str, today: date | None = None) -> date | None:
+    """Since when the price table says that a model is gone; None for others."""
+    entry = providers.catalogue(provider, model)
+    try:
+        day = date.fromisoformat(str(entry["deprecation_date"])) if entry is not None else None
+    except (KeyError, ValueError):
+        return None
+    return day if day is not None and day <= (today or datetime.now(UTC).date()) else None
+
+
+def _behind(deployment: Deployment) -> list[str]:
+    head, _, tail = deployment.model.partition("*")
+    found = []
+    for model in providers.models(deployment.provider):
+        middle = model[len(head) : len(model) - len(tail)]
+        if not model.startswith(head) or not model.endswith(tail) or not middle or _SPECIAL.search(model):
+            continue
+        entry = providers.catalogue(deployment.provider, model)
+        if entry is not None and entry.get("mode") in _SERVED and retired(deployment.provider, model) is None:
+            found.append(deployment.group.replace("*", middle))
+            if len(found) == MOST:
+                break
+    return found
