@@ -105,6 +105,8 @@ _ENDPOINTS = {
     "/embeddings": "embeddings",
     "/models": "the model groups",
     "/models/{model}": "one of them",
+    "/openai/models": "the model groups, in the shape of Azure's API",
+    "/openai/models/{model}": "one of them",
     "live": "200 while the process lives",
     "ready": "200 while requests are taken, 503 while starting or stopping",
 }
