@@ -33,7 +33,7 @@ from gatewayd.upstream.transport import MAX_BODY, Answer, Connection
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.wire.coding import CodingError, decoded, is_identity
 from gatewayd.wire.headers import HOP, HOP_BY_HOP
-from gatewayd.wire.large import LARGE, closes
+from gatewayd.wire.large import LARGE, closes, holds
 from gatewayd.wire.sse import StreamWatcher
 from gatewayd.wire.usage import usage_of
 
@@ -47,6 +47,7 @@ For these a properly delimited stream in which every choice got its finish reaso
 _validated: Final = msgspec.json.Decoder(msgspec.Raw)
 _ANY: Final = b"\r\naccept: */*\r\n"
 _EVENTS: Final = b"\r\naccept: text/event-stream\r\n"
+_ERROR: Final = b'"error"'
 _SPACE: Final = b" \t\r\n"
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 """What a base URL may hold as it is; the rest is encoded as in every browser."""
@@ -148,21 +149,23 @@ class ForwardUpstream:
 
     def whole(self, answer: Answer) -> bytes:
         """The body of an answer that has arrived, if it is a good one; else raises GatewayError."""
-        return self._judged(answer, _decoded(answer), delimited=answer.delimited)
+        body = _decoded(answer)
+        return self._judged(answer, body, answer.delimited, suspicious=body.rfind(_ERROR) >= 0)
 
     async def whole_in_steps(self, answer: Answer) -> bytes:
         """The same for an answer that is large or becomes it, while the loop goes on: a gigabyte may have been
         compressed to a megabyte."""
         body = await asyncio.to_thread(_decoded, answer)
         delimited = answer.delimited or (len(body) > LARGE and await in_steps(closes(body)))
-        return self._judged(answer, body, delimited=delimited)
+        return self._judged(answer, body, delimited, suspicious=await in_steps(holds(body, _ERROR)))
 
-    def _judged(self, answer: Answer, body: bytes, *, delimited: bool) -> bytes:
+    def _judged(self, answer: Answer, body: bytes, delimited: bool, *, suspicious: bool) -> bytes:
+        """`suspicious`: it may be an error."""
         if not 200 <= answer.status < 300:
             raise self._hinted(refused(answer.status, answer.fields, body, self.secrets))
         if not _looks_whole(body, delimited=delimited):
             raise UpstreamBadResponse("The upstream's answer is not JSON.")
-        failure = failed_body(body, self.secrets) if body.rfind(b'"error"') >= 0 else None
+        failure = failed_body(body, self.secrets) if suspicious else None
         if failure is not None:
             raise failure
         return body

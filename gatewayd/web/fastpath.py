@@ -40,6 +40,7 @@ from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, Responder
 from gatewayd.web.known import Inbound, KnownRequest
 from gatewayd.web.render import SuccessHead, new_request_id
 from gatewayd.wire.heads import HeadCache, split, without_values
+from gatewayd.wire.large import LARGE
 from gatewayd.wire.openai import peek
 from gatewayd.wire.usage import usage_of
 
@@ -62,8 +63,8 @@ class Client(Protocol):
     def taken(self, call: FastCall) -> None:
         """The connection is busy with this call until one of the two below is called."""
 
-    def answer(self, data: bytes, now: float) -> None:
-        """Sends the whole answer; `now` on the loop's clock."""
+    def answer(self, data: bytes, now: float, rest: bytes = b"") -> None:
+        """Sends the whole answer, of which a large body is the `rest`; `now` on the loop's clock."""
 
     def go_on(self, exchange: Exchange, route: Route) -> None:
         """Runs an exchange in the call's place."""
@@ -363,7 +364,10 @@ class FastCall(Answer):
             relayed += lines(self._call.told())
         head = lane.head.render(self.status, relayed, request_id, self._sent - self._started, duration, len(body))
         runtime.__exit__(None, None, None)
-        client.answer(head + body, now)
+        if len(body) <= LARGE:
+            client.answer(head + body, now)
+        else:
+            client.answer(head, now, body)  # to join them would take as long as all the rest
         lane.tally.ended("ok", duration)
         lane.line.log(request_id, duration, usage_of(body), client.peer, told=told is not None)
 

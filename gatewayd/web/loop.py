@@ -185,12 +185,14 @@ class LoopConnection(PiecewiseConnection):
         self._call = call
         self._request_count += 1
 
-    def answer(self, data: bytes, now: float) -> None:
+    def answer(self, data: bytes, now: float, rest: bytes = b"") -> None:
         if self.retiring:  # since the call was sent: it is the last one here, and the client is told so
             data = data.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
             self._close = True
         if self.transport is not None:
             self.transport.write(data)
+            if rest:
+                self.transport.write(rest)
         self._call = None
         self.answered()
         self._expect_more(now)

@@ -15,6 +15,7 @@ from aiohttp import StreamReader
 from gatewayd.upstream.base import Flow, Header, Sink
 from gatewayd.web.connection import Connection
 from gatewayd.web.render import head
+from gatewayd.wire.large import LARGE
 
 _BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 """Line ends that complete an event (WHATWG, server-sent events)."""
@@ -54,7 +55,11 @@ class ClientResponder:
         last_one = "connection: upgrade, close\r\n" if status == UPGRADE_REQUIRED else "connection: close\r\n"
         connection = last_one if not self._keep else "connection: keep-alive\r\n" if self._http10 else ""
         text = head(status, headers, f"content-length: {len(body)}\r\n{connection}")
-        self._write(text if self._head_only else text + body)
+        if len(body) <= LARGE:
+            self._write(text if self._head_only else text + body)
+        else:  # joined, they would be copied
+            self._write(text)
+            self._write(b"" if self._head_only else body)
 
     def start(self, status: int, headers: Sequence[Header]) -> Sink:
         self._decide(self._http10)

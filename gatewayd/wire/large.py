@@ -25,6 +25,15 @@ def check_utf8(body: bytes) -> Iterator[None]:
     decoder.decode(b"", True)
 
 
+def holds(body: bytes, needle: bytes) -> Generator[None, None, bool]:
+    """Whether the needle is in the body, which a search may take 50 ms to deny."""
+    for end in range(len(body), 0, -_STEP):
+        if body.rfind(needle, max(0, end - _STEP - len(needle)), end) >= 0:
+            return True
+        yield
+    return False
+
+
 def closes(body: bytes) -> Generator[None, None, bool]:
     """Whether a JSON text closes all that it opens. One that was cut off does not; more is not looked for."""
     at = depth = turns = 0

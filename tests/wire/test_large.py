@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gatewayd.errors import InvalidJson, InvalidRequest
 from gatewayd.tasks import in_steps
-from gatewayd.wire.large import LARGE, closes
+from gatewayd.wire.large import LARGE, closes, holds
 from gatewayd.wire.openai import peek, peek_in_steps
 
 JSON = st.recursive(
@@ -36,6 +36,14 @@ def test_what_was_cut_does_not_close(value: dict[str, Any], ascii: bool) -> None
     assert done(closes(body))
     for end in range(1, len(body)):
         assert not done(closes(body[:end]))
+
+
+@given(st.integers(0, 3), st.integers(-20, 20))
+def test_a_needle_is_found_wherever_it_is(steps: int, offset: int) -> None:
+    at = max(0, steps * LARGE + offset)
+    body = b"x" * at + b"needle" + b"x" * (3 * LARGE - at)
+    assert done(holds(body, b"needle"))
+    assert not done(holds(body, b"no needle"))
 
 
 LONG = "x" * (2 * LARGE)
