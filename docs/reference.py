@@ -156,6 +156,7 @@ _ENVIRONMENT = {
     "STATE_DIRECTORY": "set by systemd: where `--last-good` keeps its copy",
     "CREDENTIALS_DIRECTORY": "set by systemd: where `credential:NAME` is looked for",
     "NOTIFY_SOCKET": "set by systemd: readiness and status",
+    "JOURNAL_STREAM": "set by systemd: lines of the log have their priority",
     "WATCHDOG_USEC": "set by systemd: how often a sign of life is wanted",
     "WATCHDOG_PID": "set by systemd: from whom",
     "LISTEN_FDS": "set by systemd: sockets that are handed over",
