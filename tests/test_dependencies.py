@@ -17,7 +17,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
-MALICIOUS = ("1.82.7", "1.82.8")
+MALICIOUS = ("1.82.7", "1.82.8", "1.107.0")
 """Of litellm, in March 2026: they stole what they found; the second one at every start of Python, by a `.pth` file."""
 
 
@@ -71,6 +71,17 @@ def test_no_version_of_litellm_that_steals_can_be_installed() -> None:
     for version in MALICIOUS:
         assert not any(Version(version) in requirement.specifier for requirement in mine)
         assert not any(entry.startswith(f"litellm=={version} ") for lock in LOCKS for entry in entries(lock))
+
+
+def test_an_install_without_the_lock_gets_the_litellm_that_is_tested() -> None:
+    """U-A12: a later one is slower without a word, and tells some errors differently."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    texts = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    asked = [found for text in texts if (found := Requirement(text)).name == "litellm"]
+    assert len(asked) == 2
+    for requirement in asked:
+        assert "1.106.2" in requirement.specifier
+        assert not any(version in requirement.specifier for version in ("1.107.0", "1.108.7", "1.110.2"))
 
 
 def test_nothing_runs_at_the_start_of_python() -> None:

@@ -23,6 +23,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gatewayd._version import __version__
+from gatewayd.observe import detours
 from gatewayd.observe.log import lost_lines
 from gatewayd.observe.tally import Tallies
 
@@ -41,6 +42,15 @@ class _LostLines(Collector):
     def collect(self) -> Iterable[Metric]:
         text = "Lines of the log that could not be written, by this process."
         return [CounterMetricFamily("gatewayd_log_lines_lost", text, value=lost_lines())]
+
+
+class _Detours(Collector):
+    def collect(self) -> Iterable[Metric]:
+        text = "Translated calls that litellm.acompletion answered because the direct way failed, by this process."
+        family = CounterMetricFamily("gatewayd_direct_path_left", text, labels=["reason"])
+        for reason, count in detours.counts().items():
+            family.add_metric([reason], count)
+        return [family]
 
 
 class Metrics:
@@ -93,6 +103,7 @@ class Metrics:
             self._reloads.labels(result)  # a series that exists at 0 can be alerted on
         ProcessCollector(registry=registry)
         registry.register(_LostLines())
+        registry.register(_Detours())
 
     def count_in_flight(self, count: Callable[[], int]) -> None:
         """Names the function that tells, when asked, how many requests are under way."""

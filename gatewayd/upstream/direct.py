@@ -18,7 +18,7 @@ from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamError, Up
 from gatewayd.upstream.answer import MAX_BODY, Answer, Fields
 from gatewayd.upstream.base import Call, Reply
 from gatewayd.upstream.direct_feed import Feed
-from gatewayd.upstream.direct_request import Request, request_of
+from gatewayd.upstream.direct_request import NotDirect, Request, request_of
 from gatewayd.upstream.direct_stream import DirectStream, Events, Translator
 from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.translate_answer import whole
@@ -33,7 +33,11 @@ _ERROR_BODY = 64 * 1024
 
 
 class Unfit(Exception):
-    """Nothing was sent; the call may go the other way."""
+    """Nothing was sent; the call may go the other way. `why` names the exception, or is empty if that was expected."""
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Direct:
@@ -60,10 +64,11 @@ class Direct:
                 return whole(call, answer)
         except Exception as error:
             failure = self._explained(error, errand) if errand.sent else None
+            why = "" if isinstance(error, NotDirect) else type(error).__name__
         else:
             return await self._stream(errand, translator)
         if failure is None:
-            raise Unfit
+            raise Unfit(why)
         raise failure  # here, where no exception of litellm's is its context
 
     async def _stream(self, errand: _Errand, translator: Translator) -> Reply:
@@ -81,7 +86,7 @@ class Direct:
 
     def _translator(self, call: Call, errand: _Errand, model: str, chunks: Any) -> Translator:
         if errand.feed is None:
-            raise Unfit
+            raise TypeError("a stream that reads no answer")
         options = call.intent.value("stream_options")
         events = Events(
             model,

@@ -53,6 +53,10 @@ _TOOL: Final = frozenset({"type", "function", "cache_control"})
 _FUNCTION: Final = frozenset({"name", "description", "parameters", "strict"})
 
 
+class NotDirect(Exception):
+    """A call that only `litellm.acompletion` can make, as is found when litellm is asked about it."""
+
+
 def suits(deployment: Deployment) -> bool:
     """Whether this deployment's calls may go the direct way."""
     provider, model = deployment.provider, deployment.model

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import GatewayError, InvalidRequest, UpstreamTimeout
+from gatewayd.observe import detours
 from gatewayd.secret import Secret
 from gatewayd.tasks import OnceInThread, spawn
 from gatewayd.upstream.base import Call, Reply
@@ -166,14 +167,17 @@ class TranslateUpstream:
         arguments = self._arguments.of(call)
         fetched = await self._media.prepare(arguments.get("messages", ()), call.timeouts)
         litellm = await load(self._provider) if self._pools is None else _load()
-        direct = None
+        left: tuple[detours.Reason, str] | None = None
         if self._suits and not fetched and fits(self._deployment, call, arguments):  # what was fetched may be large
-            direct = self._way()
-        if direct is not None:
-            with contextlib.suppress(Unfit):
-                return await direct.open(call, arguments)
-            arguments = self._arguments.of(call)  # litellm has written into them
-            await self._media.prepare(arguments.get("messages", ()), call.timeouts)
+            if (direct := self._way()) is None:
+                left = "unknown_litellm", ""
+            else:
+                try:
+                    return await direct.open(call, arguments)
+                except Unfit as unfit:
+                    left = ("failed", unfit.why) if unfit.why else None
+                arguments = self._arguments.of(call)  # litellm has written into them
+                await self._media.prepare(arguments.get("messages", ()), call.timeouts)
         exchange = self._exchange(call)
         # Whole answers are timed by the bytes of their exchange. Of a stream the first event is due in time, which
         # begins anew with every comment.
@@ -190,6 +194,8 @@ class TranslateUpstream:
             if isinstance(outcome, GatewayError):
                 raise outcome
             reply = outcome
+            if left is not None:  # a call that is no good fails both ways, and says nothing about the first
+                detours.note(left[0], self._provider, left[1])
             return reply
         except TimeoutError:
             raise UpstreamTimeout("The upstream did not begin to answer in time.", kind="first_byte") from None

@@ -20,6 +20,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from gatewayd.upstream.direct_request import NotDirect
+
 _log = logging.getLogger("gatewayd.upstream")
 
 PROVIDERS: Final[Mapping[str, str]] = {
@@ -122,11 +124,11 @@ class Parts:
         for name, fix in self._fixes.items():
             named[name] = fix(named[name])
         if provider == "bedrock" and self._route(model, named, None) != "converse":
-            raise ValueError("this model is reached otherwise")
+            raise NotDirect("this model is reached otherwise")
         if provider == "vertex_ai" and not self._has_token(
             arguments["vertex_credentials"], arguments["vertex_project"]
         ):
-            raise ValueError("a token is to be fetched first")
+            raise NotDirect("a token is to be fetched first")
         special = self._special({name: value for name, value in arguments.items() if name not in _NAMED})
         for name in ("model", "messages", "extra_headers", "timeout", "organization"):
             special.pop(name, None)
