@@ -1,5 +1,6 @@
 # Needs Python >= 3.11 and make. Everything is installed into virtual environments of its own, from lock files whose every
 # package is checked by hash: .venv (development), .venv-run (what a user gets), .venv-openai3 (openai 3.x, for a test).
+# One has no lock, .venv-fresh: what `pip install .` brings on the day of the test, made anew when pyproject.toml changes.
 # --no-deps: the locks are complete, and pip left to resolve anew stumbles over releases that are newer than a lock.
 
 PYTHON ?= python3 python3.13 python3.12 python3.11
@@ -10,6 +11,7 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 DEV = .venv/.stamp-project
 RUN = .venv-run/.stamp-project
 OPENAI3 = .venv-openai3/.stamp-deps
+FRESH = .venv-fresh/.stamp-deps
 REAL = .real/.stamp
 B = .venv/bin
 
@@ -21,8 +23,8 @@ default: test
 run: $(RUN)  ## start the daemon on CONFIG (default: the demo that needs no key)
 	@exec .venv-run/bin/gatewayd run --config $(CONFIG)
 
-test: check $(OPENAI3)  ## everything a change must pass: lint, types, import contracts, docs, tests
-	GATEWAYD_TEST_PYTHONS=$(CURDIR)/.venv-openai3/bin/python \
+test: check $(OPENAI3) $(FRESH)  ## everything a change must pass: lint, types, import contracts, docs, tests
+	GATEWAYD_TEST_PYTHONS=$(CURDIR)/.venv-openai3/bin/python GATEWAYD_FRESH_PYTHON=$(CURDIR)/.venv-fresh/bin/python \
 		$(B)/python -m pytest -n 2 --dist loadfile -m 'not real' $(TESTS)
 
 check: $(DEV)  ## lint, types, import contracts, generated docs
@@ -61,19 +63,22 @@ test-real: $(REAL)  ## the tests against a real language model (builds llama.cpp
 	$(B)/python -m pytest -m real $(TESTS)
 
 clean:  ## remove the environments and caches
-	rm -rf .venv .venv-run .venv-openai3 .real .bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-run .venv-openai3 .venv-fresh .real .bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
 .venv/.stamp-deps: requirements/dev.lock
 .venv-run/.stamp-deps: requirements/run.lock
 .venv-openai3/.stamp-deps: requirements/openai3.lock
 
-.venv/.stamp-deps .venv-run/.stamp-deps .venv-openai3/.stamp-deps:
+.venv-fresh/.stamp-deps: pyproject.toml
+
+.venv/.stamp-deps .venv-run/.stamp-deps .venv-openai3/.stamp-deps .venv-fresh/.stamp-deps:
 	@for python in $(PYTHON); do \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 		echo "installing $< into $(@D) with $$python (once; a minute or two)"; \
 		exec $$python -m venv --clear $(@D); \
 	done; echo 'gatewayd needs Python 3.11 or newer; tried: $(PYTHON)' >&2; exit 1
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+		$(if $(filter pyproject.toml,$<),.,--no-deps --require-hashes -r $<)
 	@touch $@
 
 %/.stamp-project: %/.stamp-deps pyproject.toml

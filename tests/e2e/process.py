@@ -97,6 +97,7 @@ class Daemon:
         sockets: Sequence[socket.socket] = (),
         memory_mb: int | None = None,
         stdout: int = asyncio.subprocess.DEVNULL,
+        python: str = sys.executable,
     ) -> None:
         """`sockets`: listening ones that it is handed over, as systemd does. `memory_mb`: what it may take at most."""
         self._file = config
@@ -107,6 +108,7 @@ class Daemon:
         self._sockets = sockets
         self._memory_mb = memory_mb
         self._stdout = stdout
+        self._python = python
         self._news = asyncio.Event()
         self._process: asyncio.subprocess.Process
         self._reading: asyncio.Task[None]
@@ -122,7 +124,7 @@ class Daemon:
         if self._memory_mb is not None:
             launch = ("-c", _LIMIT, str(self._memory_mb << 20))
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *launch, "-m", "gatewayd", "run", *self._arguments),
+            *(self._python, *launch, "-m", "gatewayd", "run", *self._arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=self._stdout,
             stderr=asyncio.subprocess.PIPE,
