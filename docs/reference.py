@@ -108,7 +108,7 @@ _ENDPOINTS = {
     "/openai/models": "the model groups, in the shape of Azure's API",
     "/openai/models/{model}": "one of them",
     "live": "200 while the process lives",
-    "ready": "200 while requests are taken, 503 while starting or stopping",
+    "ready": "200 while requests are taken, 503 while starting, stopping or overloaded",
 }
 _ASKED = {
     "x-request-id": "names the request in answer and log; up to 128 visible ASCII characters",

@@ -103,6 +103,7 @@ class Daemon:
         self._data: DataSide | Fleet
         if workers == 1:
             self._data = DataSide(self.gateway, self.metrics, inherited=inherited)
+            self._data.overload_changed = self._overload_changed
         else:
             self._data = self._fleet = Fleet(
                 workers,
@@ -211,6 +212,11 @@ class Daemon:
             _ = self.reloader.request(why, explicit=True)
         else:
             self._wanted = why
+
+    def _overload_changed(self) -> None:
+        revision = self.gateway.current.snapshot.revision
+        state = "overloaded: memory is nearly used up" if self.gateway.crowded else "serving"
+        self._notifier.send(STATUS=f"{state}, revision {revision}")
 
     def hurry(self) -> None:
         """Ends the waiting of a `stop` under way."""

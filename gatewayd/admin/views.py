@@ -33,7 +33,8 @@ def status_view(
     status = {
         "version": __version__,
         "revision": runtime.snapshot.revision,
-        "ready": gateway.ready,
+        "ready": gateway.ready and not gateway.crowded,
+        "overloaded": gateway.crowded,
         "uptime_seconds": round(uptime, 3),
         "in_flight": gateway.in_flight,
         "listen": [str(address) for address in server.listen],
@@ -56,13 +57,22 @@ def status_view(
 def health_view(gateway: Gateway, uptime: float, now: float) -> bytes:
     """How one worker is; arguments as of `status_view`."""
     groups = _groups(gateway.current, now)
-    return _encode({"uptime_seconds": round(uptime, 3), "in_flight": gateway.in_flight, "groups": groups})
+    return _encode(
+        {
+            "uptime_seconds": round(uptime, 3),
+            "in_flight": gateway.in_flight,
+            "overloaded": gateway.crowded,
+            "groups": groups,
+        }
+    )
 
 
 def _count_workers(status: dict[str, Any], workers: Sequence[Mapping[str, Any]]) -> None:
     """Puts the workers' numbers in place of those of the process that only decides."""
     # Those that do not serve, or are stuck, tell nothing of their groups.
     status["ready"] = status["ready"] and any("groups" in worker for worker in workers)
+    status["overloaded"] = any(worker.get("overloaded", False) for worker in workers)
+    status["ready"] = status["ready"] and not status["overloaded"]
     status["in_flight"] = sum(worker.get("in_flight", 0) for worker in workers)
     status["workers"] = [{name: value for name, value in worker.items() if name != "groups"} for worker in workers]
     told: dict[str, list[Any]] = defaultdict(list)

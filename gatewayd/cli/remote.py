@@ -81,7 +81,8 @@ def _print_outcome(answer: dict[str, Any]) -> int:
 
 def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
     idle = "workers" in answer and not any("uptime_seconds" in worker for worker in answer["workers"])
-    state = "ready" if answer["ready"] else "no worker serves" if idle else "draining"
+    overloaded = answer.get("overloaded", False)
+    state = "ready" if answer["ready"] else "overloaded" if overloaded else "no worker serves" if idle else "draining"
     ready = paint(state, "ok" if answer["ready"] else "warning", sys.stdout)
     uptime, busy = _duration(answer["uptime_seconds"]), answer["in_flight"]
     yield f"gatewayd {answer['version']}, {ready}, up {uptime}, {busy} in flight"

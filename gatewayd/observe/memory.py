@@ -1,11 +1,13 @@
 """How near this process is to the memory it may have: its cgroup's limits (a container, `MemoryMax=`) and its own.
 
 What counts of a cgroup is what the kernel cannot take back: not the page cache and not the cache of file names, which
-fill any limit in time.
+fill any limit in time. Against limits of the process its resident memory counts: the C library keeps the addresses of
+what was freed, and uses them again.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -35,8 +37,21 @@ _V2 = _Kind(
     taken_back=("slab_reclaimable",),
 )
 _V1 = _Kind("sys/fs/cgroup/memory", ("memory.limit_in_bytes",), ("total_rss",))
-_VIRTUAL, _DATA = 0, 5
+_VIRTUAL, _RESIDENT, _SHARED, _DATA = 0, 1, 2, 5
 """Fields of /proc/PID/statm, in pages."""
+
+
+def give_back() -> None:
+    """Has the C library return to the system what was freed; glibc keeps it when small pieces lie in between. Takes
+    milliseconds."""
+    if _trim is not None:
+        _trim(0)
+
+
+try:
+    _trim: Callable[[int], int] | None = ctypes.CDLL(None).malloc_trim
+except (AttributeError, OSError):  # another C library than glibc
+    _trim = None
 
 Source = tuple[Callable[[], int], int]
 """What is used, and the limit, in bytes."""
@@ -82,13 +97,17 @@ class Memory:
         for which, number in ((resource.RLIMIT_AS, _VIRTUAL), (resource.RLIMIT_DATA, _DATA)):
             limit, _ = resource.getrlimit(which)
             if 0 < limit < _UNLIMITED:
-                yield partial(self._pages, number), limit
+                # Libraries and stacks have addresses that no memory stands behind, and that do not come back.
+                yield partial(self._resident, max(0, self._pages(number) - self._resident(0))), limit
 
     def _held(self, folder: str, kind: _Kind) -> int:
         facts = dict(line.split(" ", 1) for line in self._read(f"{folder}/memory.stat").splitlines())
         held = sum(int(facts.get(name, 0)) for name in kind.counted)
         # Linux before 5.18 tells of no `kernel`, of which the caches are a part.
         return held - sum(int(facts.get(name, 0)) for name in kind.taken_back if "kernel" in facts)
+
+    def _resident(self, more: int) -> int:
+        return self._pages(_RESIDENT) - self._pages(_SHARED) + more
 
     def _pages(self, number: int) -> int:
         fields = self._read("proc/self/statm").split()

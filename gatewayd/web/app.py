@@ -65,6 +65,8 @@ class DataApp:
             route = refusal(error, "open")
         else:
             route, inbound.model = self._router.find(message.method, path)
+            if connection.asks_only and route.kind != "open":
+                route = refusal(health.overloaded(), "open")
         responder = ClientResponder(
             connection,
             payload,
@@ -132,7 +134,8 @@ def data_listener(
         bodies=app.bodies,
         fast=app.fast,
         known=app.known,
-        max_connections=lambda: 0 if gateway.crowded else connection_limit(gateway.current.snapshot.server.limits),
+        max_connections=lambda: connection_limit(gateway.current.snapshot.server.limits),
+        is_overloaded=lambda: gateway.crowded,
         deadlines=deadlines,
     )
     return Listener(server, interrupt=app.exchanges.interrupt, inherited=inherited)

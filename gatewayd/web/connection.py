@@ -26,6 +26,8 @@ KEEPALIVE_SECONDS = 75.0
 """nginx's figure: longer than the idle time of the clients that reuse connections."""
 LINGER_SECONDS = 1.0
 """How long a refused body is read and thrown away, so that the client sees the answer and not a reset."""
+MOST_ASKING = 16
+"""Connections that may ask for the health of an overloaded gateway at a time."""
 MAX_HEAD_FIELD = 8190
 MAX_HEADERS = 128
 
@@ -73,6 +75,7 @@ class Connection(web.RequestHandler):
         "_stuck_timer",
         "_wire",
         "_writable",
+        "asks_only",
         "body",
         "door",
         "flow",
@@ -103,6 +106,8 @@ class Connection(web.RequestHandler):
         """The request body that is being read."""
         self.retiring = False
         """The answer under way is the last one on this connection."""
+        self.asks_only = False
+        """Let in although the gateway is overloaded, to ask for its health."""
         self._answered = 0
         self._wire: asyncio.Transport | None = None  # aiohttp forgets its own when it begins to close
         self._head_timer: asyncio.TimerHandle | None = None
@@ -115,6 +120,12 @@ class Connection(web.RequestHandler):
         if self.server.is_full():
             self._refuse(transport)
             return
+        if self.server.is_overloaded():
+            if self.server.asking >= MOST_ASKING:
+                self._refuse(transport)
+                return
+            self.server.asking += 1
+            self.asks_only = self.retiring = True
         self._wire = cast(asyncio.Transport, transport)  # uvloop's are no subclasses of asyncio's
         self.server.open.add(self)
         super().connection_made(transport)
@@ -130,6 +141,7 @@ class Connection(web.RequestHandler):
         if self._writable is not None:
             self._writable.set()
         super().connection_lost(exc)
+        self.server.asking -= self.asks_only
         self.server.open.discard(self)
         self.server.changed.set()
 
@@ -276,7 +288,8 @@ def broken(exc: BaseException | None, request_id: str) -> bytes:
 class HttpServer(web.Server):
     """All connections of one listener, whatever their door. `handle` answers every request.
 
-    `max_connections` is asked at every new connection. A handler is cancelled when its client leaves.
+    `max_connections` and `is_overloaded` are asked at every new connection. A handler is cancelled when its client
+    leaves.
     """
 
     def __init__(
@@ -284,9 +297,13 @@ class HttpServer(web.Server):
         handle: Handle,
         *,
         max_connections: Callable[[], int],
+        is_overloaded: Callable[[], bool] = lambda: False,
         deadlines: Deadlines | None = None,
     ) -> None:
         super().__init__(handle, handler_cancellation=True)
+        self.is_overloaded = is_overloaded
+        self.asking = 0
+        """Open connections that were let in only to ask for the gateway's health."""
         self.deadlines = deadlines or Deadlines()
         self.open: set[Connection] = set()
         """Connections whose sockets are open."""

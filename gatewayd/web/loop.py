@@ -47,13 +47,14 @@ class LoopServer(HttpServer):
         answer: Answer,
         *,
         max_connections: Callable[[], int],
+        is_overloaded: Callable[[], bool] = lambda: False,
         deadlines: Deadlines | None = None,
         bodies: Bodies,
         fast: FastPath | None = None,
         known: Callable[[RawRequestMessage], KnownRequest | None] = lambda message: None,
     ) -> None:
         """`known` says what a head means that `fast` has not seen before. `bodies` counts what is held of bodies."""
-        super().__init__(_never, max_connections=max_connections, deadlines=deadlines)
+        super().__init__(_never, max_connections=max_connections, is_overloaded=is_overloaded, deadlines=deadlines)
         self.answer = answer
         self.bodies = bodies
         self.fast = fast

@@ -7,11 +7,11 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.engine.runtime import Gateway
-from gatewayd.observe.memory import Memory
+from gatewayd.observe.memory import Memory, give_back
 from gatewayd.observe.metrics import Metrics
 from gatewayd.upstream.pool import busy_connections, idle_connections
 from gatewayd.web.app import data_listener
@@ -28,6 +28,11 @@ _LOOK = 0.25
 _CROWDED = 0.85
 _RELIEVED = 0.75
 """Parts of the memory limit at which load is shed, and no longer."""
+_ABOVE_REST, _HIGHEST = 0.05, 0.98
+"""Parts of the limit above what is used with no client connected, and of all of it, that may always be used: what other
+processes hold, or what never comes back, is no reason to refuse."""
+_TRIM_EVERY = 4
+"""Looks between two attempts to give memory back while load is shed."""
 _FOR_BODIES = 0.4
 """Part of the memory that is free at the start: a body is held twice for a moment."""
 
@@ -48,6 +53,8 @@ class DataSide:
         memory: Memory | None = None,
     ) -> None:
         self._gateway = gateway
+        self.overload_changed: Callable[[], None] = lambda: None
+        """Called when load begins to be shed, and when it no longer is."""
         self._memory = memory or Memory()
         room = int(self._memory.free() * _FOR_BODIES / processes)
         self._listener = data_listener(gateway, metrics, inherited=inherited, room=room)
@@ -96,13 +103,29 @@ class DataSide:
     async def watch_memory(self) -> None:
         """Sheds load while memory is nearly used up (F-08): dying of it would end every request. Never returns, unless
         there is no limit."""
+        rest = 0.0
+        looks = 0
         while self._memory.limited:
             fullness = self._memory.fullness()
-            if not self._gateway.crowded and fullness > _CROWDED:
-                self._gateway.crowded = True
+            idle = not self._listener.open_connections
+            rest = fullness if idle else min(rest, fullness)
+            above = max(_CROWDED, min(rest + _ABOVE_REST, _HIGHEST))
+            if not self._gateway.crowded and fullness > above and not idle:
                 gc.collect()
-                _log.warning("memory is %d %% used: refusing new connections and large bodies", round(fullness * 100))
-            elif self._gateway.crowded and fullness < _RELIEVED:
-                self._gateway.crowded = False
-                _log.warning("memory is %d %% used: no longer refusing", round(fullness * 100))
+                give_back()
+                looks = 0
+                if (fullness := self._memory.fullness()) > above:
+                    self._shed(True, fullness, "refusing new connections and large bodies")
+            elif self._gateway.crowded:
+                looks += 1
+                if idle or looks % _TRIM_EVERY == 0:
+                    give_back()
+                    fullness = self._memory.fullness()
+                if idle or fullness < max(_RELIEVED, (rest + above) / 2):
+                    self._shed(False, fullness, "no longer refusing")
             await asyncio.sleep(_LOOK)
+
+    def _shed(self, crowded: bool, fullness: float, what: str) -> None:
+        self._gateway.crowded = crowded
+        _log.warning("memory is %d %% used: %s", round(fullness * 100), what)
+        self.overload_changed()

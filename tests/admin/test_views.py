@@ -105,6 +105,8 @@ async def test_the_numbers_of_workers_are_counted_together() -> None:
     assert status["ready"] is True
     nobody = status_view(gateway, reloader, 1.0, 100.0, [{"number": 3, "pid": 3}])
     assert json.loads(nobody)["ready"] is False  # the deciding process alone answers no request
+    crowded = json.loads(status_view(gateway, reloader, 1.0, 100.0, [{**workers[0], "overloaded": True}, workers[1]]))
+    assert (crowded["ready"], crowded["overloaded"]) == (False, True)  # U-F1
     assert [worker["number"] for worker in status["workers"]] == [0, 1, 2, 3]
     assert not any("groups" in worker for worker in status["workers"])
     (found,) = status["groups"][0]["deployments"]

@@ -86,8 +86,29 @@ from gatewayd.observe.memory import Memory
 resource.setrlimit(resource.{limit}, (500 * 2**20, 500 * 2**20))
 memory = Memory()
 before = memory.fullness()
-held = bytearray(100 * 2**20)
+held = bytearray(b'x') * (100 * 2**20)
 print(memory.limited, 0 < before < memory.fullness() - 0.15 < 1)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout == "True True\n"
+
+
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_addresses_without_memory_do_not_count(limit: str) -> None:
+    """U-F1: virtual size alone decides nothing. What was held and given back is no reason to refuse."""
+    program = f"""
+import mmap, resource
+from gatewayd.observe.memory import Memory, give_back
+resource.setrlimit(resource.{limit}, (600 * 2**20, 600 * 2**20))
+memory = Memory()
+before = memory.fullness()
+reserved = mmap.mmap(-1, 200 * 2**20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+held = [bytes([i % 256]) * 60_000 for i in range(2000)]
+full = memory.fullness()
+pins = held[::100]
+del held
+give_back()
+print(full > before + 0.15, memory.fullness() < before + 0.05)
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout == "True True\n"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import AsyncExitStack
 
 import pytest
 
+from gatewayd.admin.views import health_view
 from gatewayd.config.snapshot import Snapshot
 from gatewayd.engine.runtime import Gateway
 from gatewayd.observe.memory import Memory
 from gatewayd.observe.metrics import Metrics
+from gatewayd.web.connection import MOST_ASKING
 from gatewayd.web.side import DataSide
 from tests.engine.fakes import NO_RETRIES, runtime_of
 from tests.web.support import LOCAL, OPEN, RawClient, Teller, until
@@ -64,7 +68,20 @@ async def test_load_is_shed_while_memory_is_nearly_used_up(caplog: pytest.LogCap
         tank.level = 0.86
         await until(lambda: gateway.crowded)
         async with RawClient.to(port) as stranger:
-            assert (await stranger.answer()).error["code"] == "server_busy"
+            stranger.post("/v1/chat/completions")
+            answer = await stranger.answer()
+            assert (answer.error["code"], answer.headers["connection"]) == ("server_busy", "close")
+        for path, told in (("/livez", 200), ("/readyz", 503)):
+            async with RawClient.to(port) as stranger:
+                stranger.get(path)
+                assert (await stranger.answer()).status == told
+        assert json.loads(health_view(gateway, 0.0, 0.0))["overloaded"] is True
+        async with AsyncExitStack() as stack:
+            asking, *_ = [await stack.enter_async_context(RawClient.to(port)) for _ in range(MOST_ASKING)]
+            async with RawClient.to(port) as stranger:  # one too many: it is not waited for
+                assert (await stranger.answer()).error["code"] == "server_busy"
+            asking.get("/livez")
+            assert (await asking.answer()).status == 200
         assert await status(known) == 200
         tank.level = 0.8
         await asyncio.sleep(0.6)
@@ -77,6 +94,34 @@ async def test_load_is_shed_while_memory_is_nearly_used_up(caplog: pytest.LogCap
         "memory is 86 % used",
         "memory is 70 % used",
     ]
+    watching.cancel()
+    await side.drain(0)
+    await gateway.close()
+
+
+async def test_with_nothing_open_nothing_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """U-F1: what is used although no client is connected does not come back by refusing, so it is no reason to."""
+    tank, gateway = Tank(), Gateway()
+    gateway.swap(runtime_of(gateway, {"chat": {"d1": Teller()}}, server=OPEN, routing=NO_RETRIES))
+    side = DataSide(gateway, Metrics(), memory=tank)
+    changes: list[bool] = []
+    side.overload_changed = lambda: changes.append(gateway.crowded)
+    (await side.stage(Snapshot("r", (), server=OPEN), [LOCAL])).commit()
+    watching = asyncio.get_running_loop().create_task(side.watch_memory())
+    port = side.addresses[0].port
+    async with RawClient.to(port):
+        tank.level = 0.9
+        await until(lambda: gateway.crowded)
+    await until(lambda: not gateway.crowded)
+    async with RawClient.to(port) as client:
+        for _ in range(20):
+            client.post("/v1/chat/completions")
+            assert (await client.answer()).status == 200
+            await asyncio.sleep(0.05)  # four looks at the memory in all
+        tank.level = 0.99
+        await until(lambda: gateway.crowded)
+    await until(lambda: not gateway.crowded)
+    assert changes == [True, False, True, False]
     watching.cancel()
     await side.drain(0)
     await gateway.close()

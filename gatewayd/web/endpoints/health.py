@@ -22,7 +22,13 @@ async def ready(exchange: Exchange) -> None:
         raise ServerBusy("The gateway is starting: it still loads what some deployments need.", retry_after=1.0)
     if not exchange.gateway.ready:
         raise ShuttingDown("The gateway is stopping.")
+    if exchange.gateway.crowded:
+        raise overloaded()
     exchange.send_json(b'{"status":"ok"}')
+
+
+def overloaded() -> ServerBusy:
+    return ServerBusy("The gateway is overloaded: its memory is nearly used up.", retry_after=1.0)
 
 
 ROUTES = (
