@@ -30,7 +30,7 @@ from gatewayd.upstream.direct_request import fits, suits
 from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.media import Media
-from gatewayd.upstream.translate_answer import TranslatedStream, whole
+from gatewayd.upstream.translate_answer import TranslatedStream, whole_beside
 from gatewayd.upstream.translate_errors import translated
 from gatewayd.upstream.translate_mends import mend
 from gatewayd.upstream.translate_parts import gather
@@ -248,7 +248,7 @@ class TranslateUpstream:
                 arguments["_skip_mcp_handler"] = True  # else a caller's tool could choose litellm's MCP gateway
             answer = await function(**arguments)
             if not arguments.get("stream"):
-                return whole(call, answer)
+                return await whole_beside(call, answer)
         except Exception as error:
             return translator(error)
         stream = TranslatedStream(call, answer, exchange, translator, self._secrets)

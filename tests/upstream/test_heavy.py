@@ -6,12 +6,14 @@ import asyncio
 import gzip
 import json
 from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
 from gatewayd.errors import UpstreamBadResponse, UpstreamStatus
 from gatewayd.upstream.answer import Answer
 from gatewayd.upstream.forward import ForwardUpstream
+from gatewayd.upstream.translate_answer import whole_beside
 from gatewayd.wire.large import LARGE
 from tests.fakeup import FIN, body_reply, head, raw_reply
 from tests.upstream.doubles import call, deployment
@@ -63,6 +65,25 @@ async def test_an_answer_that_ended_with_its_connection_is_looked_at_in_steps() 
     assert turns > 10
     with pytest.raises(UpstreamBadResponse):
         await forward.whole_in_steps(answer(TEXT[: TEXT.rindex(b"}", 0, -4) + 1], delimited=False))
+
+
+class Vectors:
+    """litellm's answer, as far as it is looked at."""
+
+    def model_dump(self, **_: Any) -> dict[str, Any]:
+        return {"data": [{"index": at, "embedding": [0.5] * 1536} for at in range(500)]}
+
+
+async def test_vectors_are_packed_beside_the_loop() -> None:
+    """U-F6: of translated calls too."""
+    asked = call({"encoding_format": "base64"}, endpoint="embeddings")
+
+    async def work() -> bytes:
+        return (await whole_beside(asked, Vectors())).body or b""
+
+    body, turns = await turns_during(work())
+    assert isinstance(json.loads(body)["data"][499]["embedding"], str)
+    assert turns > 1
 
 
 async def test_large_answers_from_a_socket() -> None:
