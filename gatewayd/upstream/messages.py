@@ -6,7 +6,7 @@ Whether anything has to be done is seen by a search of the bytes; then only what
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -14,7 +14,8 @@ from gatewayd.config.parameters import Parameters
 from gatewayd.wire.openai import Intent, encode
 
 _messages: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-_parts: Final = msgspec.json.Decoder(list[dict[str, Any]])
+_parts: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_string: Final = msgspec.json.Decoder(str)
 
 Mapper = Callable[[Intent], msgspec.Raw | None]
 
@@ -60,16 +61,15 @@ def mapper(parameters: Parameters) -> Mapper | None:
 def _joined(content: msgspec.Raw | None) -> msgspec.Raw | None:
     """A list of nothing but text parts as one text, as litellm joins them. Any other list stays: an image must not
     vanish from a question."""
-    if content is None or not bytes(content).startswith(b"["):
+    if content is None or bytes(memoryview(content)[:1]) != b"[":
         return None
     try:
         parts = _parts.decode(content)
     except (msgspec.DecodeError, RecursionError):
         return None
-    texts: list[str] = []
-    for part in parts:
-        text = part.get("text")
-        if part.get("type") != "text" or not isinstance(text, str):
-            return None
-        texts.append(text)
-    return msgspec.Raw(encode("".join(texts))) if texts else None
+    if not parts or any(bytes(part.get("type", b""))[:8] != b'"text"' for part in parts):
+        return None
+    try:
+        return msgspec.Raw(encode("".join([_string.decode(part["text"]) for part in parts])))
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+        return None

@@ -59,6 +59,21 @@ async def test_a_stream_says_what_was_dropped() -> None:
         assert "top_p" not in json.loads(up.requests[0].body)
 
 
+async def test_a_large_request_is_mapped_beside_the_loop() -> None:
+    """U-B13: what is looked for in a small body is looked for in a large one."""
+    async with forwarding(json_reply(ANSWER), provider="mistral") as (up, forward):
+        messages = [
+            {"role": "developer", "content": [{"type": "text", "text": "a"}]},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "b"}, {"type": "image_url", "image_url": "x" * 3_000_000}],
+            },
+        ]
+        await forward.open(call(messages=messages))
+        first, second = json.loads(up.requests[0].body)["messages"]
+        assert (first, second) == ({"role": "system", "content": "a"}, messages[1])
+
+
 async def test_events_arrive_when_they_are_sent() -> None:
     go_on = asyncio.Event()
     async with forwarding(sse_reply([CHAT[0], go_on, *CHAT[1:]])) as (_, forward):
