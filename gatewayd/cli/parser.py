@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
-from gatewayd.config.checks.suggest import nearest
+from gatewayd.suggest import nearest
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,8 +12,8 @@ from typing import Any
 from gatewayd.client import arguments
 from gatewayd.client.config import Fallbacks, GatewayConfig, fallback_names
 from gatewayd.config import providers as known
-from gatewayd.config.checks.suggest import nearest
 from gatewayd.errors import ConfigurationError
+from gatewayd.suggest import nearest
 
 _REFERENCE = "os.environ/"
 _ARGUMENTS = {

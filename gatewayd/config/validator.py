@@ -23,7 +23,6 @@ from gatewayd.config.checks.keys import check_keys, refusable
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.routes import build_routing, default_models, names_of
 from gatewayd.config.checks.server import build_server, check_permissions
-from gatewayd.config.checks.suggest import nearest
 from gatewayd.config.checks.trust import Trusts
 from gatewayd.config.checks.values import explain, kind_of, resolve, validated
 from gatewayd.config.document import Document
@@ -39,6 +38,7 @@ from gatewayd.config.schema.router import FALLBACKS, RouterSettings
 from gatewayd.config.secrets import Resolver, export_environment
 from gatewayd.config.snapshot import Snapshot
 from gatewayd.errors import ConfigInvalid
+from gatewayd.suggest import nearest
 
 __all__ = ["ConfigValidator", "Result"]
 

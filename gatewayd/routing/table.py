@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 
 from gatewayd.errors import FallbackKind, UnknownModel, UnservedModel
 from gatewayd.routing.budget import RetryBudget
+from gatewayd.suggest import nearest
 
 _REMEMBERED = 4096
 """Bound of the memory for pattern-resolved names: client input, so it must not grow without end."""
+
+_COMPARED = 100
+"""Names that an unknown one is compared with by letters: a request must not take milliseconds for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,10 @@ class Table:
                 message = f"The model '{printable(model)}' {what}, and this gateway has no endpoint for that."
                 raise UnservedModel(message, param="model")
             if hop is None:
-                raise UnknownModel(f"The model '{printable(model)}' does not exist.", param="model")
+                meant = nearest(model, (*self._groups, *self._aliases), many=_COMPARED)
+                hint = "" if meant is None else f" Did you mean '{printable(meant)}'?"
+                text = f"The model '{printable(model)}' does not exist.{hint} GET /v1/models lists what does."
+                raise UnknownModel(text, param="model")
             chain = Chain(hop, {kind: hops for kind in FallbackKind if (hops := self._flatten(kind, target, hop))})
             if model in self._groups or model in self._aliases:
                 self._chains[model] = chain

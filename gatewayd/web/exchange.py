@@ -346,7 +346,7 @@ class Exchange:
                 self.responder.abort()
             return
         self.outcome = "shutdown" if stopping else "rejected" if _is_callers(error) else "error"
-        self.status, headers, body = failure(error, self.request_id, self.trail)
+        self.status, headers, body = failure(error, self.request_id, self.trail, self.inbound.path)
         self.responder.send(self.status, [*headers, *self._revision()], body, last=stopping)
 
     def _done_after_error(self) -> bool:

@@ -28,6 +28,7 @@ from gatewayd.errors import (
     UpstreamError,
 )
 from gatewayd.upstream.base import Header
+from gatewayd.wire import anthropic
 from gatewayd.wire.headers import MAX_VALUE, sanitised
 from gatewayd.wire.openai import error_body
 
@@ -60,8 +61,10 @@ def request_id(told: str | None) -> str:
     return told if told is not None and is_sane_id(told) else new_request_id()
 
 
-def failure(error: GatewayError, request_id: str, trail: Trail | None = None) -> tuple[int, list[Header], bytes]:
-    """Status, headers and body of an answer that is an error.
+def failure(
+    error: GatewayError, request_id: str, trail: Trail | None = None, path: str = ""
+) -> tuple[int, list[Header], bytes]:
+    """Status, headers and body of an answer that is an error; in Anthropic's shape below the paths of its API.
 
     An upstream's own OpenAI-shaped error passes with its status and body. `retry-after` is an integer >= 1 (RFC 9110,
     10.2.3). `x-should-retry: false` keeps OpenAI's SDKs from multiplying our tries by theirs.
@@ -84,6 +87,9 @@ def failure(error: GatewayError, request_id: str, trail: Trail | None = None) ->
     message = error.message
     if trail is not None and trail.errors:
         message = f"{message} (tried {_tries(trail)})"
+    if anthropic.is_path(path):
+        headers.append(("request-id", request_id))
+        return error.status, headers, anthropic.error_body(error, message, request_id)
     return error.status, headers, error_body(error, message)
 
 

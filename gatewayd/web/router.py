@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from typing import Literal
 from urllib.parse import unquote
 
-from gatewayd.errors import GatewayError, MethodNotAllowed, UnknownRoute
+from gatewayd.errors import GatewayError, MethodNotAllowed
 from gatewayd.web.exchange import Exchange, Route
+from gatewayd.web.unknown import unknown_url
 
 _SLASHES = re.compile("//+")
 
@@ -24,6 +25,8 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._exact: dict[str, dict[str, Route]] = defaultdict(dict)
+        routes = tuple(routes)
+        self._served = [(r.method, r.path if r.kind == "open" else f"/v1{r.path}") for r in routes if _is_shown(r)]
         self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
         for route in routes:
             if "{model}" in route.path:
@@ -46,11 +49,18 @@ class Router:
             if methods is None:
                 methods, model = self._match(path)
         if methods is None:
-            return refusal(UnknownRoute("There is no such URL here.")), None
+            return self._unknown(method, path), None
         route = methods.get(method)
         if route is None:
             return refusal(MethodNotAllowed("This URL does not have that method.", allow=sorted(methods))), None
         return route, model
+
+    def _unknown(self, method: str, path: str) -> Route:
+        async def refuse(exchange: Exchange) -> None:
+            assert exchange.runtime is not None
+            raise unknown_url(method, path, self._served, exchange.runtime.snapshot.server.admin)
+
+        return Route("GET", "", refuse)
 
     def _match(self, path: str) -> tuple[dict[str, Route] | None, str | None]:
         for pattern, methods in self._patterns:
@@ -69,6 +79,11 @@ def refusal(error: GatewayError, kind: Literal["info", "open"] = "info") -> Rout
         raise error
 
     return Route("GET", "", refuse, kind)
+
+
+def _is_shown(route: Route) -> bool:
+    """Whether a route is named to who asks for an unknown one: not under all its other names."""
+    return not route.path.startswith("/openai") and (route.kind != "open" or route.path in ("/livez", "/readyz"))
 
 
 def _methods(route: Route) -> dict[str, Route]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewayd.config.snapshot import Address, ServerSettings
 from gatewayd.web.exchange import Exchange, Route
 from gatewayd.web.router import Router
+from tests.web.support import OPEN, WITH_KEY, Answer, RawClient, Teller, serving
 
 
 async def _answer(exchange: Exchange) -> None: ...
@@ -52,3 +56,62 @@ def test_any_path_is_found_or_refused(method: str, path: str) -> None:
     for text in (path, f"/things/{path}", f"/{path}"):
         route, _ = ROUTER.find(method, text)
         assert route.kind != "open" or set(text) == {"/"}
+
+
+async def _told(request: str, *headers: str, server: ServerSettings = OPEN) -> Answer:
+    method, path = request.split(" ")
+    async with serving(server=server) as site, RawClient.to(site.port) as client:
+        client.get(path, *headers, method=method)
+        return await client.answer()
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (
+            "GET /v1/chat/completion",
+            "/v1/chat/completion. Did you mean /v1/chat/completions? Served are: GET /livez",
+        ),
+        ("GET /chat/completion", "Did you mean /v1/chat/completions?"),
+        ("POST /api/v1/embeddings", "Did you mean /v1/embeddings?"),
+        ("POST /v1/responses", "POST /v1/responses. This gateway does not serve that API."),
+        ("POST /v1/images/generations", "This gateway does not serve that API."),
+        ("GET /metrics", "It belongs to the admin listener, which listens at 127.0.0.1:4001."),
+        ("GET /status?key=sk-secret", "GET /status. It belongs to the admin listener"),
+        ("GET /nowhere", "GET /nowhere. Served are: "),
+    ],
+)
+async def test_an_unknown_url_is_named_with_what_is_served(request_: str, said: str) -> None:
+    """U-C8"""
+    answer = await _told(request_, server=ServerSettings(admin=Address("127.0.0.1", 4001)))
+    assert (answer.status, answer.error["code"]) == (404, "unknown_url")
+    assert said in answer.error["message"]
+    assert "POST /v1/chat/completions" in answer.error["message"]
+    assert "secret" not in answer.error["message"]
+
+
+async def test_an_unknown_url_is_shortened() -> None:
+    """U-C8: other people's bytes, up to a length, and none that a terminal would obey."""
+    answer = await _told("GET /" + "x" * 5000 + "%1b")
+    assert len(answer.error["message"]) < 600
+
+
+async def test_errors_below_the_messages_api_have_its_shape() -> None:
+    """U-C8: also those of the key."""
+    for server, status, kind in ((OPEN, 404, "not_found_error"), (WITH_KEY, 401, "authentication_error")):
+        for path in ("/v1/messages", "/messages", "/v1/messages/count_tokens"):
+            answer = await _told(f"POST {path}", "content-length: 0", server=server)
+            told = json.loads(answer.body)
+            assert (answer.status, told["type"], told["error"]["type"]) == (status, "error", kind)
+            assert told["request_id"] == answer.headers["request-id"] == answer.headers["x-request-id"]
+
+
+async def test_an_unknown_model_is_named_with_what_was_meant() -> None:
+    """U-C9"""
+    async with serving({"gpt-4o-mini": {"d1": Teller()}}) as site, RawClient.to(site.port) as client:
+        for model, hint in (("gpt-4o-mni", " Did you mean 'gpt-4o-mini'?"), ("something", "")):
+            client.post("/v1/chat/completions", f'{{"model":"{model}"}}'.encode())
+            answer = await client.answer()
+            assert (answer.status, answer.error["code"]) == (404, "model_not_found")
+            said = f"The model '{model}' does not exist.{hint} GET /v1/models lists what does."
+            assert answer.error["message"] == said

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from gatewayd.config.checks.suggest import did_you_mean
 from gatewayd.config.document import Document, Path, dotted, shortened
 from gatewayd.config.problems import Problem, Severity
+from gatewayd.suggest import did_you_mean
 
 MAX_PROBLEMS = 500
 """Of each severity. More than anyone reads; bounds time and memory for a file that is wrong everywhere."""

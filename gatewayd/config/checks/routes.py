@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatewayd.config.checks.report import Report
-from gatewayd.config.checks.suggest import nearest
 from gatewayd.config.document import Path, shortened
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
 from gatewayd.config.schema.router import AliasItem, RouterSettings, as_lists, targets
 from gatewayd.config.snapshot import Alias, Deployment, RoutingSettings
 from gatewayd.errors import FallbackKind
+from gatewayd.suggest import nearest
 
 _NO_GROUPS = frozenset(
     {"model", "model_name", "from", "to", "to_model", "match", "fallback", "fallbacks", "fallback_models", "models"}

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.config.checks.suggest import did_you_mean, distance, nearest
 from gatewayd.config.schema.base import known
 from gatewayd.config.schema.router import RouterSettings
+from gatewayd.suggest import did_you_mean, distance, nearest
 
 
 @pytest.mark.parametrize(

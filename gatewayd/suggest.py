@@ -8,15 +8,16 @@ _MANY = 1_000
 """Above this many candidates only spelling variants are looked for: a distance to each would take seconds."""
 
 
-def nearest(name: str, candidates: Collection[str]) -> str | None:
-    """The candidate a person most likely meant, or None when none is close."""
+def nearest(name: str, candidates: Collection[str], *, many: int = _MANY) -> str | None:
+    """The candidate a person most likely meant, or None when none is close. Above `many` candidates only spelling
+    variants are found."""
     if len(name) > 120:
         return None
     plain = _plain(name)
     variants = [candidate for candidate in candidates if _plain(candidate) == plain]
     if variants:
         return min(variants)
-    if len(candidates) > _MANY:
+    if len(candidates) > many:
         return None
     allowed = 1 if len(plain) < 5 else 2 if len(plain) < 12 else 3
     best: tuple[int, str] | None = None
