@@ -145,6 +145,8 @@ class Alias:
 class RoutingSettings:
     """`router_settings` merged with `litellm_settings` (the router's win), defaults filled in."""
 
+    strategy: str = "simple-shuffle"
+    """A key of `routing.pick.STRATEGIES`."""
     num_retries: int = 2
     retry_after: float = 0.0
     timeout: float | None = None

@@ -20,7 +20,9 @@ from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerTimeouts
 from gatewayd.engine.runtime import Gateway, Runtime, Target
 from gatewayd.errors import ConfigInvalid, ConfigurationError, GatewaydError
 from gatewayd.routing.budget import RetryBudget
-from gatewayd.routing.table import Candidate, Group, Table
+from gatewayd.routing.candidate import Candidate
+from gatewayd.routing.pick import STRATEGIES
+from gatewayd.routing.table import Group, Table
 from gatewayd.tasks import Breath
 from gatewayd.upstream.base import Timeouts, Upstream
 from gatewayd.upstream.forward import ForwardUpstream
@@ -176,7 +178,8 @@ def _group(name: str, targets: list[Target], snapshot: Snapshot) -> Group:
     num_retries = max(told, default=snapshot.routing.num_retries)
     share = snapshot.server.retry_budget
     budget = RetryBudget(share.percent / 100, share.at_least)
-    return Group.of(name, [t.candidate for t in targets], num_retries, budget)
+    pick = STRATEGIES[snapshot.routing.strategy]
+    return Group.of(name, [t.candidate for t in targets], num_retries, budget, pick)
 
 
 def _unusable(deployment: Deployment, error: ConfigurationError) -> Problem:

@@ -13,8 +13,9 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.engine.runtime import Runtime, Target
 from gatewayd.errors import GatewayError, NoDeploymentAvailable, UpstreamStatus, UpstreamTimeout
 from gatewayd.observe.access import FailedTry
+from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.plan import Step, Try, Wait, plan
-from gatewayd.routing.table import Candidate, Group
+from gatewayd.routing.table import Group
 from gatewayd.upstream.base import Call, Reply, Timeouts
 
 _rng = random.Random()
@@ -97,6 +98,7 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
         cooling_for=cooling_for,
         may_retry=_may_retry,
         rng=_rng,
+        in_flight=health.in_flight,
         retry_after=runtime.snapshot.routing.retry_after,
         begun=None if begun is None else begun.target.candidate,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import GatewayError, UpstreamConnection
-from gatewayd.routing.table import Candidate
+from gatewayd.routing.candidate import Candidate
 from gatewayd.upstream import local
 
 _log = logging.getLogger("gatewayd.deployments")

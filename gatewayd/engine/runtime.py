@@ -19,8 +19,9 @@ from typing import Any
 from gatewayd.config.snapshot import Deployment, Snapshot
 from gatewayd.engine.deadline import Deadlines
 from gatewayd.engine.incidents import Incidents
+from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.health import HealthBook, Policy
-from gatewayd.routing.table import Candidate, Table
+from gatewayd.routing.table import Table
 from gatewayd.tasks import Breath, spawn
 from gatewayd.upstream.base import Timeouts, Upstream
 from gatewayd.upstream.fetch import Fetcher

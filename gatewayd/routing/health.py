@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from gatewayd.errors import GatewayError, UpstreamConnection, Verdict
-from gatewayd.routing.table import Candidate
+from gatewayd.routing.candidate import Candidate
 
 WINDOW = 60.0
 """Seconds over which failures are counted (litellm counts per minute)."""
@@ -157,6 +157,11 @@ class HealthBook:
         """Seconds until its cooldown ends; 0 when it is not cooling."""
         state = self._states.get(candidate.identity)
         return 0.0 if state is None else max(0.0, state.cooling_until - now)
+
+    def in_flight(self, candidate: Candidate) -> int:
+        """Requests that it is answering."""
+        state = self._states.get(candidate.identity)
+        return 0 if state is None else state.in_flight
 
     def started(self, candidate: Candidate, now: float) -> bool:
         """A request goes to the candidate; whether it is the probe. Each call is paired with one of `left`."""

@@ -27,9 +27,10 @@ from random import Random
 from typing import Protocol
 
 from gatewayd.errors import FallbackKind, GatewayError, NoDeploymentAvailable, Verdict
+from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.health import HealthBook
-from gatewayd.routing.pick import simple_shuffle
-from gatewayd.routing.table import Candidate, Chain, Group, Hop
+from gatewayd.routing.pick import View
+from gatewayd.routing.table import Chain, Group, Hop
 
 BACKOFF_FIRST = 0.5
 BACKOFF_MAX = 8.0
@@ -61,7 +62,6 @@ class Wait:
 
 
 Step = Try | Wait
-Pick = Callable[[Sequence[Candidate], Random], Candidate]
 Levels = Sequence[Sequence[Candidate]]
 _Search = Generator[Step, GatewayError | None, list[Candidate]]
 _ENDS_THE_GROUP = frozenset({Verdict.FATAL, Verdict.NEXT_GROUP})
@@ -81,15 +81,16 @@ def plan(
     rng: Random,
     may_retry: Callable[[Group], bool] = lambda group: True,
     retry_after: float = 0.0,
-    pick: Pick = simple_shuffle,
+    in_flight: Callable[[Candidate], int] = lambda candidate: 0,
     begun: Candidate | None = None,
 ) -> Generator[Step, GatewayError | None, None]:
     """See the module. `available` and `cooling_for` (seconds) are asked anew before every try, `may_retry` (which
-    takes from the group's budget) before every retry.
+    takes from the group's budget) before every retry. `in_flight` is for strategies that look at the load.
 
     `begun` is a candidate that `first_pick` has found, with which the first try has been made already. `retry_after`
     is the configured least wait before a group starts over, in seconds. Raises GatewayError.
     """
+    view = View(rng, in_flight)
     shown: GatewayError | None = None
     kind = FallbackKind.GENERAL
     hops: tuple[Hop, ...] = (chain.first,)
@@ -99,7 +100,7 @@ def plan(
         is_first = index == 0
         # Only a failure of the general kind can be waited for: the others end the group.
         more = _fallbacks(chain, kind) if is_first else hops[index + 1 :]
-        visit = _Visit(hop, bool(more), available, cooling_for, may_retry, rng, retry_after, pick)
+        visit = _Visit(hop, bool(more), available, cooling_for, may_retry, view, retry_after)
         error = yield from visit.tries(begun if is_first else None)
         if visit.answered:
             return
@@ -121,14 +122,15 @@ def plan(
     raise shown
 
 
-def first_pick(chain: Chain, health: HealthBook, now: float, rng: Random) -> Candidate | None:
+def first_pick(chain: Chain, health: HealthBook, now: float, view: View) -> Candidate | None:
     """What the first step of a plan would try; None if there is more to it than a pick (all rest, or one is probed)."""
-    levels = chain.first.group.levels
+    group = chain.first.group
+    levels = group.levels
     if levels and health.all_well(now):
-        return simple_shuffle(levels[0], rng)
+        return group.pick(levels[0], view)
     for level in levels:
         if left := [candidate for candidate in level if health.available(candidate, now)]:
-            candidate = simple_shuffle(left, rng)
+            candidate = group.pick(left, view)
             return None if health.in_probation(candidate) else candidate
     return None
 
@@ -145,9 +147,8 @@ class _Visit:
     available: Available
     cooling_for: Callable[[Candidate], float]
     may_retry: Callable[[Group], bool]
-    rng: Random
+    view: View
     retry_after: float
-    pick: Pick
     answered: bool = False
     tried: set[str] = field(default_factory=set)
     """Ids."""
@@ -177,7 +178,7 @@ class _Visit:
         candidates = [begun] if begun else (yield from self._arrive())
         try:
             while candidates:
-                candidate = self.pick(candidates, self.rng)
+                candidate = self.hop.group.pick(candidates, self.view)
                 error = yield Try(self.hop, candidate)
                 self._settle(failed=error is not None)
                 if error is None:
@@ -251,7 +252,7 @@ class _Visit:
         for look in range(PROBE_LOOKS):
             if not self._left(levels, last_resort=True):
                 return []
-            yield from self._wait(PROBE_FIRST * 2.0**look * (1 - 0.25 * self.rng.random()))
+            yield from self._wait(PROBE_FIRST * 2.0**look * (1 - 0.25 * self.view.rng.random()))
             if left := self._left(levels):
                 return left
         return self._left(levels, last_resort=True)
@@ -270,7 +271,7 @@ class _Visit:
 
     def _rest(self) -> float:
         """How long to wait before starting over: until the first may be asked again, and no less than the back-off."""
-        backoff = min(BACKOFF_FIRST * 2.0**self.waits, BACKOFF_MAX) * (1 - 0.25 * self.rng.random())
+        backoff = min(BACKOFF_FIRST * 2.0**self.waits, BACKOFF_MAX) * (1 - 0.25 * self.view.rng.random())
         rests = (
             self.cooling_for(c) or self.told.get(c.id, 0.0)
             for c in self.hop.group.candidates

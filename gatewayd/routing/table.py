@@ -1,8 +1,7 @@
 """From the model a client names to the chain of groups that may answer.
 
 A chain is made when its name is first asked for and remembered; names that only a pattern (`openai/*`) knows come from
-clients, so their memory is bounded. Of deployments this module knows what picking needs.
-"""
+clients, so their memory is bounded."""
 
 from __future__ import annotations
 
@@ -12,6 +11,8 @@ from dataclasses import dataclass, field
 
 from gatewayd.errors import FallbackKind, UnknownModel, UnservedModel
 from gatewayd.routing.budget import RetryBudget
+from gatewayd.routing.candidate import Candidate
+from gatewayd.routing.pick import Pick, simple_shuffle
 from gatewayd.suggest import nearest
 
 _REMEMBERED = 4096
@@ -19,19 +20,6 @@ _REMEMBERED = 4096
 
 _COMPARED = 100
 """Names that an unknown one is compared with by letters: a request must not take milliseconds for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A deployment as routing sees it. `identity` is the key of its health, `id` its name in headers and logs."""
-
-    id: str
-    identity: str
-    order: int = 0
-    weight: float | None = None
-    rpm: int | None = None
-    tpm: int | None = None
-    cooldown_time: float | None = None
 
 
 @dataclass(slots=True)
@@ -43,24 +31,31 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A model group: its candidates in levels, the lowest `order` first, and how often it is tried again."""
+    """A model group: its candidates in levels, the lowest `order` first, how one of them is picked, and how often the
+    group is tried again."""
 
     name: str
     levels: tuple[tuple[Candidate, ...], ...]
     num_retries: int = 0
+    pick: Pick = simple_shuffle
     budget: RetryBudget = field(default_factory=RetryBudget, compare=False, repr=False)
     """What all its requests together may retry; this and the queue are what changes of a group."""
     queue: Queue = field(default_factory=Queue, compare=False, repr=False)
 
     @classmethod
     def of(
-        cls, name: str, candidates: Iterable[Candidate], num_retries: int = 0, budget: RetryBudget | None = None
+        cls,
+        name: str,
+        candidates: Iterable[Candidate],
+        num_retries: int = 0,
+        budget: RetryBudget | None = None,
+        pick: Pick = simple_shuffle,
     ) -> Group:
         by_order: dict[int, list[Candidate]] = {}
         for candidate in candidates:
             by_order.setdefault(candidate.order, []).append(candidate)
         levels = tuple(tuple(by_order[order]) for order in sorted(by_order))
-        return cls(name, levels, num_retries, budget or RetryBudget())
+        return cls(name, levels, num_retries, pick, budget or RetryBudget())
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

@@ -27,6 +27,7 @@ from gatewayd.engine.runtime import Runtime, Target
 from gatewayd.errors import GatewayError, InternalError, UpstreamError, UpstreamTimeout
 from gatewayd.observe.access import AccessRecord, SuccessLine
 from gatewayd.observe.tally import Tally
+from gatewayd.routing.pick import View
 from gatewayd.routing.plan import first_pick
 from gatewayd.routing.table import Group
 from gatewayd.tasks import spawn
@@ -45,7 +46,6 @@ from gatewayd.wire.openai import peek
 from gatewayd.wire.usage import usage_of
 
 _log = logging.getLogger("gatewayd.web")
-_rng = random.Random()
 
 MOST: Final = 64 * 1024
 """Bytes of a request that the fast path takes."""
@@ -163,6 +163,7 @@ class FastPath:
 
     def __init__(self, exchanges: Exchanges) -> None:
         self._exchanges = exchanges
+        self._view = View(random.Random(), exchanges.gateway.health.in_flight)
         self._known: HeadCache[KnownRequest] = HeadCache(4 * 1024 * 1024)
 
     def knows(self, key: bytes) -> bool:
@@ -220,7 +221,7 @@ class FastPath:
         if intent.stream:
             return None
         chain = runtime.table.chain(intent.model)
-        candidate = first_pick(chain, runtime.health, started, _rng)
+        candidate = first_pick(chain, runtime.health, started, self._view)
         if candidate is None:
             return None
         target = runtime.targets[candidate.id]

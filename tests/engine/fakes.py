@@ -10,7 +10,8 @@ from functools import partial
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings, Snapshot
 from gatewayd.engine.runtime import Gateway, Runtime, Target
 from gatewayd.errors import GatewayError
-from gatewayd.routing.table import Candidate, Group, Table
+from gatewayd.routing.candidate import Candidate
+from gatewayd.routing.table import Group, Table
 from gatewayd.upstream.base import Call, Reply, Timeouts, Upstream, WholeReply
 from gatewayd.wire.openai import peek
 

@@ -8,6 +8,7 @@ from gatewayd.config.validator import ConfigValidator
 from gatewayd.engine.build import build
 from gatewayd.engine.runtime import Gateway
 from gatewayd.errors import FallbackKind, UnknownModel, UnservedModel
+from gatewayd.routing.pick import Pick, least_busy, simple_shuffle
 
 
 async def test_a_given_id_is_a_model_name_and_a_derived_one_is_not() -> None:
@@ -65,3 +66,15 @@ async def test_models_that_no_endpoint_serves_get_no_requests() -> None:
             assert not table.knows(name)
     finally:
         await gateway.close()
+
+
+@pytest.mark.parametrize(("named", "strategy"), [(None, simple_shuffle), ("least-busy", least_busy)])
+async def test_a_group_picks_by_the_strategy_of_the_file(named: str | None, strategy: Pick) -> None:
+    model = {"model_name": "chat", "litellm_params": {"model": "openai/x", "mock_response": "hi"}}
+    settings = {} if named is None else {"router_settings": {"routing_strategy": named}}
+    result = ConfigValidator(environ={}).check({"model_list": [model], **settings})
+    assert not result.problems
+    assert result.snapshot is not None
+    runtime = await build(result.snapshot, Gateway())
+    assert runtime.table.chain("chat").first.group.pick is strategy
+    await runtime.retire()

@@ -10,8 +10,8 @@ import pytest
 from gatewayd.config.snapshot import Deployment
 from gatewayd.engine.incidents import EVERY, Incidents, label
 from gatewayd.errors import GatewayError, UpstreamAuth, UpstreamConnection, UpstreamStatus, UpstreamTimeout
+from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.health import HealthBook, Policy
-from gatewayd.routing.table import Candidate
 
 WEST = Deployment(
     id="west",

@@ -11,8 +11,8 @@ import pytest
 from gatewayd.config.snapshot import Deployment
 from gatewayd.engine.runtime import Gateway, UpstreamPool
 from gatewayd.errors import UpstreamAuth
+from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.health import Policy
-from gatewayd.routing.table import Candidate
 from gatewayd.upstream.base import Call, Reply
 from tests.engine.fakes import FakeUpstream, runtime_of
 

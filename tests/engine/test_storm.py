@@ -11,7 +11,8 @@ from gatewayd.engine.build import build
 from gatewayd.engine.dispatch import Trail, dispatch
 from gatewayd.engine.runtime import Gateway, Runtime
 from gatewayd.errors import FallbackKind, GatewayError, NoDeploymentAvailable, UpstreamConnection, UpstreamStatus
-from gatewayd.routing.table import Candidate, Group, Table
+from gatewayd.routing.candidate import Candidate
+from gatewayd.routing.table import Group, Table
 from gatewayd.upstream.base import Call, Reply, WholeReply
 from tests.engine.fakes import FakeUpstream, call, runtime_of
 from tests.fakeup import FakeUpstream as Server

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gatewayd.errors import GatewayError, InvalidRequest, UpstreamAuth, UpstreamConnection, UpstreamStatus
+from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.health import WINDOW, HealthBook, Policy
-from gatewayd.routing.table import Candidate
 
 A, B = Candidate("a", "a"), Candidate("b", "b")
 DOWN = UpstreamConnection("down")

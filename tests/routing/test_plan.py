@@ -18,8 +18,9 @@ from gatewayd.errors import (
     UpstreamConnection,
     UpstreamStatus,
 )
+from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.plan import BACKOFF_FIRST, MOST_WAITING, Step, Try, Wait, plan
-from gatewayd.routing.table import Candidate, Chain, Group, Hop
+from gatewayd.routing.table import Chain, Group, Hop
 
 Steps = Generator[Step, GatewayError | None, None]
 

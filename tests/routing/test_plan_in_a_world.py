@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.errors import FallbackKind, GatewayError, UpstreamAuth, UpstreamConnection, UpstreamStatus
+from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.plan import WAIT_MAX
-from gatewayd.routing.table import Candidate, Chain, Group, Hop
+from gatewayd.routing.table import Chain, Group, Hop
 from tests.routing.world import FOREVER, PROBE_WAIT, Answer, Budget, Span, World, any_world
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.errors import FallbackKind, UnknownModel
-from gatewayd.routing.table import Candidate, Group, Table, printable
+from gatewayd.routing.candidate import Candidate
+from gatewayd.routing.table import Group, Table, printable
 
 
 def group(name: str) -> Group:

@@ -18,6 +18,7 @@ from gatewayd.errors import (
     Verdict,
 )
 from gatewayd.routing.budget import RetryBudget
+from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.plan import (
     ARRIVAL_WAIT,
     MOST_WAITING,
@@ -29,7 +30,7 @@ from gatewayd.routing.plan import (
     Wait,
     plan,
 )
-from gatewayd.routing.table import Candidate, Chain, Group, Hop
+from gatewayd.routing.table import Chain, Group, Hop
 
 PROBE_WAIT = PROBE_FIRST * (2.0**PROBE_LOOKS - 1)
 """Longest wait for the outcome of a probe, in all."""

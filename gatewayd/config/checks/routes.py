@@ -12,7 +12,7 @@ from gatewayd.config.checks.report import Report
 from gatewayd.config.document import Path, shortened
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
-from gatewayd.config.schema.router import AliasItem, RouterSettings, as_lists, targets
+from gatewayd.config.schema.router import CARRIED_OUT, AliasItem, RouterSettings, as_lists, targets
 from gatewayd.config.snapshot import Alias, Deployment, RoutingSettings
 from gatewayd.errors import FallbackKind
 from gatewayd.suggest import nearest
@@ -88,10 +88,12 @@ def build_routing(
     router: RouterSettings, litellm: LitellmSettings, top_level: Any, names: Names, report: Report
 ) -> RoutingSettings:
     """The two sections merged, `router_settings` first, with litellm's defaults. `top_level`: the key `fallbacks`."""
-    if router.routing_strategy not in (None, "simple-shuffle"):
-        message = f"{router.routing_strategy} is carried out as simple-shuffle: at random by weight, rpm or tpm"
+    strategy = router.routing_strategy
+    if strategy not in (None, *CARRIED_OUT):
+        message = f"{strategy} is carried out as simple-shuffle: at random by weight, rpm or tpm"
         report.warning("approximated", ("router_settings", "routing_strategy"), message)
     told = {
+        "strategy": strategy if strategy in CARRIED_OUT else None,
         "num_retries": _first(router.num_retries, litellm.num_retries),
         "retry_after": router.retry_after,
         "timeout": _first(router.timeout, litellm.request_timeout),

@@ -26,6 +26,10 @@ STRATEGIES = (
 )  # fmt: skip
 
 
+CARRIED_OUT = ("simple-shuffle", "least-busy")
+"""Those of them that are carried out as in litellm."""
+
+
 class AliasItem(Section):
     """An alias with more to say than its target."""
 
@@ -39,7 +43,8 @@ class RouterSettings(Section):
     routing_strategy: Literal[STRATEGIES] | None = key(  # type: ignore[valid-type]  # one list for type and docs
         None,
         "How a deployment is picked. Default: `simple-shuffle`.",
-        approximated="every strategy is carried out as `simple-shuffle`: at random by `weight`, else `rpm`, else `tpm`",
+        approximated="`simple-shuffle` and `least-busy` are carried out; every other strategy is carried out as "
+        "`simple-shuffle`: at random by `weight`, else `rpm`, else `tpm`",
     )
     num_retries: Count | None = key(
         None, "Further tries in the same group before fallbacks. Default: 2.", why="litellm's figure"
