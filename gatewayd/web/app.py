@@ -60,6 +60,9 @@ class DataApp:
         # aiohttp's parser takes the last trailer of a chunked body for a header of the next request, and forgets what
         # stands behind an offer to upgrade: nothing may follow either.
         keep_alive = not (message.should_close or message.chunked or message.upgrade)
+        http10 = message.version == HttpVersion10
+        if http10 and "close" in message.headers.get("connection", "").lower():  # the parser looks for keep-alive only
+            keep_alive = False
         if (error := complaint(message)) is not None:
             keep_alive = False
             route = refusal(error, "open")
@@ -70,7 +73,7 @@ class DataApp:
         responder = ClientResponder(
             connection,
             payload,
-            http10=message.version == HttpVersion10,
+            http10=http10,
             keep_alive=keep_alive,
             head_only=message.method == "HEAD",
         )
