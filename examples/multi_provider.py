@@ -7,7 +7,7 @@ try:
         providers=["openai", "anthropic"],
         default_model="gpt-4o-mini",
         # Tried in this order when the default model fails.
-        fallbacks=["claude-haiku-4-5", "gpt-4o"],
+        fallbacks=["claude-haiku-5-5", "gpt-4o"],
     )
 except ConfigurationError as error:
     # For example a key that is missing: the message says what to do about it.
@@ -16,5 +16,5 @@ except ConfigurationError as error:
 with gateway:
     print(generate_text(gateway, "Say hello."))
     # Any model of either provider can be named; the gateway knows whose it is.
-    print(generate_text(gateway, "Say hello.", model="claude-sonnet-4-5"))
+    print(generate_text(gateway, "Say hello.", model="claude-sonnet-5-5"))
     print(generate_text(gateway, "Say hello.", model="openai/gpt-4.1"))

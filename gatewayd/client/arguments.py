@@ -39,7 +39,7 @@ def name(key: str, value: object) -> str:
             f"{key}: this cannot be a name: {value!r}",
             config_key=key,
             invalid_value=value,
-            suggestion="write it as the provider does, for example 'gpt-4' or 'anthropic/claude-sonnet-4-5'",
+            suggestion="write it as the provider does, for example 'gpt-5.5' or 'anthropic/claude-sonnet-5-5'",
         )
     return value
 

@@ -54,7 +54,7 @@ def compose(
             "no provider is named",
             config_key="providers",
             invalid_value=chosen,
-            suggestion="create_gateway(providers=['openai'], default_model='gpt-4', api_keys={'openai': ...})",
+            suggestion="create_gateway(providers=['openai'], default_model='gpt-5.5', api_keys={'openai': ...})",
         )
     access = {name: _access(name, keys.get(name), bases.get(name), environ) for name in chosen}
     wanted = [] if default_model is None else [arguments.name("default_model", default_model)]

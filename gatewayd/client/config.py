@@ -144,7 +144,7 @@ def _entries(model_list: object) -> list[dict[str, Any]]:
         raise ConfigurationError(
             f"model_list must be a list of entries, not {type(model_list).__name__}",
             config_key="model_list",
-            suggestion="[{'model_name': 'gpt-4', 'litellm_params': {'model': 'openai/gpt-4', 'api_key': ...}}]",
+            suggestion="[{'model_name': 'gpt-5.5', 'litellm_params': {'model': 'openai/gpt-5.5', 'api_key': ...}}]",
         )
     for index, entry in enumerate(model_list):
         if not isinstance(entry, Mapping):

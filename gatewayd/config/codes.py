@@ -72,6 +72,7 @@ PROBLEM_CODES: dict[str, str] = {
     "provider_from_address": "A model without `provider/`: the provider is told from the address, as litellm does.",
     "placeholder_key": "A key is the placeholder of a manual, such as `your-api-key`.",
     "api_base_without_path": "An `api_base` like `http://localhost:8080`; most servers serve the API below `/v1`.",
+    "retired_model": "The provider has switched the model off, as far as litellm's price table knows.",
     "upstream_is_gatewayd": "The address of a deployment is one of gatewayd's own listeners.",
     "missing_api_version": "An Azure deployment without `api_version`; litellm's default is used.",
     "tls_unverified": "`ssl_verify: false`: an upstream's certificate is not checked.",

@@ -30,12 +30,11 @@ def listed(names: Iterable[str], deployments: Iterable[Deployment]) -> list[str]
 
 def retired(provider: str, model: str, today: date | None = None) -> date | None:
     """Since when the price table says that a model is gone; None for others."""
-    entry = providers.catalogue(provider, model)
     try:
-        day = date.fromisoformat(str(entry["deprecation_date"])) if entry is not None else None
-    except (KeyError, ValueError):
+        day = date.fromisoformat(providers.retirement(provider, model) or "")
+    except ValueError:
         return None
-    return day if day is not None and day <= (today or datetime.now(UTC).date()) else None
+    return day if day <= (today or datetime.now(UTC).date()) else None
 
 
 def _behind(deployment: Deployment) -> list[str]:

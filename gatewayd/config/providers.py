@@ -228,6 +228,11 @@ def own_name(provider: str, model: str) -> str:
     return model
 
 
+def retirement(provider: str, model: str) -> str | None:
+    """The day (YYYY-MM-DD) on which a model was, or will be, switched off, as far as litellm's price table knows."""
+    return _retirements().get((provider, model))
+
+
 def uses_cloud_credentials(name: str) -> bool:
     """Whether the provider is not asked with a key but with an account's credentials (AWS, Google, IBM, ...)."""
     return _TRANSLATE_KEYS.get(name) == "-"
@@ -300,6 +305,23 @@ def _routes() -> tuple[tuple[re.Pattern[str], str], ...]:
         *((re.compile(pattern, re.IGNORECASE), name) for pattern, name in listed if name is not None),
         *((re.compile(pattern), name) for pattern, name in _FAMILIES),
     )
+
+
+class _Dated(msgspec.Struct):
+    litellm_provider: str = ""
+    deprecation_date: str = ""
+
+
+@cache
+def _retirements() -> Mapping[tuple[str, str], str]:
+    """Read by itself: these few fields take a tenth of the memory of the whole table."""
+    table = msgspec.json.decode(_read(_PRICES) or b"{}", type=dict[str, _Dated])
+    found = {}
+    for name, entry in table.items():
+        if entry.deprecation_date[:1] == "2":
+            provider = _whole({"litellm_provider": entry.litellm_provider})
+            found[provider, name.removeprefix(f"{provider}/")] = entry.deprecation_date
+    return found
 
 
 @cache

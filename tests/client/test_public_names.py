@@ -102,7 +102,7 @@ print(*sys.modules)
 @pytest.mark.parametrize(
     "call",
     [
-        "create_gateway(default_model='gpt-4')",
+        "create_gateway(default_model='gpt-5.5')",
         "create_gateway(['openai'], 'gpt-4', {'openai': 'sk-x'})",
         "configure_gateway([])",
         "LiteLLMGateway(GatewayConfig([]))",

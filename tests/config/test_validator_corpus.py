@@ -28,7 +28,7 @@ CONFIG_ENVIRON = {
 ELSEWHERE = {
     "config_missing", "config_unreadable", "config_not_a_file", "config_too_large", "config_limit", "config_value",
     "config_reader_failed", "yaml_encoding", "include_elsewhere", "too_many_problems", "file_writable",
-    "secret_readable",
+    "secret_readable", "retired_model",
 }  # fmt: skip
 OF_THE_ENGINE = {
     "litellm_unavailable", "build_failed", "listen_failed", "reload_failed", "shutting_down",

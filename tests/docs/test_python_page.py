@@ -43,7 +43,7 @@ def openai_stand_in(request: Received) -> Reply:
     body = request.json()
     if body["model"] == "a-model-that-is-not-there":
         return error_reply(404, "no such model", code="model_not_found")
-    if body["model"] == "gpt-4" and "Hello" in str(body["messages"]):
+    if body["model"] == "gpt-5.5" and "Hello" in str(body["messages"]):
         return error_reply(500)  # so that the fallback answers
     return polite(request)
 

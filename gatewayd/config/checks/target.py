@@ -17,6 +17,7 @@ from gatewayd.config.checks.circle import Listeners
 from gatewayd.config.checks.lookalikes import is_placeholder
 from gatewayd.config.checks.report import Report
 from gatewayd.config.document import Path
+from gatewayd.config.listing import retired
 from gatewayd.config.providers import Provider
 from gatewayd.config.schema.deployment import LitellmParams, ModelEntry
 from gatewayd.config.snapshot import UpstreamKind
@@ -72,6 +73,7 @@ def find_target(
     if parts is None or (provider := providers.get(parts[0])) is None:
         _unknown_provider(params.model, params.custom_llm_provider, raw, inner, report)
         return None
+    _check_retired(provider.name, parts[1], inner, report)
     return _Way(provider, parts[1], params, raw, environ, listeners, inner, report).target()
 
 
@@ -273,6 +275,14 @@ def _told_by_address(
     written = "NAME" if here in report.referenced else report.quote(here, params.model).strip("'")
     report.warning("provider_from_address", here, message, f"write `model: {told}/{written}`")
     return told, providers.own_name(told, params.model)
+
+
+def _check_retired(provider: str, model: str, path: Path, report: Report) -> None:
+    day = retired(provider, model)
+    if day is not None:
+        here = (*path, "model")
+        message = f"{provider} switched this model off on {day}, says litellm's price table"
+        report.warning("retired_model", here, message, "choose a newer model")
 
 
 def url_problem(text: str) -> str | None:
