@@ -9,8 +9,11 @@ from pathlib import Path
 
 import uvloop
 
+from tests.soak.flood import FloodReport, flood
 from tests.soak.run import Report, Settings, soak, tell
 from tests.soak.storm import StormReport, storm
+
+_FLOOD_SECONDS = 60.0
 
 
 def main() -> int:
@@ -30,12 +33,17 @@ def main() -> int:
     parser.add_argument(
         "--storm", type=int, help="instead: so many clients that leave, and how soon upstreams are left"
     )
+    parser.add_argument(
+        "--flood", type=int, help="instead: so many connections that pipeline refusals for a minute beside calls"
+    )
     options = vars(parser.parse_args())
-    leaving = options.pop("storm")
+    leaving, flooding = options.pop("storm"), options.pop("flood")
     settings = Settings(**options)
-    report: Report | StormReport
+    report: Report | StormReport | FloodReport
     with tempfile.TemporaryDirectory(prefix="gatewayd-soak-") as folder:
-        if leaving:
+        if flooding:
+            report = uvloop.run(flood(flooding, _FLOOD_SECONDS, Path(folder)))
+        elif leaving:
             report = uvloop.run(storm(leaving, Path(folder), seed=settings.seed))
         else:
             report = uvloop.run(soak(settings, Path(folder), tell))

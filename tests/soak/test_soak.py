@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.soak.flood import flood
 from tests.soak.gateway import Open
 from tests.soak.run import Report, Settings, soak
 from tests.soak.storm import StormReport, storm
@@ -36,6 +37,13 @@ async def test_whoever_leaves_takes_the_upstream_along(tmp_path: Path) -> None:
     report = await storm(300, tmp_path)
     assert report.failures(slow=15) == []
     assert [len(taken) for taken in report.seconds.values()] == [150, 150]
+
+
+async def test_calls_go_on_beside_connections_that_pipeline_refusals(tmp_path: Path) -> None:
+    """U-F2: in small; how long calls take is reported by the long run."""
+    report = await flood(40, 2.0, tmp_path)
+    assert report.failures() == []
+    assert len(report.took) > 5, report.text()
 
 
 def test_a_good_report_has_no_failures() -> None:
