@@ -30,16 +30,16 @@ FORMS = {
     "a mere text": event({"error": "boom"}),
     "CRLF": event({"error": {"message": "boom"}}).replace(b"\n", b"\r\n"),
 }
-UNKNOWN = {"vLLM, older": "500: boom", "llama.cpp, older": "500: boom", "an event named error": "502."}
+UNKNOWN = {"vLLM, older": ": boom", "llama.cpp, older": ": boom", "an event named error": "."}
 """Forms that OpenAI's SDKs do not raise for, and what is told of them."""
 ALIVE = b": OPENROUTER PROCESSING\n\n"
 
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_in_the_middle(form: str) -> None:
-    """A-09: as it came, once, and not the `[DONE]` that some send behind it. What no SDK would see is told again."""
+    """A-09, U-F14: as it came, once, without the `[DONE]` that some send after it. Ours follows if no SDK sees it."""
     ours = {"type": "upstream_error", "param": None, "code": "upstream_error"}
-    told = f"The upstream answered {UNKNOWN.get(form)}"
+    told = f"The upstream answered 200 with an error{UNKNOWN.get(form)}"
     again = event({"error": {"message": told, **ours}}) if form in UNKNOWN else b""
     async with before(sse_reply([*EVENTS[:2], FORMS[form], DONE])) as (_, site), RawClient.to(site.port) as client:
         client.post("/v1/chat/completions", ASK_STREAM)
