@@ -44,6 +44,7 @@ MOST_WAITING = 100
 WAIT_MAX = 60.0
 """Longest wait at all: a client is told to come back instead."""
 _MOMENT = 0.001
+_GROWTH = 1.25
 PROBE_FIRST = 0.05
 PROBE_LOOKS = 6
 """How those who wait for a probe look at it: after so many seconds, then twice as many, ... (with the random factor
@@ -163,6 +164,10 @@ class _Visit:
     granted: bool = False
     """There is a retry that the budget has granted and that is not settled."""
     waits: int = 0
+    waited: float = 0.0
+    """Seconds, before the group was started over last."""
+    named: bool = False
+    """The last error said when to come back."""
     longest: float = 0.0
     patience: float = 0.0
     """What is left of `longest` for the next try."""
@@ -210,6 +215,7 @@ class _Visit:
 
     def _failed(self, candidate: Candidate, error: GatewayError) -> None:
         self.tries_left -= 1
+        self.named = bool(error.retry_after)
         self.unreached = [level for level in self.unreached if level[0].order != candidate.order]
         self.tried.add(candidate.id)
         self.spent.add(candidate.id)
@@ -237,6 +243,7 @@ class _Visit:
         self.patience = self.longest
         yield from self._wait(seconds)
         self.waits += 1
+        self.waited = seconds
         self.spent = set(self.hopeless)
         while not (left := (yield from self._somebody(self.hop.group.levels))):
             if (more := self._next_end()) is None:
@@ -272,6 +279,8 @@ class _Visit:
     def _rest(self) -> float:
         """How long to wait before starting over: until the first may be asked again, and no less than the back-off."""
         backoff = min(BACKOFF_FIRST * 2.0**self.waits, BACKOFF_MAX) * (1 - 0.25 * self.view.rng.random())
+        if not self.named:  # then waits grow, also behind a cooldown that another request's failure has caused
+            backoff = max(backoff, min(_GROWTH * self.waited, BACKOFF_MAX))
         rests = (
             self.cooling_for(c) or self.told.get(c.id, 0.0)
             for c in self.hop.group.candidates

@@ -482,3 +482,17 @@ def test_a_cooldown_that_ends_between_two_looks_is_no_reason_to_give_up(begun: b
     while isinstance(step := next(steps), Wait):
         pass
     assert step.candidate.id == "a1"
+
+
+def test_waits_grow_behind_the_cooldown_of_others_too() -> None:
+    """U-B8: a judge of retries takes two waits of the same length for no back-off."""
+    cooling = iter([0.0, 1.0, 0.0, 1.0])
+    steps = plan(
+        chain(group("a", "a1")),
+        available=lambda candidate, last_resort=False: True,
+        cooling_for=lambda candidate: next(cooling, 0.0),
+        rng=Random(1),
+    )
+    tried, waits, _ = run(steps, refused)
+    assert len(tried) == 3
+    assert (waits[0], waits[1]) == (1.0, 1.25)
