@@ -36,6 +36,8 @@ PATIENCE = 30.0
 """Seconds without a sign of life after which a worker is stuck, if systemd's watchdog says nothing else."""
 _LOOK = 0.5
 """Seconds between two looks at the signs of life."""
+_SILENT = 3.0
+"""Seconds without a sign of life after which an edit does not wait for a worker."""
 _SHORTEST_REST = 0.25
 _LONGEST_REST = 10.0
 """Seconds before a worker that crashes again and again is started once more; the first time it is started at once."""
@@ -106,7 +108,7 @@ class Fleet:
             members = [member for member in await self._all() if self._live is None or member.serving]
             doors = {**self._doors, **opened}
             answers = await asyncio.gather(
-                *(member.prepare(frames, snapshot, doors) for member in members), return_exceptions=True
+                *(self._prepare(member, frames, snapshot, doors) for member in members), return_exceptions=True
             )
             problems: list[Problem] = []
             lost: list[Problem] = []
@@ -129,6 +131,20 @@ class Fleet:
             await self._abandon(prepared, opened)
             raise
         return StagedFleet(self, snapshot, opened, prepared)
+
+    async def _prepare(
+        self, member: Member, frames: Sequence[bytes], snapshot: Snapshot, doors: Mapping[Address, Door]
+    ) -> list[Problem]:
+        """As `Member.prepare`. A worker that gives no sign of life counts as gone, after the start: the others do not
+        wait for it, and it catches up if it comes back."""
+        asked = asyncio.get_running_loop().create_task(member.prepare(frames, snapshot, doors))
+        try:
+            while not (await asyncio.wait((asked,), timeout=_LOOK))[0]:
+                if self._live is not None and time.monotonic() - member.alive_at > _SILENT:
+                    raise Gone(f"{member} does not answer")
+            return asked.result()
+        finally:
+            asked.cancel()
 
     async def _abandon(self, prepared: Sequence[Member], opened: Mapping[Address, Door]) -> None:
         for member in prepared:
@@ -230,8 +246,11 @@ class Fleet:
             for member in self._members.values():
                 if now - looked > 4 * _LOOK:  # we have stood still ourselves
                     member.alive_at = now
-                elif now - member.alive_at > self._patience and not member.gone:
-                    _log.error("%s gave no sign of life for %g s: ending it", member, self._patience)
+                    continue
+                # One that has not spoken yet is still importing.
+                patience = self._patience if member.heard else max(self._patience, PATIENCE)
+                if now - member.alive_at > patience and not member.gone:
+                    _log.error("%s gave no sign of life for %g s: ending it", member, patience)
                     member.alive_at = now
                     member.abort()
             looked = now

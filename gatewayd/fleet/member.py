@@ -46,6 +46,8 @@ class Member:
         self.started = self.alive_at = time.monotonic()
         self.serving = False
         """Whether it has the live configuration."""
+        self.heard = False
+        """Whether it has sent anything yet."""
         self.metrics = b""
         """As it told them last."""
         self._known: frozenset[Address] = frozenset()
@@ -148,7 +150,7 @@ class Member:
         return code
 
     def _received(self, message: Message) -> None:
-        self.alive_at = time.monotonic()
+        self.alive_at, self.heard = time.monotonic(), True
         waiting = self._waiting.get(message.number)
         if message.kind == Kind.ANSWER and waiting is not None and not waiting.done():
             waiting.set_result(message.body)

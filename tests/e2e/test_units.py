@@ -38,6 +38,14 @@ def test_the_service_is_given_time_to_drain_and_is_not_started_again_on_a_bad_co
     assert [line.split()[1] for line in service["ExecReload"]] == ["check", "reload"]
 
 
+def test_no_start_limit_closes_the_addresses() -> None:
+    """U-F12: a service at its limit, or a socket at its own, fails together with the socket unit."""
+    service, sockets = unit("gatewayd.service"), unit("gatewayd.socket")
+    assert service["StartLimitIntervalSec"] == sockets["TriggerLimitIntervalSec"] == ["0"]
+    assert float(service["RestartSec"][0]) >= 1  # nothing else paces the restarts
+    assert "sleep" in service["ExecStopPost"][0]
+
+
 @needs_systemd
 def test_the_service_is_well_confined() -> None:
     """The figure of `systemd-analyze security`: 0 is best, 10 worst."""

@@ -157,6 +157,37 @@ async def test_a_worker_that_is_stuck_is_ended_and_replaced(tmp_path: Path) -> N
         await eventually(lambda: gone(victim["pid"]))
 
 
+async def test_a_worker_that_is_stopped_is_killed_and_replaced(tmp_path: Path) -> None:
+    """U-F10: a stopped process takes no SIGABRT."""
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config("a"))
+    async with Daemon(file, *TWO, environ={"WATCHDOG_USEC": "2000000"}) as daemon:
+        victim, _ = await workers(daemon)
+        os.kill(victim["pid"], signal.SIGSTOP)
+        assert "SIGKILL" in await daemon.logged("its requests are lost")
+        await eventually(lambda: gone(victim["pid"]))
+
+
+async def test_an_edit_does_not_wait_for_a_worker_that_is_stopped(tmp_path: Path) -> None:
+    """U-F10: it goes live in the others at once, and in the stopped one when that goes on."""
+    file = tmp_path / "gatewayd.yaml"
+    file.write_text(config("a"))
+    async with Daemon(file, *TWO) as daemon:
+        victim, _ = await workers(daemon)
+        os.kill(victim["pid"], signal.SIGSTOP)
+        assert (await daemon.edit(config("b")))["result"] == "applied"
+        assert not any("gave no sign of life" in line for line in daemon.log)
+        assert [worker["serving"] for worker in await workers(daemon)] == [False, True]
+        os.kill(victim["pid"], signal.SIGCONT)
+
+        async def both_serve() -> bool:
+            return all(worker["serving"] for worker in await workers(daemon))
+
+        await eventually(both_serve)
+        for _ in range(8):
+            assert (await ask(daemon, "b"))[0] == 200
+
+
 async def test_an_edit_goes_live_in_all_workers_or_in_none(tmp_path: Path) -> None:
     """E-32, R1, R2: one outcome, whichever worker one meets."""
     file = tmp_path / "gatewayd.yaml"
