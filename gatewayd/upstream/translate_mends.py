@@ -10,13 +10,14 @@ import logging
 from typing import Any, Final
 
 from gatewayd.errors import UpstreamBadResponse
+from gatewayd.upstream.translate_demands import refused
 
 _log = logging.getLogger("gatewayd.upstream")
 
 
 def mend() -> None:
     """Once, when litellm has been imported. What another litellm does not have is left as it is."""
-    for one in (_fetch_nothing, _ask_nobody, _map_reasons, _tell_cohere, _read_cohere, _read_gemini):
+    for one in (_fetch_nothing, _ask_nobody, _map_reasons, _tell_claude, _tell_cohere, _read_cohere, _read_gemini):
         try:
             one()
         except (ImportError, AttributeError) as error:
@@ -103,6 +104,39 @@ def _gemini(answer: Any) -> dict[str, Any]:
             if "functionCall" in part and part["functionCall"].get("args") is None:
                 part["functionCall"]["args"] = {}
     return answer
+
+
+def _tell_claude() -> None:
+    """litellm leaves `strict` of a tool out, which Claude's API has for the models that have structured outputs."""
+    from litellm.llms.anthropic.chat.transformation import AnthropicConfig
+
+    mapped = AnthropicConfig.map_openai_params
+
+    def map_openai_params(
+        self: Any,
+        non_default_params: Any,
+        optional_params: Any,
+        model: str,
+        drop_params: bool,
+        *rest: Any,
+        **named: Any,
+    ) -> Any:
+        found = mapped(self, non_default_params, optional_params, model, drop_params, *rest, **named)
+        functions = [tool.get("function") or {} for tool in non_default_params.get("tools") or ()]
+        strict = {function.get("name") for function in functions if function.get("strict") is True}
+        if not strict:
+            return found
+        known = AnthropicConfig._supports_model_capability(
+            model, "supports_native_structured_output", self._resolved_provider
+        )
+        if not known and not drop_params:
+            raise refused("a tool with 'strict' for this model", "tools", str(self.custom_llm_provider))
+        for tool in found.get("tools") or ():
+            if known and tool.get("name") in strict:
+                tool["strict"] = True
+        return found
+
+    AnthropicConfig.map_openai_params = map_openai_params
 
 
 # --- Cohere's answers (https://docs.cohere.com/reference/chat-stream)

@@ -15,6 +15,7 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.secret import Secret
 from gatewayd.upstream.base import Call
+from gatewayd.upstream.translate_demands import check_demands
 from gatewayd.upstream.translate_tools import check_tools
 from gatewayd.wire.headers import HOP
 
@@ -89,6 +90,9 @@ class Arguments:
             arguments["prompt"] = prompt[0]
         _check(call.endpoint, arguments, deployment.provider)
         check_tools(arguments.get("tools"), deployment.provider)
+        if call.endpoint == "chat/completions":
+            check_demands(arguments, deployment)
+            arguments["messages"] = _without_blanks(arguments["messages"])
         if any(kind in intent.body for kind in _LOST) and call.endpoint == "chat/completions":
             _check_parts(arguments["messages"], deployment)
         if call.endpoint == "completions":
@@ -172,6 +176,33 @@ def _checked_options(arguments: dict[str, Any], own: frozenset[str]) -> dict[str
         if name == "options" or (name not in own and name not in _OPTIONS_OF_OPENAI):
             raise InvalidRequest("There is no such option.", param=f"options.{name}"[:64])
     return arguments
+
+
+def _without_blanks(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Assistant turns without blank texts, which some providers refuse: litellm puts a sentence of its own there."""
+    found = []
+    for message in messages:
+        if message["role"] == "assistant":
+            content = message.get("content")
+            if isinstance(content, list):
+                content = [part for part in content if not _is_blank(part)]
+            said = None if not content or _is_blank({"type": "text", "text": content}) else content
+            if said is None and not message.keys() & _SAYS:
+                continue  # it says nothing at all
+            if "content" in message:
+                message["content"] = said
+        found.append(message)
+    return found or messages
+
+
+_SAYS: Final = frozenset({"tool_calls", "function_call", "reasoning_content", "thinking_blocks", "images", "audio"})
+
+
+def _is_blank(part: Any) -> bool:
+    if not isinstance(part, dict) or part.get("type") != "text":
+        return False
+    text = part.get("text")
+    return text is None or (isinstance(text, str) and not text.strip())
 
 
 def _check_parts(messages: list[dict[str, Any]], deployment: Deployment) -> None:

@@ -91,7 +91,7 @@ TEXT = {"type": "text", "text": "a"}
         ("anthropic", message("text"), False),
         ("anthropic", {"messages": [{"role": "user", "content": 5}]}, False),
         ("anthropic", {"tools": [TOOL]}, True),
-        ("anthropic", {"tools": [{"type": "mcp", "server_url": "x"}]}, False),
+        ("anthropic", {"tools": [{"type": "mcp", "server_url": "https://x"}]}, False),
         ("anthropic", {"tools": [{"type": "function", "function": {"name": "f", "defer_loading": True}}]}, False),
         ("anthropic", {"tools": 1.5}, False),
         ("gemini", {"tools": {"type": "function"}}, False),

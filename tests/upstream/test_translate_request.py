@@ -13,8 +13,9 @@ from gatewayd.upstream.translate_request import FIELDS, NO_KEY, Arguments
 from gatewayd.wire.openai import FORBIDDEN_FIELDS
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
+from tests.upstream.both_ways import CALLED, of
 from tests.upstream.doubles import call, deployment
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, translating
+from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, translating
 
 pytestmark = KNOWN_WARNINGS
 
@@ -178,6 +179,33 @@ def test_embeddings_do_not_stream_and_are_packed_here() -> None:
     given = arguments(endpoint="embeddings", input="x", stream=True, encoding_format="base64")
     assert "stream" not in given
     assert "encoding_format" not in given
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("blank", ["", " \n", None, [], [{"type": "text", "text": " "}]])
+@pytest.mark.parametrize("family", ["anthropic", "bedrock"])
+async def test_a_blank_text_beside_tool_calls_is_left_out(family: str, blank: Any, direct: bool) -> None:
+    """U-B10: litellm put a sentence of its own there."""
+    stand_in: Any = {"anthropic": anthropic, "bedrock": bedrock}[family]
+    turn = {"role": "assistant", "content": blank, "tool_calls": [CALLED]}
+    result = {"role": "tool", "tool_call_id": CALLED["id"], "content": "rain"}
+    async with FakeUpstream(stand_in.answer) as up:
+        upstream = TranslateUpstream(of(family, up), direct=direct)
+        (await upstream.open(call(messages=[*MESSAGES, turn, result], tools=[TOOL]))).close()
+        await upstream.aclose()
+        (content,) = [one["content"] for one in up.requests[0].json()["messages"] if one["role"] == "assistant"]
+        assert len(content) == 1
+        assert "text" not in content[0]
+        assert "sanitised" not in up.requests[0].body.decode()
+
+
+def test_an_assistant_turn_that_says_nothing_is_left_out() -> None:
+    """U-B10: beside other texts, and alone."""
+    texts = [{"type": "text", "text": text} for text in ("", "a", " ")]
+    given = arguments(
+        messages=[*MESSAGES, {"role": "assistant", "content": ""}, {"role": "assistant", "content": texts}]
+    )
+    assert given["messages"] == [*MESSAGES, {"role": "assistant", "content": texts[1:2]}]
 
 
 AUDIO = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
