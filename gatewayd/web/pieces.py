@@ -1,5 +1,6 @@
 """How much of a client's bytes is parsed at a time: one message, or a few kilobytes of chunks, in each turn of the
 event loop.
+
 Message by message, because aiohttp's parser forgets the good requests of a segment in which it finds a bad one, and so
 that nothing behind the last request of a connection is read (RFC 9112, 9.6). A little at a time, because pipelined
 requests and chunks may cost microseconds for every five bytes (`web.turns`). A chunked body must not be mostly framing.
