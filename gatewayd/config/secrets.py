@@ -57,9 +57,17 @@ def master_key_of(environ: Mapping[str, str]) -> str | None:
     return key if key.strip() else None
 
 
+_KEY_INSIDE = re.compile(rf"(?<![A-Za-z0-9]){_KEY.pattern}")
+
+
 def looks_like_a_key(text: str) -> bool:
     """Whether a text is a key by the look of it: people mistype names, and put keys in wrong places."""
     return _KEY.fullmatch(text) is not None
+
+
+def without_keys(text: str) -> str:
+    """The text with `***` in the place of everything that looks like a key."""
+    return _KEY_INSIDE.sub("***", text)
 
 
 class Unresolved(GatewaydError):
@@ -204,8 +212,11 @@ def export_environment(
                 "set it where gatewayd is started; the entry is skipped, as litellm does",
                 "warning",
             )
+        elif value is None:
+            message = "has no value, so the variable is left as it is"
+            report("environment_value", name, message, 'write "" for an empty text', "warning")
         elif not isinstance(value, str | int | float | date):
-            kind = "nothing" if value is None else f"a {type(value).__name__}"
+            kind = f"a {type(value).__name__}"
             report("environment_value", name, f"an environment variable is text, but this is {kind}", "quote the value")
         else:
             try:

@@ -25,6 +25,8 @@ MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_ALIASES = 1000
 MAX_NODES = 2_000_000
+MAX_KEYS = 100_000
+"""Of one mapping, or entries of one list: a hundred times what anybody has, and read within seconds."""
 MAX_PROBLEMS = 100
 
 LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -164,6 +166,9 @@ class _Reader:
         top = self._stack[-1]
         parent = top.node
         parent.size += node.size
+        if len(parent.value) >= MAX_KEYS:
+            message = f"more than {MAX_KEYS} keys or entries in one place"
+            self._stop("config_limit", message, node.line, node.column)
         if node.height >= parent.height:
             parent.height = node.height + 1
         if isinstance(parent, SequenceNode):

@@ -199,8 +199,9 @@ def _digest(path: str) -> Digest:
             if not stat.S_ISREG(mode):
                 return None
             writers = b"%d" % (mode & (stat.S_IWGRP | stat.S_IWOTH))  # a file is refused for them, whatever is in it
+            # Of a file of /proc that would block, None is read.
             with open(descriptor, "rb", closefd=False) as file:  # it would not close that of a directory
-                return hashlib.sha256(writers + file.read(_READ_LIMIT)).digest()
+                return hashlib.sha256(writers + (file.read(_READ_LIMIT) or b"")).digest()
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -376,9 +376,14 @@ class TestSeverity:
 
     def test_circles_are_told_and_allowed(self) -> None:
         """Each group is tried once for a request, so `a → b → a` is a plan and no trap."""
-        made = problems(entry(), entry("b"), router_settings={"fallbacks": [{"gpt": ["b"]}, {"b": ["gpt"]}]})
+        circle = [{"gpt": ["b"]}, {"b": ["c"]}, {"c": ["gpt"]}]
+        made = problems(entry(), entry("b"), entry("c"), router_settings={"fallbacks": circle})
         assert [p.code for p in warnings(made)] == ["fallback_cycle"]
-        assert "gpt → b → gpt" in made[0].message
+        assert "gpt → b → c → gpt" in made[0].message
+
+    def test_two_groups_may_back_each_other_up(self) -> None:
+        """U-D9"""
+        assert problems(entry(), entry("b"), router_settings={"fallbacks": [{"gpt": ["b"]}, {"b": ["gpt"]}]}) == ()
 
 
 class TestEffective:

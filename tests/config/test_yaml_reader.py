@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gatewayd.config.nodes import AnyNode, MappingNode
 from gatewayd.config.problems import Problem, errors
-from gatewayd.config.yaml_reader import MAX_ALIASES, MAX_DEPTH, MAX_PROBLEMS, Budget, read_yaml
+from gatewayd.config.yaml_reader import MAX_ALIASES, MAX_DEPTH, MAX_KEYS, MAX_PROBLEMS, Budget, read_yaml
 
 SAMPLE = """\
 # a sample with most of what YAML has
@@ -311,3 +311,10 @@ def test_a_tag_cannot_smuggle_control_characters_into_a_message() -> None:
 )
 def test_the_pure_python_parser_serves_as_well(data: str, code: str) -> None:
     assert [p.code for p in read(data, loader=yaml.SafeLoader)[1]] == [code]
+
+
+def test_a_mapping_with_too_many_keys_ends_the_reading() -> None:
+    """U-F13: 900,000 unknown keys are refused after the first hundred thousand."""
+    (problem,) = read("".join(f"k{number}: 1\n" for number in range(MAX_KEYS + 2)))[1]
+    assert problem.code == "config_limit"
+    assert problem.message == "more than 100000 keys or entries in one place"

@@ -360,3 +360,8 @@ async def test_other_files_of_the_directory_cause_no_look(tmp_path: Path, caplog
     assert not [record for record in caplog.records if record.name.startswith("watchfiles")]
     task.cancel()
     await asyncio.wait([task])
+
+
+def test_a_file_whose_reading_would_block_is_looked_at(tmp_path: Path) -> None:
+    """U-F14: /proc/kmsg looks like an ordinary file, and holds nothing that can be read without waiting."""
+    assert set(digests(["/proc/kmsg"])) == {"/proc/kmsg"}

@@ -243,6 +243,17 @@ class _Entry:
         own_address = bool(named) and target.provider != "azure"  # every Azure resource has an address of its own
         return unserved(target, info if isinstance(info, Mapping) else {}, own_address, self._path, self._report)
 
+    def _effort(self, value: Mapping[str, Any]) -> str | None:
+        """Of litellm's form for the Responses API, what chat completions know."""
+        path = (*self._path, "litellm_params", "reasoning_effort")
+        effort = value.get("effort")
+        if not isinstance(effort, str):
+            self._report.error("wrong_type", path, "must be a text, or a mapping with the text effort")
+            return None
+        if value.get("summary") is not None:
+            self._report.once("approximated", path, "only the effort is sent: summaries belong to the Responses API")
+        return effort
+
     def _trust(self, params: LitellmParams, target: Target) -> Trust:
         path = (*self._path, "litellm_params", "ssl_verify")
         trust = self._shared.trusts.of(params.ssl_verify, path)
@@ -273,6 +284,8 @@ class _Entry:
         completion: dict[str, Any] = {}
         for name in COMPLETION_PARAMETERS:
             value = getattr(params, name)
+            if name == "reasoning_effort" and isinstance(value, Mapping):
+                value = self._effort(value)
             if value is not None:
                 completion[name] = _plain(value)
         for name, value in self._raw.items():

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from gatewayd.config.document import Document, Path, dotted, shortened
 from gatewayd.config.problems import Problem, Severity
+from gatewayd.config.secrets import without_keys
 from gatewayd.suggest import did_you_mean
 
 MAX_PROBLEMS = 500
@@ -66,7 +67,9 @@ class Report:
     def add_all(self, problems: Iterable[Problem]) -> None:
         """Findings made elsewhere, which have their places already."""
         for problem in problems:
-            self._problems.append(problem)
+            self._counts[problem.severity] += 1
+            if self._counts[problem.severity] <= MAX_PROBLEMS:
+                self._problems.append(problem)
             self.has_errors |= problem.severity == "error"
             self._stops |= problem.severity == "error"
 
@@ -100,10 +103,10 @@ class Report:
         return self._suggestions.get(asked)
 
     def quote(self, path: Path, text: str) -> str:
-        """The text at `path` for a message: in quotes, shortened, without control characters; or a stand-in."""
+        """The text at `path` for a message: quoted, shortened, without control characters or keys; or a stand-in."""
         if path in self.referenced:
             return "of the name it refers to"
-        return f"'{shortened(text)}'"
+        return f"'{shortened(without_keys(text))}'"
 
     def spelling(self, path: Path) -> str | None:
         return self._document.spelling(path)

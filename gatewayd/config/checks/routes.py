@@ -186,12 +186,15 @@ def _check_edges(edges: Sequence[Edge], names: Names, report: Report) -> None:
 
 
 def _check_circles(edges: Sequence[Edge], kind: FallbackKind, report: Report) -> None:
-    """A circle is legal, since each group is tried once for a request, but worth knowing."""
+    """A circle is legal, since each group is tried once for a request, but worth knowing; two groups that back each
+    other up are meant so."""
     paths = {(edge.group, edge.target): edge.path for edge in edges if edge.group not in ("*", edge.target)}
     graph: dict[str, list[str]] = {}
     for group, target in paths:
         graph.setdefault(group, []).append(target)
     for circle in circles(graph):
+        if len(circle) == 3:
+            continue
         message = f"{kind.value} run in a circle: {' → '.join(map(shortened, circle))}"
         hint = "each group is tried once for a request, so this is allowed"
         report.warning("fallback_cycle", paths[circle[-2], circle[-1]], message, hint)

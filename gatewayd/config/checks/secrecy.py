@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from gatewayd.config.checks.lookalikes import is_placeholder
 from gatewayd.config.document import Path
 from gatewayd.config.secrets import is_reference, looks_like_a_key
 from gatewayd.secret import Secret
@@ -28,6 +29,8 @@ _NO_SECRETS = re.compile(
 )
 """Names that sound like secrets and hold counts or names of functions."""
 _ONE_VARIABLE = re.compile(r"\$\{\w+\}")
+_FILE = re.compile(r"(~|\.{1,2})?(/[\w.@-]+){2,}|[\w./@~-]+\.(json|pem|key|crt|cer|p12|pfx|txt|ya?ml|toml)")
+"""`/run/secrets/token`, `service-account.json`: where a secret is, and not the secret."""
 _PARTS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -43,6 +46,14 @@ def is_secret_name(name: str) -> bool:
 def ends_as_secret(name: str) -> bool:
     """The same with less zeal, for warnings: `api_key` and `headers` are secret, `key_management_system` is not."""
     return is_secret_name(name) and (name in _NAMES or _PARTS.split(name)[-1].lower() in _WORDS)
+
+
+def holds_secret(text: str) -> bool:
+    """Whether text under a secret name is a secret itself, for warnings: not a placeholder, not the path of a file, not
+    litellm's `oidc/...` (which says where a token is fetched), and an address only with a password in it."""
+    if is_placeholder(text) or text.startswith("oidc/") or _FILE.fullmatch(text):
+        return False
+    return "://" not in text or urlsplit(text).password is not None
 
 
 def is_secret_path(path: tuple[str | int, ...]) -> bool:

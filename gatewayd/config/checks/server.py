@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from gatewayd.config.checks.report import Report
-from gatewayd.config.checks.secrecy import ends_as_secret
+from gatewayd.config.checks.secrecy import ends_as_secret, holds_secret
 from gatewayd.config.document import Path
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
@@ -192,7 +192,7 @@ def _inline_secrets(value: Any, path: Path) -> Any:
             yield from _inline_secrets(inner, (*path, index))
     elif isinstance(value, str) and len(value) > 7 and not is_reference(value) and "$" not in value[:1]:
         name = next((part for part in reversed(path) if isinstance(part, str)), "")
-        if path[:1] != ("include",) and ends_as_secret(name) and value.lower() not in _DUMMIES:
+        if path[:1] != ("include",) and ends_as_secret(name) and holds_secret(value) and value.lower() not in _DUMMIES:
             yield path
 
 

@@ -127,7 +127,9 @@ class LitellmParams(Section):
     n: Whole | None = key(None, "Default of the parameter.", ge=1)
     stop: str | list[str] | None = key(None, "Default of the parameter.")
     dimensions: Whole | None = key(None, "Default of the parameter, for embeddings.", ge=1)
-    reasoning_effort: str | None = key(None, "Default of the parameter.")
+    reasoning_effort: str | dict[str, Any] | None = key(
+        None, "Default of the parameter. Of litellm's form `{effort: low, summary: auto}` the effort is sent."
+    )
     response_format: dict[str, Any] | None = key(None, "Default of the parameter.")
     thinking: dict[str, Any] | None = key(None, "Default of the parameter (Anthropic).")
 

@@ -91,3 +91,46 @@ def test_a_deployment_for_no_environment_is_refused() -> None:
     """U-A4: `supported_environments: []` restricts the deployment to none."""
     entry = {**MODELS[0], "model_info": {"supported_environments": []}}
     assert [p.code for p in ConfigValidator(environ={}).check({"model_list": [entry]}).problems] == ["unsupported_key"]
+
+
+def test_an_effort_in_litellms_form_is_sent_as_chat_completions_know_it() -> None:
+    """U-D8"""
+    params: dict[str, Any] = {
+        "model": "openai/a",
+        "mock_response": "hi",
+        "reasoning_effort": {"effort": "low", "summary": "auto"},
+    }
+    result = ConfigValidator(environ={}).check({"model_list": [{"model_name": "a", "litellm_params": params}]})
+    assert [(p.code, p.severity) for p in result.problems] == [("approximated", "warning")]
+    assert result.snapshot is not None
+    assert result.snapshot.deployments[0].params == {"reasoning_effort": "low"}
+    params["reasoning_effort"] = {"effort": 5}
+    result = ConfigValidator(environ={}).check({"model_list": [{"model_name": "a", "litellm_params": params}]})
+    assert [p.code for p in result.problems] == ["wrong_type"]
+
+
+def test_a_variable_without_a_value_is_a_warning() -> None:
+    """U-D8: `environment_variables: {NAME: }` leaves the variable as it is."""
+    (problem,) = problems(environment_variables={"NOTHING": None, "SOME": "x"})
+    assert (problem.code, problem.severity) == ("environment_value", "warning")
+
+
+def test_a_master_key_in_another_tools_notation_gets_a_hint() -> None:
+    """U-D8"""
+    first = problems(general_settings={"master_key": "env/MASTER_KEY"})[0]
+    assert "os.environ/MASTER_KEY" in (first.hint or "")
+
+
+@pytest.mark.parametrize("model", ["sk-0123456789abcdef0123", "sk-0123456789abcdef0123/x", "opnai/sk-0123456789abcdef"])
+def test_a_key_written_as_a_model_is_not_quoted(model: str) -> None:
+    """U-F14"""
+    found = ConfigValidator(environ={}).check({"model_list": [{"model_name": "a", "litellm_params": {"model": model}}]})
+    assert [p.code for p in found.problems] == ["unknown_provider"]
+    assert "0123456789" not in found.problems[0].as_text()
+
+
+def test_problems_of_variables_are_capped_and_counted() -> None:
+    """U-F13: as those of keys are."""
+    found = problems(environment_variables={f"N{number}": [] for number in range(1200)})
+    assert len(found) == 501
+    assert (found[-1].code, found[-1].message) == ("too_many_problems", "700 more errors are not shown")

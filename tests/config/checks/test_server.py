@@ -69,6 +69,28 @@ def test_included_files_count_too(tmp_path: Path) -> None:
     assert all(part.name in p.message for p in found)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "secret"),
+    [
+        ("api_key", "sk-0123456789abcdef", True),
+        ("api_key", "your-api-key", False),
+        ("azure_ad_token", "oidc/google/https://example.com", False),
+        ("azure_ad_token", "eyJhbGciOiJIUzI1NiJ9.e30.c2ln", True),
+        ("vertex_credentials", "/run/secrets/service-account.json", False),
+        ("vertex_credentials", "service-account.json", False),
+        ("vertex_credentials", '{"private_key": "-----BEGIN"}', True),
+        ("aws_web_identity_token", "/var/run/secrets/token", False),
+        ("redis_url", "redis://cache.example:6379/0", False),
+        ("redis_url", "redis://user:secret-word@cache.example:6379", True),
+    ],
+)
+def test_only_a_secret_is_one(key: str, value: str, secret: bool, tmp_path: Path) -> None:
+    """U-D10, D-15"""
+    section = "router_settings" if key == "redis_url" else "x-notes"
+    path = written(tmp_path, repr({**MODELS, section: {key: value}}), 0o644)
+    assert ("secret_readable" in [p.code for p in problems(path)]) is secret
+
+
 def test_a_dummy_key_is_no_secret(tmp_path: Path) -> None:
     text = (
         "model_list: [{model_name: a, litellm_params: {model: openai/a, api_base: 'http://h/v1', api_key: not-needed}}]"
