@@ -45,7 +45,8 @@ async def test_models_that_no_endpoint_serves_get_no_requests() -> None:
     router = {"fallbacks": [{"mixed": ["image"]}], "model_group_alias": {"picture": "image", "both": "mixed"}}
     gateway = Gateway()
     result = ConfigValidator(environ={}).check({"model_list": entries, "router_settings": router})
-    assert [problem.code for problem in result.problems] == ["unserved_model"] * 4
+    # Whether a model is retired as well depends on the day.
+    assert [p.code for p in result.problems if p.code != "retired_model"] == ["unserved_model"] * 4
     assert result.snapshot is not None
     gateway.swap(await build(result.snapshot, gateway))
     try:
