@@ -29,7 +29,6 @@ from gatewayd.engine.reload import Applied, Rejected, Reloader, ReloadOutcome, S
 from gatewayd.engine.runtime import Gateway
 from gatewayd.engine.watch import Watcher, digests
 from gatewayd.errors import ConfigInvalid
-from gatewayd.fleet.fleet import Fleet
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
@@ -40,6 +39,7 @@ from gatewayd.web.connection import HttpServer
 from gatewayd.web.inherited import Inherited
 from gatewayd.web.listener import Listener
 from gatewayd.web.side import DataSide
+from gatewayd.workers.supervisor import Supervisor
 
 _log = logging.getLogger("gatewayd.daemon")
 
@@ -99,21 +99,21 @@ class Daemon:
         self.gateway = Gateway(serves=workers == 1)
         self.metrics = Metrics()
         self.reloader = Reloader(self.gateway, self._load_again, prepare=self._prepare, observe=self._outcome)
-        self._fleet: Fleet | None = None
-        self._data: DataSide | Fleet
+        self._supervisor: Supervisor | None = None
+        self._data: DataSide | Supervisor
         if workers == 1:
             self._data = DataSide(self.gateway, self.metrics, inherited=inherited)
             self._data.overload_changed = self._overload_changed
         else:
-            self._data = self._fleet = Fleet(
+            self._data = self._supervisor = Supervisor(
                 workers,
                 environ=self._environ,
                 instance=self.gateway.instance,
                 inherited=inherited,
-                died=self.metrics.worker_restarted,
-                patience=self._notifier.watchdog,
+                on_restart=self.metrics.worker_restarted,
+                stuck_after=self._notifier.watchdog,
             )
-        admin = AdminApp(self.gateway, self.reloader, self.metrics, workers=self._fleet)
+        admin = AdminApp(self.gateway, self.reloader, self.metrics, workers=self._supervisor)
         server = HttpServer(admin.answer, max_connections=lambda: _ADMIN_CONNECTIONS)
         self._admin = Listener(server, inherited=inherited)
 
@@ -129,7 +129,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Returns when every deployment can be called. Requests are answered, and readiness is off, from the moment the
-        addresses accept until then. Raises ConfigInvalid, CannotListen, WorkerLost; then nothing is left behind.
+        addresses accept until then. Raises ConfigInvalid, CannotListen, WorkerStartFailed; then nothing is left behind.
         Cancelling it while requests are answered drains them as `stop` does."""
         # Before the file is read: an edit from here on is noticed by the watcher.
         seen = digests([] if self._path is None else [self._path])
@@ -148,8 +148,8 @@ class Daemon:
         self.gateway.swap(runtime)
         staged.commit()
         try:
-            if self._fleet is not None:
-                await self._fleet.first_settled()
+            if self._supervisor is not None:
+                await self._supervisor.first_settled()
             else:
                 await load_translators(result.snapshot, self.gateway)
         except BaseException as error:
@@ -275,7 +275,7 @@ class Daemon:
     # --- going live ---------------------------------------------------------------------------------------------------
 
     async def _prepare(self, snapshot: Snapshot) -> Staged:
-        """The listeners of a snapshot, bound but not accepting. Raises CannotListen, WorkerLost."""
+        """The listeners of a snapshot, bound but not accepting. Raises CannotListen, WorkerStartFailed."""
         breath = Breath()
         for secrets in secrets_by_part(snapshot):
             self._redactor.know(secrets)

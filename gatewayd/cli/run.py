@@ -23,7 +23,6 @@ from gatewayd.config.secrets import MASTER_KEY_VARIABLE
 from gatewayd.config.snapshot import Address, Deployment, Snapshot
 from gatewayd.daemon import Daemon, Source
 from gatewayd.errors import ConfigInvalid
-from gatewayd.fleet.fleet import WorkerLost
 from gatewayd.observe import log
 from gatewayd.observe.loop_errors import LoopErrors
 from gatewayd.observe.redact import Redactor
@@ -32,6 +31,7 @@ from gatewayd.process import begin_start, end_start, loop_factory, take_open_fil
 from gatewayd.tasks import exit_if_threads_run, spawn
 from gatewayd.web.cannot_listen import CannotListen
 from gatewayd.web.inherited import VARIABLES, Inherited
+from gatewayd.workers.supervisor import WorkerStartFailed
 
 _log = logging.getLogger("gatewayd")
 
@@ -127,7 +127,7 @@ async def _serve(
     except asyncio.CancelledError:
         _log.info("stopped during the start")
         return exits.OK
-    except (CannotListen, WorkerLost) as error:
+    except (CannotListen, WorkerStartFailed) as error:
         tell(problems_text(error.problems, "text", sys.stderr))
         return exits.FAILURE
     except ConfigInvalid as error:

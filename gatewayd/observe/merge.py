@@ -2,7 +2,7 @@
 
 Counters, histograms and gauges of requests are summed. What a worker that is gone had counted stays in the sums, or
 every crash would look like a burst of requests to whoever takes rates. What is about one process (`process_...`) is
-shown for each, with a `worker` label; what is about the configuration comes from the deciding process alone.
+shown for each, with a `worker` label; what is about the configuration comes from the supervisor alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Merged:
                 _add(self._past.setdefault(name, _Family(family.head, family.kind)), family)
 
     def render(self, own: bytes, workers: Mapping[int, bytes]) -> bytes:
-        """`own`: the deciding process's page. `workers`: theirs, by number."""
+        """`own`: the supervisor's page. `workers`: theirs, by number."""
         families = _parsed(own)
         for name, family in self._past.items():
             _add(families.setdefault(name, _Family(family.head, family.kind)), family)

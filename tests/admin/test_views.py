@@ -104,7 +104,7 @@ async def test_the_numbers_of_workers_are_counted_together() -> None:
     assert status["in_flight"] == 5
     assert status["ready"] is True
     nobody = status_view(gateway, reloader, 1.0, 100.0, [{"number": 3, "pid": 3}])
-    assert json.loads(nobody)["ready"] is False  # the deciding process alone answers no request
+    assert json.loads(nobody)["ready"] is False  # the supervisor alone answers no request
     crowded = json.loads(status_view(gateway, reloader, 1.0, 100.0, [{**workers[0], "overloaded": True}, workers[1]]))
     assert (crowded["ready"], crowded["overloaded"]) == (False, True)  # U-F1
     assert [worker["number"] for worker in status["workers"]] == [0, 1, 2, 3]

@@ -129,7 +129,7 @@ async def test_a_worker_that_crashes_again_and_again_is_given_longer_rests(tmp_p
             assert counted in await daemon.metrics()
             os.kill(victim["pid"], signal.SIGKILL)
             line = await daemon.logged("its requests are lost", times=times)
-            rests.append(line.partition("another one is started ")[2])
+            rests.append(line.partition("its replacement starts ")[2])
             assert counted in await daemon.metrics()  # neither forgotten nor, while there is no other, counted twice
 
             async def another(dead: int = victim["pid"]) -> bool:
@@ -216,7 +216,7 @@ async def test_an_edit_goes_live_in_all_workers_or_in_none(tmp_path: Path) -> No
 
 
 async def test_an_edit_that_a_worker_cannot_make_live_is_applied_by_none(tmp_path: Path) -> None:
-    """R1, E-26: the deciding process does not load litellm, the workers cannot."""
+    """R1, E-26: the supervisor does not load litellm, the workers cannot."""
     file, broken = tmp_path / "gatewayd.yaml", tmp_path / "modules" / "tiktoken"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise ImportError('broken')\n")
@@ -344,7 +344,7 @@ import importlib.abc, os, signal, sys
 
 class Meddler(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "gatewayd.fleet.worker":
+        if name == "gatewayd.workers.worker":
             for number in ({numbers}):
                 os.kill(os.getpid(), number)
 

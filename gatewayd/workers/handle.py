@@ -1,4 +1,4 @@
-"""One worker as the deciding process sees it: a process, a link to it, and the questions that wait for an answer."""
+"""One worker as the supervisor sees it: a process, a channel to it, and the questions that wait for an answer."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ import msgspec
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.errors import GatewaydError
-from gatewayd.fleet.doors import packed
-from gatewayd.fleet.link import Kind, Link, Message
 from gatewayd.web.doors import Door
+from gatewayd.workers.channel import Channel, Kind, Message
+from gatewayd.workers.sockets import pack_sockets
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = """import signal, sys
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)
 sys.path.append(sys.argv.pop(1))
-from gatewayd.fleet.worker import main; main()"""
-"""`-m gatewayd.fleet.worker` would not find a gatewayd that runs from a source tree instead of site-packages.
-Signals that all processes are sent (systemd without `KillMode=mixed`) are not for a worker, from its beginning on."""
+from gatewayd.workers.worker import main; main()"""
+"""`-m gatewayd.workers.worker` would not find a gatewayd that runs from a source tree instead of site-packages.
+A worker ignores, from its first instruction on, the signals that a terminal or systemd sends to all processes."""
 _NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-_LAST_WORDS = 5.0
-"""Seconds between SIGABRT, which makes a stuck worker show where, and SIGKILL."""
+_ABORT_TIMEOUT = 5.0
+"""Seconds between SIGABRT, at which a stuck worker prints its stack, and SIGKILL."""
 
 
-class Gone(GatewaydError):
-    """The worker has ended, or does not answer any more."""
+class WorkerGone(GatewaydError):
+    """The worker has exited, or no longer answers."""
 
 
-class Member:
-    """See the module. `number`: its place among the workers, from 1; who replaces another takes its place."""
+class WorkerHandle:
+    """See the module. `number`: counted from 1; a worker that replaces another has the same number."""
 
     def __init__(self, number: int, process: asyncio.subprocess.Process, sock: socket.socket) -> None:
         self.number = number
@@ -49,26 +49,26 @@ class Member:
         self.heard = False
         """Whether it has sent anything yet."""
         self.metrics = b""
-        """As it told them last."""
+        """As the worker reported them last."""
         self._known: frozenset[Address] = frozenset()
         self._process = process
         self._questions = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._link = Link(sock, received=self._received, ended=self._gone)
+        self._channel = Channel(sock, received=self._received, ended=self._gone)
 
     @classmethod
     async def start(cls, number: int, of: int, environ: Mapping[str, str], instance: str = "") -> Self:
-        """The worker with this number, of so many, which are one `instance` of gatewayd. Raises OSError."""
+        """Starts worker `number` of `of`. All are one `instance` of gatewayd. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    # -P: the folder the daemon was started in is no place to import modules from.
+                    # -P: do not import modules from the working directory.
                     *(sys.executable, "-P", "-c", _START, _ROOT, str(theirs.fileno()), str(of), instance),
                     stdin=asyncio.subprocess.DEVNULL,
                     env={name: value for name, value in environ.items() if name not in _NOT_FOR_WORKERS},
                     pass_fds=[theirs.fileno()],
-                    start_new_session=True,  # what a terminal tells its group is for the deciding process
+                    start_new_session=True,  # signals of the terminal are for the supervisor
                 )
             except BaseException:
                 ours.close()
@@ -84,49 +84,49 @@ class Member:
 
     @property
     def gone(self) -> bool:
-        return self._link.closed
+        return self._channel.closed
 
     def ask(self, kind: Kind, body: bytes = b"", descriptors: Sequence[int] = ()) -> asyncio.Future[bytes]:
-        """Sends a question at once; its answer, or Gone."""
+        """Sends a question at once. Returns its answer, or WorkerGone."""
         number = next(self._questions)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         answer.add_done_callback(lambda done: self._answered(number, done))
-        self._link.send(kind, number, body, descriptors)
-        if self._link.closed and not answer.done():
-            answer.set_exception(Gone(f"{self} is gone"))
+        self._channel.send(kind, number, body, descriptors)
+        if self._channel.closed and not answer.done():
+            answer.set_exception(WorkerGone(f"{self} is gone"))
         return answer
 
     def _answered(self, number: int, answer: asyncio.Future[bytes]) -> None:
         self._waiting.pop(number, None)
         if not answer.cancelled():
-            answer.exception()  # seen, also if nobody waits for it any more
+            answer.exception()  # marks it as retrieved, also if nothing waits for it any more
 
     async def prepare(
         self, frames: Sequence[bytes], snapshot: Snapshot, doors: Mapping[Address, Door]
     ) -> list[Problem]:
-        """Has a snapshot made ready to go live. Raises Gone."""
+        """Has the worker prepare a snapshot, so that it can go live. Raises WorkerGone."""
         for frame in frames:
-            self._link.send(Kind.PART, body=frame)
+            self._channel.send(Kind.PART, body=frame)
         listen = tuple(dict.fromkeys(snapshot.server.listen))
         new = {address: doors[address] for address in listen if address not in self._known}
-        answer = await self.ask(Kind.PREPARE, *packed(listen, new, self.number - 1))
+        answer = await self.ask(Kind.PREPARE, *pack_sockets(listen, new, self.number - 1))
         return [Problem(**found) for found in msgspec.json.decode(answer)]
 
     def commit(self, snapshot: Snapshot) -> asyncio.Future[bytes]:
-        """What was prepared goes live; done when it has."""
+        """The prepared snapshot goes live. The result is done when it is live."""
         self._known = frozenset(snapshot.server.listen)
         self.serving = True
         return self.ask(Kind.COMMIT)
 
     def abandon(self) -> None:
-        self._link.send(Kind.ABANDON)
+        self._channel.send(Kind.ABANDON)
 
     def abort(self) -> None:
-        """Ends a process that does not answer; it shows where it is stuck, if it can."""
+        """Ends a process that does not answer. It prints its stack first, if it can."""
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGABRT)
-        asyncio.get_running_loop().call_later(_LAST_WORDS, self.kill)
+        asyncio.get_running_loop().call_later(_ABORT_TIMEOUT, self.kill)
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -134,8 +134,8 @@ class Member:
                 self._process.kill()
 
     async def close(self, seconds: float) -> None:
-        """Lets it go; it ends by itself within `seconds`, or is ended."""
-        self._link.close()
+        """Closes the channel, at which the worker exits. Kills it if it has not exited after `seconds`."""
+        self._channel.close()
         try:
             async with asyncio.timeout(seconds):
                 await self._process.wait()
@@ -144,9 +144,9 @@ class Member:
             await self._process.wait()
 
     async def ended(self) -> int:
-        """Waits for the end of the process: its exit code, negative for a signal."""
+        """Waits until the process has exited. Returns its exit code, negative for a signal."""
         code = await self._process.wait()
-        self._link.close()
+        self._channel.close()
         return code
 
     def _received(self, message: Message) -> None:
@@ -159,4 +159,4 @@ class Member:
         self.serving = False
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(Gone(f"{self} is gone"))
+                waiting.set_exception(WorkerGone(f"{self} is gone"))

@@ -1,4 +1,4 @@
-"""How a worker is told where to listen: the addresses, and which sockets come along with the message."""
+"""Packs the addresses where a worker listens, and their sockets, into a message."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class _Doors(msgspec.Struct):
     opened: list[_Opened]
 
 
-def packed(listen: Sequence[Address], opened: Mapping[Address, Door], number: int) -> tuple[bytes, list[int]]:
-    """All addresses, and those of them whose sockets the worker does not have yet: body and descriptors. `number`:
-    which worker, from 0."""
+def pack_sockets(listen: Sequence[Address], opened: Mapping[Address, Door], number: int) -> tuple[bytes, list[int]]:
+    """The body and the descriptors of a message. `opened`: what the worker does not have yet. `number`: of the worker,
+    counted from 0."""
     shares = {address: door.share(number) for address, door in opened.items()}
-    told = [_Opened(address, len(share), opened[address].lent) for address, share in shares.items()]
+    new = [_Opened(address, len(share), opened[address].lent) for address, share in shares.items()]
     descriptors = [sock.fileno() for share in shares.values() for sock in share]
-    return msgspec.json.encode(_Doors(list(listen), told)), descriptors
+    return msgspec.json.encode(_Doors(list(listen), new)), descriptors
 
 
-def unpacked(body: bytes, descriptors: Iterable[int]) -> tuple[list[Address], dict[Address, Door]]:
+def unpack_sockets(body: bytes, descriptors: Iterable[int]) -> tuple[list[Address], dict[Address, Door]]:
     doors, left = msgspec.json.decode(body, type=_Doors), iter(descriptors)
     opened: dict[Address, Door] = {}
     for one in doors.opened:
         sockets = [socket.socket(fileno=next(left)) for _ in range(one.sockets)]
         opened[one.address] = Door.of(one.address, sockets, lent=one.lent)
-    for strange in left:
-        os.close(strange)
+    for unexpected in left:
+        os.close(unexpected)
     return doors.listen, opened

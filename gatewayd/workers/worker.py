@@ -1,7 +1,7 @@
-"""A process that serves: it gets its configuration and its sockets from the deciding process, and obeys that one alone.
+"""A process that answers requests. It gets its configuration and its sockets from the supervisor.
 
-Signals that a terminal or a service manager sends to all processes are not for it. When the deciding process is gone it
-lets go of the sockets at once, so that the next daemon can have them, and ends when its requests have.
+It ignores the signals that a terminal or a service manager sends to all processes. When the supervisor exits, a worker
+closes its listening sockets at once, so that the next daemon can open them, and exits when its requests have ended.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from gatewayd.config.snapshot import Snapshot
 from gatewayd.engine.build import build, load_translators
 from gatewayd.engine.runtime import Gateway, Runtime
 from gatewayd.errors import ConfigInvalid
-from gatewayd.fleet.doors import unpacked
-from gatewayd.fleet.link import Kind, Link, Message
 from gatewayd.observe import log
 from gatewayd.observe.loop_errors import LoopErrors
 from gatewayd.observe.metrics import Metrics
@@ -37,21 +35,23 @@ from gatewayd.process import Exports, begin_start, end_start, loop_factory
 from gatewayd.tasks import Breath, exit_if_threads_run, spawn, supervise
 from gatewayd.web.listener import StagedDoors
 from gatewayd.web.side import DataSide
+from gatewayd.workers.channel import Channel, Kind, Message
+from gatewayd.workers.sockets import unpack_sockets
 
 _log = logging.getLogger("gatewayd.worker")
 
 ALIVE_EVERY = 0.5
-"""Seconds between two signs of life, from the loop that serves."""
+"""Seconds between two signs of life, sent from the loop that answers requests."""
 _MANY_PARTS = 8
 """About five hundred deployments; see `collector`."""
 _TURNS = 3
-"""Of the loop, in which it lets go of the sockets of doors that have closed."""
+"""Iterations of the loop in which it releases closed listening sockets."""
 SETTLE = 1.5
 """Seconds that connections to upstreams get to close at the end."""
 
 
 def main() -> None:
-    """The process. Arguments: the descriptor of its link, how many workers there are, and `Gateway.instance`."""
+    """The process. Arguments: the descriptor of its channel, the number of workers, and `Gateway.instance`."""
     faulthandler.enable(2)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3]))
@@ -68,7 +68,7 @@ async def _serve(sock: socket.socket, processes: int, instance: str) -> None:
 
 
 class Worker:
-    """Obeys the messages of its link."""
+    """Carries out the messages of its channel."""
 
     def __init__(self, sock: socket.socket, redactor: Redactor, processes: int, instance: str) -> None:
         self._gateway = Gateway(instance=instance)
@@ -81,23 +81,23 @@ class Worker:
         self._parts = 0
         self._uncollected = ExitStack()
         self._snapshot: Snapshot | None = None
-        """The last one that has come, whole."""
+        """The last one that was received completely."""
         self._next: tuple[Snapshot, Runtime, StagedDoors] | None = None
         self._serving = False
-        self._alone = asyncio.Event()
-        self._link = Link(sock, received=self._received, ended=self._alone.set)
+        self._supervisor_gone = asyncio.Event()
+        self._channel = Channel(sock, received=self._received, ended=self._supervisor_gone.set)
 
     async def run(self) -> None:
-        """Returns when the deciding process is gone and all requests have ended."""
+        """Returns when the supervisor has exited and all requests have ended."""
         failed = self._metrics.task_failed
         alive = supervise(self._say_alive, name="signs of life", failed=failed)
-        crowd = supervise(self._data.watch_memory, name="watch the memory", failed=failed)
-        await self._alone.wait()
+        memory = supervise(self._data.watch_memory, name="watch the memory", failed=failed)
+        await self._supervisor_gone.wait()
         if self._serving:
-            _log.warning("the deciding process is gone: stopping")
+            _log.warning("the supervisor has exited: stopping")
             await self._data.drain(self._gateway.current.snapshot.server.drain)
         alive.cancel()
-        crowd.cancel()
+        memory.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE):
                 await self._gateway.close()
@@ -118,7 +118,7 @@ class Worker:
             case Kind.ABANDON:
                 _ = spawn(self._abandon(), name="abandon")
             case Kind.ASK:
-                self._link.send(Kind.ANSWER, message.number, self._told(message.body))
+                self._channel.send(Kind.ANSWER, message.number, self._answer_to(message.body))
             case Kind.STOP:
                 _ = spawn(self._stop(message), name="drain")
             case Kind.ANSWER | Kind.ALIVE:
@@ -126,7 +126,7 @@ class Worker:
 
     async def _prepare(self, message: Message, snapshot: Snapshot | None) -> None:
         problems: tuple[Problem, ...] = ()
-        listen, opened = unpacked(message.body, message.descriptors)
+        listen, opened = unpack_sockets(message.body, message.descriptors)
         await self._abandon()
         try:
             assert snapshot is not None
@@ -134,7 +134,7 @@ class Worker:
             for secrets in secrets_by_part(snapshot):
                 self._redactor.know(secrets)
                 await breath()
-            if self._serving:  # at the start requests that do not need it are answered meanwhile
+            if self._serving:  # at the start, requests that need no translator are answered meanwhile
                 await load_translators(snapshot, self._gateway)
             runtime = await build(snapshot, self._gateway)
             try:
@@ -153,7 +153,9 @@ class Worker:
                 door.close()
         self._parts = 0
         self._uncollected.close()
-        self._link.send(Kind.ANSWER, message.number, msgspec.json.encode([problem.as_dict() for problem in problems]))
+        self._channel.send(
+            Kind.ANSWER, message.number, msgspec.json.encode([problem.as_dict() for problem in problems])
+        )
 
     def _commit(self) -> None:
         assert self._next is not None
@@ -169,7 +171,7 @@ class Worker:
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         problems = await self._end_start() if self._gateway.loading else ()
-        self._link.send(Kind.ANSWER, number, msgspec.json.encode(problems) if problems else b"")
+        self._channel.send(Kind.ANSWER, number, msgspec.json.encode(problems) if problems else b"")
 
     async def _end_start(self) -> list[dict[str, Any]]:
         problems: list[dict[str, Any]] = []
@@ -188,7 +190,7 @@ class Worker:
             await doors.rollback()
             await runtime.retire()
 
-    def _told(self, what: bytes) -> bytes:
+    def _answer_to(self, what: bytes) -> bytes:
         if what == b"metrics":
             return self._metrics.render()
         if not self._serving:
@@ -197,10 +199,10 @@ class Worker:
         return health_view(self._gateway, now - self._started, now)
 
     async def _stop(self, message: Message) -> None:
-        struck = await self._data.drain(float(message.body))
-        self._link.send(Kind.ANSWER, message.number, str(struck).encode())
+        interrupted = await self._data.drain(float(message.body))
+        self._channel.send(Kind.ANSWER, message.number, str(interrupted).encode())
 
     async def _say_alive(self) -> None:
         while True:
-            self._link.send(Kind.ALIVE)
+            self._channel.send(Kind.ALIVE)
             await asyncio.sleep(ALIVE_EVERY)

@@ -1,6 +1,6 @@
-"""Messages between the deciding process and one worker, over a socket pair; open descriptors can travel along.
+"""Messages between the supervisor and one worker, over a socket pair, with open file descriptors.
 
-Neither side ever waits for the other: what the socket does not take is kept and sent when it does.
+Neither side waits for the other: a message that does not fit into the socket's buffer is kept and sent later.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Kind(IntEnum):
     PART = 1
     """A frame of a snapshot (`config.channel`)."""
     PREPARE = 2
-    """A question: JSON of `Doors`, new sockets along with it. The answer: JSON list of problems."""
+    """A question: JSON of `workers.sockets`, with the new sockets. The answer: JSON list of problems."""
     COMMIT = 3
-    """A question. The answer comes when it is done and, the first time, when what the deployments need is loaded: a
-    JSON list of problems, or nothing."""
+    """A question. The answer, a JSON list of problems or nothing, comes when the configuration is live and, the first
+    time, when what the deployments need is loaded."""
     ABANDON = 4
     ASK = 5
     """A question: `status` or `metrics`."""
     STOP = 6
-    """A question: the seconds that requests get to end, as text. The answer: how many were struck."""
+    """A question: the seconds that requests get to end, as text. The answer: how many were interrupted."""
     ANSWER = 7
     ALIVE = 8
 
@@ -44,10 +44,10 @@ class Message:
     number: int
     body: bytes
     descriptors: list[int]
-    """Now the receiver's to close."""
+    """The receiver closes them."""
 
 
-class Link:
+class Channel:
     """One end. `received` and `ended` are called on the loop; after `ended` nothing is received or sent."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Link:
         self._loop.add_reader(sock.fileno(), self._readable)
 
     def send(self, kind: Kind, number: int = 0, body: bytes = b"", descriptors: Sequence[int] = ()) -> None:
-        """Descriptors are duplicated: the caller may close its own at once."""
+        """Duplicates the descriptors, so the caller may close its own at once."""
         if self.closed:
             return
         data = _HEAD.pack(kind, len(descriptors), number, len(body)) + body

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gatewayd.config.snapshot import Address
-from gatewayd.fleet.doors import packed, unpacked
-from gatewayd.fleet.link import Kind, Link, Message
 from gatewayd.web.doors import Door
+from gatewayd.workers.channel import Channel, Kind, Message
+from gatewayd.workers.sockets import pack_sockets, unpack_sockets
 from tests.web.support import until
 
 
@@ -25,8 +25,8 @@ class Pair:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
         self.received: list[Message] = []
         self.ended: list[str] = []
-        self.here = Link(ours, received=self.received.append, ended=lambda: self.ended.append("here"))
-        self.there = Link(theirs, received=self.received.append, ended=lambda: self.ended.append("there"))
+        self.here = Channel(ours, received=self.received.append, ended=lambda: self.ended.append("here"))
+        self.there = Channel(theirs, received=self.received.append, ended=lambda: self.ended.append("there"))
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ async def test_doors_travel_with_their_sockets() -> None:
     first, second = Address("127.0.0.1", 0), Address(path="/tmp/never-opened")
     door = Door(first, copies=2)
     for number in range(2):
-        body, descriptors = packed([first, second], {first: door}, number)
-        listen, opened = unpacked(body, [os.dup(descriptor) for descriptor in descriptors])
+        body, descriptors = pack_sockets([first, second], {first: door}, number)
+        listen, opened = unpack_sockets(body, [os.dup(descriptor) for descriptor in descriptors])
         assert listen == [first, second]
         (received,) = opened.values()
         assert list(opened) == [first]
