@@ -33,7 +33,7 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
 from gatewayd.process import Exports
-from gatewayd.tasks import Breath, spawn, supervise
+from gatewayd.tasks import Yielder, spawn, supervise
 from gatewayd.web.cannot_listen import staged
 from gatewayd.web.connection import HttpServer
 from gatewayd.web.inherited import Inherited
@@ -276,10 +276,10 @@ class Daemon:
 
     async def _prepare(self, snapshot: Snapshot) -> Staged:
         """The listeners of a snapshot, bound but not accepting. Raises CannotListen, WorkerStartFailed."""
-        breath = Breath()
+        yielder = Yielder()
         for secrets in secrets_by_part(snapshot):
             self._redactor.know(secrets)
-            await breath()
+            await yielder()
         server = snapshot.server
         place = () if server.admin is None else (server.admin,)
         ours = [door.address for door in (*self._data.doors, *self._admin.doors)]

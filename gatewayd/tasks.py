@@ -1,5 +1,5 @@
-"""Background tasks that cannot get lost: kept alive, named, their exceptions logged once; those that must never end are
-started again, those that take long let the others run."""
+"""Background tasks: referenced until they end, named, their exceptions logged. A task that must never end is restarted
+after an exception; long work yields to other tasks."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _threads: set[Future[Any]] = set()
 
 T = TypeVar("T")
 
-SHORTEST_REST = 0.1
-LONGEST_REST = 30.0
-"""Seconds between a failure and the next start; doubled from one failure to the next."""
-SETTLED = 60.0
-"""Seconds after which work that was started again counts as mended: its next failure is a new one."""
+MIN_BACKOFF = 0.1
+MAX_BACKOFF = 30.0
+"""Seconds between a failure and the restart. Doubled after each failure."""
+STABLE_AFTER = 60.0
+"""Seconds of running after which earlier failures no longer count."""
 
 
 def spawn(coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
-    """Starts a task that is referenced until it ends; an exception in it is logged with the task's name."""
+    """Starts a task and references it until it ends. Logs an exception in it with the task's name."""
     task = asyncio.get_running_loop().create_task(coroutine, name=name)
     _running.add(task)
     task.add_done_callback(_ended)
@@ -40,34 +40,34 @@ def supervise(
     *,
     name: str,
     failed: Callable[[str], None] = lambda name: None,
-    rest: float = SHORTEST_REST,
+    rest: float = MIN_BACKOFF,
 ) -> asyncio.Task[None]:
-    """Starts work that goes on for as long as the process does, and starts it again after each exception (F-07).
+    """Starts work that runs as long as the process, and restarts it after each exception (F-07).
 
-    The same failure again and again is logged once; `failed` hears each with the task's name. `rest`: seconds before
-    the first new start. Cancelling the task ends it.
+    A repeated failure is logged once. `failed` is called with the task's name after each. `rest`: seconds before the
+    first restart. Cancelling the task ends it.
     """
-    return spawn(_kept_up(work, name, failed, rest), name=name)
+    return spawn(_restarted(work, name, failed, rest), name=name)
 
 
-async def _kept_up(
+async def _restarted(
     work: Callable[[], Coroutine[Any, Any, None]], name: str, failed: Callable[[str], None], first_rest: float
 ) -> None:
-    rest, told = first_rest, ""
+    rest, logged = first_rest, ""
     while True:
         started = time.monotonic()
         try:
             await work()
             return
         except Exception as error:
-            if time.monotonic() - started > SETTLED:
-                rest, told = first_rest, ""
+            if time.monotonic() - started > STABLE_AFTER:
+                rest, logged = first_rest, ""
             failed(name)
-            if told != (told := f"{type(error).__name__}: {error}"):
-                text = "background task %s failed and is started again: %s"
+            if logged != (logged := f"{type(error).__name__}: {error}"):
+                text = "background task %s failed and is restarted: %s"
                 _log.error(text, name, type(error).__name__, exc_info=error)
         await asyncio.sleep(rest)
-        rest = min(2 * rest, LONGEST_REST)
+        rest = min(2 * rest, MAX_BACKOFF)
 
 
 def _ended(task: asyncio.Task[Any]) -> None:
@@ -76,17 +76,17 @@ def _ended(task: asyncio.Task[Any]) -> None:
         _log.error("background task %s failed: %s", task.get_name(), type(error).__name__, exc_info=error)
 
 
-class Breath:
-    """For long work on the event loop: `await breath()` between its pieces lets the others run when it is time.
+class Yielder:
+    """For long work on the event loop: `await yielder()` between two pieces of work lets other tasks run if it is time.
 
-    On the loop and not in a thread: a thread that computes takes the interpreter for five milliseconds at a time, each
-    time the loop wants it back.
+    Such work does not run in a thread, because a computing thread holds the interpreter for five milliseconds whenever
+    the loop needs it.
     """
 
     __slots__ = ("_seconds", "_until")
 
     def __init__(self, seconds: float = 0.001) -> None:
-        """`seconds`: how long the work may go on at a stretch."""
+        """`seconds`: how long the work may run without yielding."""
         self._seconds = seconds
         self._until = time.perf_counter() + seconds
 
@@ -97,19 +97,19 @@ class Breath:
 
 
 async def in_steps(steps: Generator[None, None, T]) -> T:
-    """Does work that yields now and then, with pauses for the others. Returns what it returns."""
-    breath = Breath()
+    """Runs a generator, and lets other tasks run between its steps. Returns the generator's result."""
+    yielder = Yielder()
     while True:
         try:
             next(steps)
         except StopIteration as done:
             value: T = done.value
             return value
-        await breath()
+        await yielder()
 
 
 class OnceInThread(Generic[T]):
-    """Long work that a process does at most once, in a daemon thread, so that a process can end in the middle of it.
+    """Long work that a process does at most once, in a daemon thread, so that the process can exit in the middle of it.
 
     Call the object to get the result: the first call starts the work, later ones wait for the same result. After an
     exception the next call starts the work again.
@@ -145,7 +145,7 @@ class OnceInThread(Generic[T]):
 
 @contextmanager
 def short_switch_interval() -> Iterator[None]:
-    """Makes threads hand over the interpreter ten times as often, so that an event loop waits 0.5 ms for it, not 5."""
+    """Threads release the interpreter ten times as often, so that an event loop waits 0.5 ms for it instead of 5 ms."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(before / 10)
     try:
@@ -155,7 +155,9 @@ def short_switch_interval() -> Iterator[None]:
 
 
 def exit_if_threads_run(code: int) -> None:
-    """Ends the process at once if an `OnceInThread` still works: the interpreter's own end would stop that thread in
-    a C extension, which can abort the process. To be called last."""
+    """Exits the process at once if an `OnceInThread` is still running. To be called last.
+
+    A normal exit would stop that thread in a C extension, which can abort the process.
+    """
     if _threads:
         os._exit(code)

@@ -276,7 +276,7 @@ async def test_a_watcher_that_fails_is_started_again_and_counted(
         numbers = daemon.metrics.render().decode()
     assert 'gatewayd_background_task_failures_total{task="watch the configuration"} 2.0' in numbers
     told = [message for message in caplog.messages if "failed" in message]
-    assert told == ["background task watch the configuration failed and is started again: ValueError"]
+    assert told == ["background task watch the configuration failed and is restarted: ValueError"]
 
 
 async def test_a_loop_that_is_stuck_gives_no_sign_of_life(tmp_path: Path) -> None:

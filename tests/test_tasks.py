@@ -1,4 +1,4 @@
-"""Tasks that must not get lost, and those that must not end."""
+"""Tasks that are kept until they end, and tasks that are restarted."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from gatewayd.tasks import Breath, OnceInThread, spawn, supervise
+from gatewayd.tasks import OnceInThread, Yielder, spawn, supervise
 
 
 async def test_an_exception_is_logged_once_with_the_tasks_name(caplog: pytest.LogCaptureFixture) -> None:
@@ -20,7 +20,7 @@ async def test_an_exception_is_logged_once_with_the_tasks_name(caplog: pytest.Lo
     assert caplog.messages == ["background task the work failed: ValueError"]
 
 
-async def test_what_must_not_end_is_started_again_told_once_and_counted_each_time(
+async def test_work_is_restarted_after_an_exception_and_each_one_is_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """F-07"""
@@ -47,7 +47,7 @@ async def test_what_must_not_end_is_started_again_told_once_and_counted_each_tim
     assert task.cancelled()
 
 
-async def test_it_rests_longer_from_failure_to_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_backoff_grows_from_failure_to_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """F-07: a task that cannot live must not keep the processor busy."""
     rests: list[float] = []
 
@@ -64,7 +64,7 @@ async def test_it_rests_longer_from_failure_to_failure(monkeypatch: pytest.Monke
     assert rests == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0, 30.0]
 
 
-async def test_work_that_is_done_is_done() -> None:
+async def test_work_that_returns_is_not_restarted() -> None:
     starts = 0
 
     async def work() -> None:
@@ -76,7 +76,7 @@ async def test_work_that_is_done_is_done() -> None:
     assert starts == 1
 
 
-async def test_long_work_lets_the_others_run_now_and_then() -> None:
+async def test_long_work_yields_to_other_tasks() -> None:
     """E-30"""
     turns = 0
 
@@ -87,17 +87,17 @@ async def test_long_work_lets_the_others_run_now_and_then() -> None:
             await asyncio.sleep(0)
 
     task = spawn(other(), name="other")
-    hurried, breath = Breath(3600.0), Breath(0.0)
+    hurried, yielder = Yielder(3600.0), Yielder(0.0)
     for _ in range(1000):
         await hurried()
     assert turns == 0
     for _ in range(1000):
-        await breath()
+        await yielder()
     task.cancel()
     assert turns >= 1000
 
 
-async def test_work_in_a_thread_is_done_once_for_everybody_who_waits() -> None:
+async def test_work_in_a_thread_runs_once_for_all_callers() -> None:
     """U-C11: who stops waiting takes nothing from the others."""
     go_on, runs = threading.Event(), []
 

@@ -17,12 +17,12 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from subprocess import DEVNULL, PIPE, Popen
 
-from gatewayd.collector import uncollected
 from gatewayd.config.channel import HEADER, Assembler, ChannelError, body_length
 from gatewayd.config.overrides import Overrides
 from gatewayd.config.problems import Problem
 from gatewayd.config.result import Result
-from gatewayd.tasks import Breath, spawn
+from gatewayd.gc_tuning import gc_paused
+from gatewayd.tasks import Yielder, spawn
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = "import sys; sys.path.append(sys.argv.pop(1)); from gatewayd.config.child import main; main()"
@@ -149,7 +149,7 @@ async def _reading(sock: socket.socket) -> AsyncIterator[asyncio.StreamReader]:
 
 async def _receive(reader: asyncio.StreamReader) -> Result:
     """Raises ChannelError, asyncio.IncompleteReadError, ConnectionError."""
-    assembler, breath = Assembler(), Breath()
+    assembler, yielder = Assembler(), Yielder()
     with ExitStack() as stack:
         for count in itertools.count(1):
             length = body_length(await reader.readexactly(HEADER.size))
@@ -157,8 +157,8 @@ async def _receive(reader: asyncio.StreamReader) -> Result:
             if result is not None:
                 return result
             if count == _MANY_FRAMES:
-                stack.enter_context(uncollected())
-            await breath()  # readexactly does not let others run while it has enough
+                stack.enter_context(gc_paused())
+            await yielder()  # readexactly does not let others run while it has enough
     raise AssertionError("itertools.count has no end")
 
 

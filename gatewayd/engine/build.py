@@ -13,17 +13,17 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import cache
 
-from gatewayd.collector import uncollected
 from gatewayd.config import providers
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerTimeouts, Snapshot
 from gatewayd.engine.runtime import Gateway, Runtime, Target
 from gatewayd.errors import ConfigInvalid, ConfigurationError, GatewaydError
+from gatewayd.gc_tuning import gc_paused
 from gatewayd.routing.budget import RetryBudget
 from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.pick import STRATEGIES
 from gatewayd.routing.table import Group, Table
-from gatewayd.tasks import Breath
+from gatewayd.tasks import Yielder
 from gatewayd.upstream.base import Timeouts, Upstream
 from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.scripted import ScriptedUpstream
@@ -44,15 +44,15 @@ async def build(snapshot: Snapshot, gateway: Gateway) -> Runtime:
     (see `load_translators`): translated calls wait for it.
     """
     targets: dict[str, Target] = {}
-    breath, timeouts = Breath(), _timeouts_of(snapshot)
+    yielder, timeouts = Yielder(), _timeouts_of(snapshot)
     try:
         for deployment in snapshot.deployments:
             try:
                 targets[deployment.id] = _target(deployment, timeouts, gateway)
             except ConfigurationError as error:
                 raise ConfigInvalid([_unusable(deployment, error)]) from error
-            await breath()
-        table = await _table(snapshot, targets, breath)
+            await yielder()
+        table = await _table(snapshot, targets, yielder)
         return Runtime(snapshot, table, targets, gateway.health, gateway.upstreams)
     except BaseException as error:
         for target in targets.values():
@@ -69,7 +69,7 @@ async def load_translators(snapshot: Snapshot, gateway: Gateway) -> None:
         return
     try:
         # A process that has frozen what its start made (`process.end_start`) does the same with litellm's objects.
-        with uncollected() if gc.get_freeze_count() else nullcontext():
+        with gc_paused() if gc.get_freeze_count() else nullcontext():
             await load_litellm(*translated)
     except Exception as error:
         raise _failed("litellm_unavailable", f"litellm could not be loaded: {type(error).__name__}") from error
@@ -128,7 +128,7 @@ def _timeouts_of(snapshot: Snapshot) -> TimeoutsOf:
     return timeouts
 
 
-async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Breath) -> Table:
+async def _table(snapshot: Snapshot, targets: Mapping[str, Target], yielder: Yielder) -> Table:
     members: dict[str, list[Target]] = defaultdict(list)
     by_model: dict[str, list[Target]] = defaultdict(list)
     unserved: dict[str, str] = {}
@@ -139,14 +139,14 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target], breath: Brea
             continue
         members[deployment.group].append(target)
         by_model[f"{deployment.provider}/{deployment.model}"].append(target)
-        await breath()
+        await yielder()
     if any("/" in name and "*" in name for name in members):
         await asyncio.to_thread(providers.split, "gpt")  # reads a large table once, off the loop
     routing = snapshot.routing
     groups: dict[str, Group] = {}
     for name, group in members.items():
         groups[name] = _group(name, group, snapshot)
-        await breath()
+        await yielder()
 
     def also(name: str) -> Group | None:
         one = targets.get(name)

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from gatewayd.collector import thaw, uncollected
 from gatewayd.config.changes import losses, steps
 from gatewayd.config.problems import Problem, warnings
 from gatewayd.config.snapshot import Snapshot
@@ -27,7 +26,8 @@ from gatewayd.config.validator import Result
 from gatewayd.engine.build import build, load_translators
 from gatewayd.engine.runtime import Gateway
 from gatewayd.errors import ConfigInvalid
-from gatewayd.tasks import Breath, spawn
+from gatewayd.gc_tuning import collect_frozen, gc_paused
+from gatewayd.tasks import Yielder, spawn
 
 _log = logging.getLogger("gatewayd.reload")
 
@@ -257,7 +257,7 @@ class Reloader:
         await load_translators(snapshot, self._gateway)  # before new listeners let connections queue
         with ExitStack() as stack:
             if len(snapshot.deployments) > _MANY:
-                stack.enter_context(uncollected())
+                stack.enter_context(gc_paused())
                 self._tidy_soon()
             staged = await self._prepare(snapshot)
             try:
@@ -282,7 +282,7 @@ class Reloader:
             await asyncio.sleep(_REST)
             await self._gateway.idle()
             if not self._gateway.in_flight:
-                thaw()
+                collect_frozen()
                 return
 
     async def _pause(self, seconds: float) -> None:
@@ -298,9 +298,9 @@ class Reloader:
 
 
 async def _changes(old: Snapshot, new: Snapshot) -> tuple[str, ...]:
-    breath, lines = Breath(), []
+    yielder, lines = Yielder(), []
     for line in steps(old, new):
         if line is not None:
             lines.append(line)
-        await breath()
+        await yielder()
     return tuple(lines)

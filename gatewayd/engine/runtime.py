@@ -22,7 +22,7 @@ from gatewayd.engine.incidents import Incidents
 from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.health import HealthBook, Policy
 from gatewayd.routing.table import Table
-from gatewayd.tasks import Breath, spawn
+from gatewayd.tasks import Yielder, spawn
 from gatewayd.upstream.base import Timeouts, Upstream
 from gatewayd.upstream.fetch import Fetcher
 
@@ -111,7 +111,7 @@ class Runtime:
         whoever still holds this object, knowingly or in a cycle, holds a hollow one.
         """
         await self.idle()
-        breath = Breath()
+        yielder = Yielder()
         targets, deployments, groups = (
             list(self.targets.values()),
             list(self.snapshot.deployments),
@@ -121,11 +121,11 @@ class Runtime:
         self.snapshot = replace(self.snapshot, deployments=(), effective={})
         while targets:
             await self._pool.release(targets.pop().deployment.identity)
-            await breath()
+            await yielder()
         for rest in (groups, deployments):
             while rest:
                 rest.pop()
-                await breath()
+                await yielder()
 
     async def idle(self) -> None:
         """Waits until no request holds a lease."""

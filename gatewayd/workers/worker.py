@@ -20,19 +20,19 @@ import msgspec
 
 from gatewayd.access.secrets import secrets_by_part
 from gatewayd.admin.views import health_view
-from gatewayd.collector import uncollected
 from gatewayd.config.channel import Assembler
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Snapshot
 from gatewayd.engine.build import build, load_translators
 from gatewayd.engine.runtime import Gateway, Runtime
 from gatewayd.errors import ConfigInvalid
+from gatewayd.gc_tuning import gc_paused
 from gatewayd.observe import log
 from gatewayd.observe.loop_errors import LoopErrors
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.redact import Redactor
 from gatewayd.process import Exports, begin_start, end_start, loop_factory
-from gatewayd.tasks import Breath, exit_if_threads_run, spawn, supervise
+from gatewayd.tasks import Yielder, exit_if_threads_run, spawn, supervise
 from gatewayd.web.listener import StagedDoors
 from gatewayd.web.side import DataSide
 from gatewayd.workers.channel import Channel, Kind, Message
@@ -43,7 +43,7 @@ _log = logging.getLogger("gatewayd.worker")
 ALIVE_EVERY = 0.5
 """Seconds between two signs of life, sent from the loop that answers requests."""
 _MANY_PARTS = 8
-"""About five hundred deployments; see `collector`."""
+"""About five hundred deployments; see `gc_tuning`."""
 _TURNS = 3
 """Iterations of the loop in which it releases closed listening sockets."""
 SETTLE = 1.5
@@ -79,7 +79,7 @@ class Worker:
         self._started = time.monotonic()
         self._assembler = Assembler()
         self._parts = 0
-        self._uncollected = ExitStack()
+        self._gc_pause = ExitStack()
         self._snapshot: Snapshot | None = None
         """The last one that was received completely."""
         self._next: tuple[Snapshot, Runtime, StagedDoors] | None = None
@@ -107,7 +107,7 @@ class Worker:
             case Kind.PART:
                 self._parts += 1
                 if self._parts == _MANY_PARTS:
-                    self._uncollected.enter_context(uncollected())
+                    self._gc_pause.enter_context(gc_paused())
                 if (result := self._assembler.feed(message.body)) is not None:
                     self._snapshot, self._assembler = result.snapshot, Assembler()
             case Kind.PREPARE:
@@ -130,10 +130,10 @@ class Worker:
         await self._abandon()
         try:
             assert snapshot is not None
-            breath = Breath()
+            yielder = Yielder()
             for secrets in secrets_by_part(snapshot):
                 self._redactor.know(secrets)
-                await breath()
+                await yielder()
             if self._serving:  # at the start, requests that need no translator are answered meanwhile
                 await load_translators(snapshot, self._gateway)
             runtime = await build(snapshot, self._gateway)
@@ -152,7 +152,7 @@ class Worker:
             for door in opened.values():
                 door.close()
         self._parts = 0
-        self._uncollected.close()
+        self._gc_pause.close()
         self._channel.send(
             Kind.ANSWER, message.number, msgspec.json.encode([problem.as_dict() for problem in problems])
         )

@@ -1,7 +1,7 @@
 """H-01, H-02: what a request leaves behind goes by counting references; the garbage collector finds nothing of ours.
 
 It matters because a large configuration, and whatever is under way when it goes live, is kept from the collector
-(`gatewayd.collector`): a cycle there would stay for ever, and an old configuration with it.
+(`gatewayd.gc_tuning`): a cycle there would stay for ever, and an old configuration with it.
 """
 
 from __future__ import annotations

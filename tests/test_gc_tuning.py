@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gatewayd.collector import thaw, uncollected
+from gatewayd.gc_tuning import collect_frozen, gc_paused
 
 
 class Cycle:
@@ -17,49 +17,49 @@ class Cycle:
 
 
 @pytest.fixture(autouse=True)
-def thawed() -> Iterator[None]:
+def unfrozen() -> Iterator[None]:
     gc.collect()
     yield
     gc.enable()
     gc.unfreeze()
 
 
-def test_what_is_made_inside_is_not_looked_at_again() -> None:
+def test_objects_made_inside_are_frozen() -> None:
     """E-30: each full collection would walk all of a large configuration."""
     frozen = gc.get_freeze_count()
-    with uncollected():
+    with gc_paused():
         assert not gc.isenabled()
         kept = [[number] for number in range(1000)]
     assert gc.isenabled()
     assert gc.get_freeze_count() >= frozen + len(kept)
 
 
-def test_what_is_garbage_before_is_collected_and_not_frozen() -> None:
+def test_existing_garbage_is_collected_and_not_frozen() -> None:
     gone = weakref.ref(Cycle())
-    with uncollected():
+    with gc_paused():
         assert gone() is None
 
 
 def test_an_error_inside_does_not_leave_the_collector_off() -> None:
-    with pytest.raises(ZeroDivisionError), uncollected():
+    with pytest.raises(ZeroDivisionError), gc_paused():
         _ = 1 / 0
     assert gc.isenabled()
 
 
 def test_a_collector_that_is_off_stays_off() -> None:
     gc.disable()
-    with uncollected():
+    with gc_paused():
         pass
     assert not gc.isenabled()
 
 
-def test_a_cycle_that_was_frozen_goes_when_it_thaws() -> None:
+def test_collect_frozen_frees_a_frozen_cycle() -> None:
     """H-02"""
-    with uncollected():
+    with gc_paused():
         cycle = Cycle()
     gone = weakref.ref(cycle)
     del cycle
     gc.collect()
     assert gone() is not None
-    thaw()
+    collect_frozen()
     assert gone() is None
