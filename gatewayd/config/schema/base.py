@@ -1,8 +1,8 @@
-"""How a key of the file is described: one field of a `Section`, carrying its meaning, default and support level.
+"""How a key of the file is described: one field of a `Section`, with its meaning, default and support level.
 
-A section is one mapping of the file. Its fields are the keys that work; keys gatewayd knows but does not use stand in
-its tables `IGNORED` (reported as warnings) and `REFUSED` (security-relevant, hence errors). The documentation, the JSON
-Schema and the validator all read these classes and nothing else. This module knows no key by name.
+A section is one mapping of the file. Its fields are the keys that work. Its tables list the keys that gatewayd knows
+but does not use: `IGNORED` (warnings) and `REFUSED` (errors, because they matter for security). The documentation, the
+JSON Schema and the validator all read these classes and nothing else. This module knows no key by name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NUMERAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
 class Section(BaseModel):
-    """One mapping of the file. Unknown keys are the validator's business (it has places and hints), not pydantic's."""
+    """One mapping of the file. The validator reports unknown keys, not pydantic, because it has places and hints."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -35,19 +35,19 @@ class Section(BaseModel):
     OWN: ClassVar[bool] = False
     """Whether the section is gatewayd's own, so that an unknown key is an error and not a warning."""
     OPEN: ClassVar[bool] = False
-    """Whether keys of any name are allowed, because they are handed on."""
+    """Whether keys of any name are allowed, because they are passed on."""
     TRANSLATED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Keys given to litellm as they are, in deployments that litellm translates: what they are for → their names."""
+    """Keys passed to litellm unchanged, for deployments that litellm translates: purpose → names."""
     IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Why the keys do nothing here → their names."""
+    """Keys without effect: reason → names."""
     FAMILIES: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Why all keys that begin alike do nothing here → the beginnings; for litellm's many settings of one feature."""
+    """Prefixes of keys without effect: reason → prefixes; for litellm's many settings of one feature."""
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """What would be weaker than the file says → the names of the keys."""
+    """Keys that would protect something: the weakness without them → names."""
     REFUSED_IN_PART: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """What would be weaker, for some values only → the names of the keys, which are in `IGNORED` for the others."""
+    """The same, for keys that protect only with some values; for other values they are in `IGNORED`."""
     EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset()
-    """Unused keys whose `false`, `""`, `[]` or `{}` asks for something, because litellm's default is another value."""
+    """Unused keys for which `false`, `""`, `[]` or `{}` has a meaning, because it is not litellm's default."""
 
 
 def key(
@@ -61,8 +61,8 @@ def key(
 ) -> Any:
     """One key of the file (`...` as `default`: required).
 
-    `why` gives the reason of the default; `approximated` says how gatewayd's behaviour differs from litellm's;
-    `secret` marks values that are never shown. `constraints` are pydantic's (`ge`, `le`, `max_length`, ...).
+    `why`: the reason for the default. `approximated`: how gatewayd's behaviour differs from litellm's. `secret`: the
+    value is never shown. `constraints` are pydantic's (`ge`, `le`, `max_length`, ...).
     """
     extra = {"x-why": why, "x-approximated": approximated, "x-secret": secret or None}
     return Field(
@@ -85,18 +85,18 @@ def unused(section: type[Section]) -> Mapping[str, tuple[Support, str]]:
 
 
 def asks_for_nothing(section: type[Section], name: str, value: Any) -> bool:
-    """Whether the value of an unused key is the same as leaving the key out, in litellm."""
+    """Whether this value of an unused key means the same to litellm as no key."""
     return value is None or (name not in section.EMPTY_COUNTS and (value is False or value in ("", [], {})))
 
 
 def family(section: type[Section], name: str) -> str | None:
-    """Why the key does nothing, if it belongs to a family of such keys."""
+    """Why the key has no effect, if it belongs to a family of such keys."""
     return next((reason for reason, heads in section.FAMILIES.items() if name.startswith(heads)), None)
 
 
 @cache
 def known(section: type[Section]) -> frozenset[str]:
-    """Every key name the section has a word about."""
+    """Every key name that the section knows."""
     handed_on = (name for names in section.TRANSLATED.values() for name in names)
     return frozenset(section.model_fields).union(unused(section), handed_on)
 
@@ -122,7 +122,7 @@ def _sections(annotation: Any, many: str = "one") -> Iterator[tuple[type[Section
 
 
 def below(section: type[Section]) -> tuple[type[Section], ...]:
-    """The section and all that are nested in it, each once."""
+    """The section and all sections nested in it, each once."""
     found = [section]
     for _, inner, _ in nested(section):
         found.extend(one for one in below(inner) if one not in found)
@@ -132,7 +132,7 @@ def below(section: type[Section]) -> tuple[type[Section], ...]:
 def numeral(value: object) -> object:
     """Text that is a plain decimal number → that number; anything else unchanged.
 
-    Such text comes from references (`rpm: os.environ/RPM`: the environment holds only text) and from quoted numbers,
+    Such text comes from references (`rpm: os.environ/RPM`: environment variables are text) and from quoted numbers,
     which litellm accepts. `1e3` and `08`, which YAML 1.1 silently reads as text, do not match and stay errors.
     """
     if isinstance(value, str) and _NUMERAL.fullmatch(value):
@@ -141,7 +141,7 @@ def numeral(value: object) -> object:
 
 
 def truth(value: object) -> object:
-    """Text that names a truth value (`true`, `FALSE`) → that value; for the same sources as `numeral`."""
+    """Text that names a boolean (`true`, `FALSE`) → that boolean; for the same sources as `numeral`."""
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value.lower(), value)
     return value

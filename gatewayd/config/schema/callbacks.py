@@ -1,4 +1,4 @@
-"""litellm's callbacks: which of them only observe, and which check or rewrite requests, so that none may be left out.
+"""litellm's callbacks that check or rewrite requests, and so must not be ignored.
 
 The names are litellm's (1.106.2): `proxy/common_utils/callback_utils.py` and the guardrails of `types/guardrails.py`; a
 test compares them with the installed litellm.
@@ -21,7 +21,7 @@ GUARDS = frozenset(
         "presidio", "llamaguard_moderations", "hide_secrets", "openai_moderations", "lakera_prompt_injection",
         "aporia_prompt_injection", "google_text_moderation", "llmguard_moderations", "blocked_user_check",
         "banned_keywords", "detect_prompt_injection", "azure_content_safety",
-        # its guardrails, which people list there too
+        # its guardrails, which can be listed there too
         "agent_365", "aim", "akto", "alice", "aporia", "azure/prompt_shield", "azure/text_moderations", "bedrock",
         "block_code_execution", "cato_networks", "cisco_ai_defense", "compresr", "conduct", "crowdstrike_aidr",
         "custom_code", "decision_model", "deepkeep", "dynamoai", "enkryptai", "generic_guardrail_api", "grayswan",
@@ -38,7 +38,7 @@ _CODE = re.compile(r"[\w.]*\w\.\w[\w.]*|(s3|gcs)://.*|os\.environ/.*")
 
 
 def guards(value: Any) -> Iterator[tuple[int | None, str]]:
-    """Of the value of one of `LISTS`: index (None: it is no list) and words for each entry that may guard requests."""
+    """The entries of a value of one of `LISTS` that may guard requests: (index, or None if it is not a list; words)."""
     entries = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
     for index, entry in entries:
         if not isinstance(entry, str):

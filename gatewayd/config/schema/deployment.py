@@ -1,7 +1,7 @@
-"""`model_list` and `credential_list`: the deployments, in litellm's words.
+"""`model_list` and `credential_list`: the deployments, in litellm's format.
 
-Every key of `litellm_params` that gatewayd gives a meaning is a field here; keys it has no word for are completion
-parameters and go upstream, as in litellm.
+Every key of `litellm_params` that gatewayd uses is a field here. As in litellm, all other keys are completion
+parameters and are sent upstream.
 """
 
 from __future__ import annotations
@@ -38,24 +38,25 @@ Whole = Annotated[int, BeforeValidator(numeral)]
 
 
 class LitellmParams(Section):
-    """Where a deployment is, how to sign in there, how much it takes, and what to add to its requests.
+    """A deployment's address, credentials, limits, and additions to its requests.
 
-    Keys that are not listed are completion parameters: sent when the caller does not send them. A deployment of Ollama
-    that sets one of Ollama's own options (`num_ctx`, `keep_alive`, `num_predict`, `options`, ...) is called by Ollama's
-    own API, through litellm, because Ollama's OpenAI API ignores them. Elsewhere a caller who sends one gets a 400.
+    Keys that are not listed are completion parameters: gatewayd sends them if the request does not. If a deployment of
+    Ollama sets one of Ollama's own options (`num_ctx`, `keep_alive`, `num_predict`, `options`, ...), gatewayd calls
+    Ollama's own API, through litellm, because Ollama's OpenAI API ignores these options. On other deployments a request
+    with such an option gets a 400.
     """
 
     OPEN: ClassVar[bool] = True
 
     # --- where
-    model: str = key(..., "`provider/name`, or a name alone when litellm knows whose it is.", min_length=1)
-    custom_llm_provider: str | None = key(None, "The provider, when `model` does not start with it.", min_length=1)
+    model: str = key(..., "`provider/name`, or only the name if litellm knows its provider.", min_length=1)
+    custom_llm_provider: str | None = key(None, "The provider, if `model` does not start with it.", min_length=1)
     api_base: Url | None = key(None, "Base URL. Default: the provider's own.", min_length=1)
-    base_url: Url | None = key(None, "The same as `api_base`, which wins.", min_length=1)
+    base_url: Url | None = key(None, "The same as `api_base`, which takes precedence.", min_length=1)
     api_version: str | None = key(None, "Azure's `api-version`.", min_length=1)
     organization: str | None = key(None, "OpenAI organization, sent as a header.", min_length=1)
     litellm_credential_name: str | None = key(
-        None, "Entry of `credential_list` whose values fill what is missing here.", min_length=1
+        None, "Entry of `credential_list` that supplies the keys missing here.", min_length=1
     )
 
     # --- signing in
@@ -68,9 +69,9 @@ class LitellmParams(Section):
 
     ssl_verify: Verify | None = key(
         None,
-        "`false`: do not check the upstream's certificate (with a warning). A path: the PEM file with the certificates "
-        "of the only authorities; a relative one starts at the folder of the configuration. Default: "
-        "`litellm_settings.ssl_verify`, then the authorities that the system trusts.",
+        "`false`: do not check the upstream's certificate (with a warning). A path: trust only the authorities in this "
+        "PEM file; a relative path starts at the configuration's folder. Default: `litellm_settings.ssl_verify`, else "
+        "the authorities that the system trusts.",
     )
 
     # --- how much, and when
@@ -81,40 +82,41 @@ class LitellmParams(Section):
     )
     order: Whole | None = key(
         None,
-        "Lower is tried first; deployments without it come last. Before a group has failed somebody of each order has "
-        "been tried, whatever `num_retries` says.",
+        "Lower values are tried first; deployments without it come last. Every order level is tried at least once "
+        "before the group fails, even beyond `num_retries`.",
     )
     timeout: Seconds | None = key(
-        None, "Seconds for one try, all of it. Default: `router_settings.timeout`, then `gatewayd.timeouts.total`."
+        None, "Seconds for one whole attempt. Default: `router_settings.timeout`, else `gatewayd.timeouts.total`."
     )
-    request_timeout: Seconds | None = key(None, "The same as `timeout`, which wins.")
+    request_timeout: Seconds | None = key(None, "The same as `timeout`, which takes precedence.")
     stream_timeout: Seconds | None = key(None, "The same for streams, up to the first event. Default: `timeout`.")
-    num_retries: Count | None = key(None, "Further tries in the group. Default: `router_settings.num_retries`.")
+    num_retries: Count | None = key(None, "Retries in the group. Default: `router_settings.num_retries`.")
     max_retries: Count | None = key(
         None,
-        "Taken as `num_retries` when that is not given.",
-        approximated="litellm gives it to the provider's SDK; gatewayd has one retry loop only",
+        "Used as `num_retries` if that is not set.",
+        approximated="litellm passes it to the provider's SDK; gatewayd has only one retry loop",
     )
     cooldown_time: Seconds | None = key(
-        None, "Seconds out of service after failures. Default: `router_settings.cooldown_time`."
+        None, "Seconds of cooldown after failures. Default: `router_settings.cooldown_time`."
     )
 
     # --- what to send
     drop_params: Flag | None = key(
         None,
-        "Leave out parameters that the provider does not take for this model. For forwarded requests the table "
-        "`gatewayd/config/parameters.toml` decides, and the answer's `x-gatewayd-dropped` lists them; for translated "
-        "ones litellm does. Default: `litellm_settings.drop_params`.",
-        approximated="litellm also drops what its price table does not know of a model, such as `tools`; that is kept",
+        "Leave out parameters that the provider does not accept for this model. For forwarded requests the table "
+        "`gatewayd/config/parameters.toml` decides, and the response header `x-gatewayd-dropped` lists them. For "
+        "translated requests litellm decides. Default: `litellm_settings.drop_params`.",
+        approximated="litellm also drops parameters that its price table does not list for the model, such as `tools`; "
+        "gatewayd keeps them",
     )
     additional_drop_params: list[str] | None = key(None, "Names of parameters never sent to this deployment.")
-    allowed_openai_params: list[str] | None = key(None, "Names of parameters that `drop_params` leaves in.")
+    allowed_openai_params: list[str] | None = key(None, "Names of parameters that `drop_params` keeps.")
     base_model: str | None = key(
-        None, "The model behind a deployment of Azure whose name does not say it, such as `azure/gpt-5`.", min_length=1
+        None, "The model of an Azure deployment whose name does not show it, such as `azure/gpt-5`.", min_length=1
     )
-    extra_body: dict[str, Any] | None = key(None, "Fields merged into every request body; they win over the caller's.")
+    extra_body: dict[str, Any] | None = key(None, "Fields merged into every request body; they override the caller's.")
     extra_headers: Headers | None = key(None, "Headers added to every upstream request.", secret=True)
-    headers: Headers | None = key(None, "The same as `extra_headers`, which wins.", secret=True)
+    headers: Headers | None = key(None, "The same as `extra_headers`, which takes precedence.", secret=True)
 
     # --- completion parameters, sent when the caller does not send them
     temperature: Number | None = key(None, "Default of the parameter.")
@@ -140,7 +142,7 @@ class LitellmParams(Section):
         "or the mapping described under *mock_response*.",
     )
     mock_delay: Seconds | None = key(None, "Seconds before a mock answers.")
-    mock_timeout: Flag | None = key(None, "The mock never answers, so that the timeout strikes.")
+    mock_timeout: Flag | None = key(None, "The mock never answers, so the request times out.")
     mock_tool_calls: list[dict[str, Any]] | None = key(None, "Tool calls in a mock's answer, in OpenAI's form.")
 
     TRANSLATED: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -175,32 +177,32 @@ class LitellmParams(Section):
             "search_context_cost_per_query", "google_maps_grounding_cost_per_query", "output_vector_size",
         ),
         "budgets are not enforced in this version": ("max_budget", "budget_duration"),
-        "the number of requests in flight is limited for the gateway as a whole only": ("max_parallel_requests",),
-        "limits of single client keys come with client keys": (
+        "gatewayd limits the number of requests in flight only for the whole gateway": ("max_parallel_requests",),
+        "client keys and their limits do not exist in this version": (
             "default_api_key_tpm_limit", "default_api_key_rpm_limit",
         ),
-        "`rpm` and `tpm` are the shares gatewayd knows": ("itpm", "otpm"),
+        "gatewayd uses only `rpm` and `tpm` as shares": ("itpm", "otpm"),
         "tag routing does not exist in this version": ("tags", "tag_regex"),
-        "clients never choose addresses or keys": ("configurable_clientside_auth_params",),
+        "clients cannot choose addresses or keys": ("configurable_clientside_auth_params",),
         "no such endpoint in this version": (
             "use_in_pass_through", "max_file_size_mb", "s3_bucket_name", "s3_region_name", "s3_access_key_id",
             "s3_secret_access_key", "s3_endpoint_url", "s3_encryption_key_id", "s3_output_bucket_name",
             "s3_bucket_owner", "aws_batch_role_arn", "bucket_name", "gcs_bucket_name", "index_name", "embedding_model",
         ),
         "service tiers share one timeout": ("timeout_by_service_tier", "stream_timeout_by_service_tier"),
-        "streams are kept alive by the upstream itself": ("keepalive_seconds", "allow_client_keepalive_override"),
+        "use `gatewayd.stream.keep_alive`": ("keepalive_seconds", "allow_client_keepalive_override"),
         "shadow traffic does not exist in this version": ("silent_model",),
         "sticky routing does not exist in this version": ("provider_affinity_header",),
         "there are no users in this version": ("fireworks_forward_user_id", "litellm_trace_id"),
-        "a deployment is reached as its provider says": ("use_litellm_proxy", "use_xai_oauth"),
-        "model_info stands beside litellm_params": ("model_info",),
-        "whether an answer is streamed is for the caller to say": ("stream",),
+        "gatewayd calls the provider directly": ("use_litellm_proxy", "use_xai_oauth"),
+        "model_info belongs beside litellm_params": ("model_info",),
+        "the caller decides whether the answer is streamed": ("stream",),
         "it belongs in model_info, beside litellm_params": ("id",),
         "it belongs in router_settings": (
             "fallbacks", "retry_policy", "retry_strategy", "routing_strategy", "enable_tag_filtering",
             "caching_groups", "max_fallbacks", "context_window_fallback_dict", "model_alias_map",
         ),
-        "litellm keeps it for its own logs; to send it to the provider, write it below extra_body": (
+        "litellm uses it for its own logs; to send it to the provider, set it under extra_body": (
             "metadata", "litellm_metadata",
         ),
         "callbacks are not called in this version": (
@@ -214,7 +216,7 @@ class LitellmParams(Section):
             "prompt_id", "prompt_variables", "prompt_version", "prompt_environment", "prompt_label",
             "litellm_system_prompt", "custom_prompt_dict",
         ),
-        "litellm takes it for itself, and gatewayd has no use for it": (
+        "litellm uses it internally, and gatewayd does not": (
             "allowed_model_region", "data_residency", "fastest_response", "force_timeout", "search_tool_name",
             "provider_specific_header", "max_agentic_loops", "complete_response", "stream_chunk_size",
             "stream_response", "enable_json_schema_validation", "disable_add_transform_inline_image_block",
@@ -251,23 +253,23 @@ COMPLETION_PARAMETERS = (
 
 
 class ModelInfo(Section):
-    """Facts about a deployment. Keys that are not listed are kept and shown, and have no effect."""
+    """Facts about a deployment. gatewayd keeps and shows keys that are not listed, but does not use them."""
 
     OPEN: ClassVar[bool] = True
 
     id: Identifier | None = key(
         None,
-        "Name of the deployment in the log, in `gatewayd status` and in headers; unique in the file. Clients may ask "
-        "for it as a model. Default: the group's name; its second deployment has `-2` behind it, and so on.",
+        "Name of the deployment in the log, in `gatewayd status` and in headers; unique in the file. Clients can "
+        "request it as a model. Default: the group's name; further deployments of the group get `-2`, `-3` and so on.",
         min_length=1,
         max_length=200,
     )
-    base_model: str | None = key(None, "The same as `litellm_params.base_model`, which wins.", min_length=1)
+    base_model: str | None = key(None, "The same as `litellm_params.base_model`, which takes precedence.", min_length=1)
     IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "teams and access groups do not exist in this version: whoever has the key may call every model": (
+        "teams and access groups do not exist in this version: every caller with the key can call every model": (
             "team_id", "team_public_model_name", "access_groups",
         ),
-        "`model_info.cooldown_time` is not read; it belongs in litellm_params": ("cooldown_time",),
+        "`model_info.cooldown_time` has no effect; it belongs in litellm_params": ("cooldown_time",),
     }  # fmt: skip
     EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset({"supported_environments"})
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -278,22 +280,24 @@ class ModelInfo(Section):
 
 
 class ModelEntry(Section):
-    """One deployment. Entries that share a `model_name` are one model group, and its requests are spread over them."""
+    """One deployment. Entries with the same `model_name` are one model group and share its requests."""
 
     model_name: str = key(
-        ..., "What clients ask for; `openai/*` and `*` are patterns whose match fills the `*` of `model`.", min_length=1
+        ...,
+        "The name that clients request. `openai/*` and `*` are patterns; their match replaces the `*` in `model`.",
+        min_length=1,
     )
     litellm_params: LitellmParams = key(..., "See *litellm_params*.")
     model_info: ModelInfo = key(ModelInfo(), "See *model_info*.")
-    rpm: Count | None = key(None, "The same as `litellm_params.rpm`, which wins.")
-    tpm: Count | None = key(None, "The same as `litellm_params.tpm`, which wins.")
+    rpm: Count | None = key(None, "The same as `litellm_params.rpm`, which takes precedence.")
+    tpm: Count | None = key(None, "The same as `litellm_params.tpm`, which takes precedence.")
 
 
 class Credential(Section):
     """Values that several deployments share, chosen by `litellm_params.litellm_credential_name`."""
 
-    credential_name: str = key(..., "The name deployments use.", min_length=1)
+    credential_name: str = key(..., "The name that deployments use.", min_length=1)
     credential_values: dict[str, Any] = key(
-        {}, "`api_key`, `api_base` and other keys of litellm_params, used where the deployment has none.", secret=True
+        {}, "`api_key`, `api_base` and other keys of litellm_params, for deployments that do not set them.", secret=True
     )
     credential_info: dict[str, Any] = key({}, "Notes; no effect.")

@@ -1,7 +1,7 @@
 """The file's shape as JSON Schema, for editors: `gatewayd schema`.
 
-Draft-07, because editors' YAML support knows that one well. Made from the sections; pydantic's own output is draft
-2020-12 and knows nothing of references, of keys that are known but not used, or of YAML's empty values.
+It is draft-07, because YAML support in editors handles that best. It is made from the sections; pydantic's own output
+is draft 2020-12 and lacks references, known but unused keys, and YAML's empty values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _REFERENCE: dict[str, Any] = {
     "type": "string",
     "pattern": r"^(os\.environ/|file:|credential:).+|\$\{.+",
 }
-# Numbers and truth values may also be quoted, which litellm allows.
+# Numbers and booleans may also be quoted, as in litellm.
 _AS_TEXT = {
     "integer": r"^-?[0-9]+$",
     "number": r"^-?[0-9]+(\.[0-9]+)?$",
@@ -62,7 +62,7 @@ def json_schema() -> dict[str, Any]:
         owner = schema if name in schema["properties"] else schema["definitions"]["ModelEntry"]
         written = owner["properties"][name]
         owner["properties"][name] = {"description": written.pop("description"), "anyOf": [written, {"type": "null"}]}
-    # A file that includes others may leave the deployments to them.
+    # A file with includes may have its deployments there.
     del schema["required"]
     schema["anyOf"] = [{"required": ["model_list"]}, {"required": ["include"]}]
     schema["patternProperties"] = {"^x-": {}}
@@ -95,13 +95,13 @@ def _property(raw: Mapping[str, Any]) -> dict[str, Any]:
         result["default"] = raw["default"]
     bare = {name: value for name, value in raw.items() if name not in ("description", "default")}
     shape = _shape({name: value for name, value in bare.items() if not name.startswith("x-")})
-    if "$ref" in shape:  # draft-07 ignores what stands beside a $ref
+    if "$ref" in shape:  # draft-07 ignores the neighbours of a $ref
         shape = {"allOf": [shape]}
     return {**result, **shape}
 
 
 def _shape(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A value's schema in draft-07, with references and quoted numbers let in wherever a scalar stands."""
+    """A value's schema in draft-07; every scalar may also be a reference or a quoted number."""
     shape: dict[str, Any] = {}
     for name, value in raw.items():
         if name == "anyOf":

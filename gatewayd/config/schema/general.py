@@ -18,26 +18,26 @@ class GeneralSettings(Section):
 
     master_key: SecretText | None = key(
         None,
-        "The key clients must send. Default: the environment variable `LITELLM_MASTER_KEY`. Without a key everybody "
-        "who can connect may call, so gatewayd then listens on loopback addresses and unix sockets only.",
+        "The key that clients must send. Default: the environment variable `LITELLM_MASTER_KEY`. Without a key every "
+        "client that can connect is allowed, so gatewayd then listens only on loopback addresses and unix sockets.",
         secret=True,
     )
     completion_model: str | None = key(
         None,
-        "Model group for chat and text completions whose caller names no model.",
-        approximated="litellm also overrides the model a caller names",
+        "Model group for chat and text completion requests without a `model`.",
+        approximated="litellm also overrides the request's `model`",
         min_length=1,
     )
     embedding_model: str | None = key(
         None,
         "The same for embeddings.",
-        approximated="litellm also overrides the model a caller names",
+        approximated="litellm also overrides the request's `model`",
         min_length=1,
     )
-    max_request_size_mb: Megabytes | None = key(None, "The same as `gatewayd.limits.body_mb`, which wins.")
+    max_request_size_mb: Megabytes | None = key(None, "The same as `gatewayd.limits.body_mb`, which takes precedence.")
     cancel_on_disconnect: Flag | None = key(
         None,
-        "Stop the upstream when the client has gone.",
+        "Cancel the upstream request when the client disconnects.",
         approximated="gatewayd always does, whatever the value",
     )
 
@@ -70,12 +70,12 @@ class GeneralSettings(Section):
             "max_batch_file_size_mb", "max_file_size_mb", "allowed_file_extensions", "blocked_file_extensions",
             "enable_mcp_registry", "search_tools", "enable_openai_websocket_passthrough",
         ),
-        "the limits gatewayd has stand in gatewayd.limits": (
+        "gatewayd's limits are in gatewayd.limits": (
             "max_parallel_requests", "global_max_parallel_requests", "max_response_size_mb",
             "max_in_flight_requests_per_worker", "max_queued_requests_per_worker",
             "admission_queue_timeout_seconds", "token_rate_limit_type",
         ),
-        "deployments are judged by the requests they serve": (
+        "gatewayd measures health by the requests that deployments serve": (
             "background_health_checks", "health_check_interval", "health_check_concurrency",
             "health_check_details", "health_check_staleness_threshold", "health_check_ignore_transient_errors",
             "enable_health_check_routing", "health_check_skip_disabled_background_models",
@@ -85,12 +85,12 @@ class GeneralSettings(Section):
             "alerting", "alerting_threshold", "alert_types", "alert_to_webhook_url", "alerting_args",
             "alert_type_config", "otel", "tracing",
         ),
-        "client headers never go upstream, except the few that the wire needs": (
+        "gatewayd sends only the few client headers upstream that the API needs": (
             "forward_client_headers_to_llm_api", "forward_openai_org_id", "forward_llm_provider_auth_headers",
         ),
         "gatewayd reads the key from `authorization`, `x-api-key` and `api-key`": ("litellm_key_header_name",),
-        "gatewayd opens no further routes": ("public_routes", "use_x_forwarded_for", "trusted_proxy_ranges"),
-        "usage is asked for by the caller": ("always_include_stream_usage",),
+        "gatewayd has no configurable routes": ("public_routes", "use_x_forwarded_for", "trusted_proxy_ranges"),
+        "the caller decides whether a stream includes usage": ("always_include_stream_usage",),
         "models are listed in model_list": ("infer_model_from_keys",),
         "a non-loopback address without a key is always refused": ("dangerously_permit_weak_or_unset_master_key",),
         "not used by gatewayd": (
@@ -127,7 +127,7 @@ class GeneralSettings(Section):
         }
     )  # fmt: skip
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "requests would be let in that the file shuts out": (
+        "requests that the file forbids would be allowed": (
             "custom_auth", "enable_jwt_auth", "litellm_jwtauth", "enforce_rbac", "role_permissions",
             "allowed_ips", "allowed_routes", "admin_only_routes", "service_account_settings", "custom_key_policy",
             "enable_oauth2_auth", "enable_oauth2_proxy_auth", "oauth2_config_mappings",

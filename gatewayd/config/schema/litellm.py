@@ -1,4 +1,4 @@
-"""`litellm_settings`: in litellm the attributes of its module; here the few that have a meaning for a gateway."""
+"""`litellm_settings`: in litellm, attributes of its module; here, the few that matter to a gateway."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gatewayd.config.schema.router import Fallbacks
 
 
 class LitellmSettings(Section):
-    """Settings that litellm keeps for its whole module. Where `router_settings` has the same key, that one wins."""
+    """Settings of litellm's whole module. The same key in `router_settings` takes precedence."""
 
     drop_params: Flag | None = key(
         None,
-        "Leave out parameters that a provider does not take, instead of failing. Default: false.",
+        "Leave out parameters that a provider does not accept, instead of failing. Default: false.",
         approximated="see `litellm_params.drop_params`",
     )
     request_timeout: Seconds | None = key(
         None,
-        "Seconds for one try, where `router_settings.timeout` is not given. Default: `gatewayd.timeouts.total`.",
-        why="litellm's 6000 s would keep a hanging request for 100 minutes",
+        "Seconds for one attempt, if `router_settings.timeout` is not set. Default: `gatewayd.timeouts.total`.",
+        why="with litellm's 6000 s a hanging request would take 100 minutes",
     )
     num_retries: Count | None = key(None, "As in router_settings.")
     allowed_fails: Count | None = key(None, "As in router_settings.")
@@ -33,19 +33,19 @@ class LitellmSettings(Section):
     default_fallbacks: list[str] | None = key(None, "As in router_settings.")
     sse_keepalive_ping_interval_seconds: Seconds | None = key(
         None,
-        "The same as `gatewayd.stream.keep_alive`, which wins; 0 is off.",
-        approximated="litellm's comments come before the first event too; gatewayd's come after it, when the answer's "
-        "status is decided",
+        "The same as `gatewayd.stream.keep_alive`, which takes precedence; 0 is off.",
+        approximated="litellm sends comments before the first event too; gatewayd sends them only after it, when the "
+        "answer's status is decided",
     )
     ssl_verify: Verify | None = key(None, "The default of `litellm_params.ssl_verify`.")
-    set_verbose: Flag | None = key(None, "`true`: the same as `gatewayd.log.level: debug`, which wins.")
-    json_logs: Flag | None = key(None, "`true`: the same as `gatewayd.log.format: json`, which wins.")
+    set_verbose: Flag | None = key(None, "`true`: the same as `gatewayd.log.level: debug`, which takes precedence.")
+    json_logs: Flag | None = key(None, "`true`: the same as `gatewayd.log.format: json`, which takes precedence.")
     turn_off_message_logging: Any = key(
         None, "Keep prompts out of logs.", approximated="gatewayd never writes prompts, whatever the value"
     )
 
     IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "callbacks are not called in this version; metrics are served by the admin listener": (
+        "callbacks are not called in this version; the admin listener serves metrics": (
             "callbacks", "success_callback", "failure_callback", "service_callback", "service_callbacks",
             "input_callback", "audit_log_callbacks", "langfuse_default_tags", "s3_callback_params",
             "datadog_params", "datadog_llm_observability_params", "aws_sqs_callback_params", "otel",
@@ -73,8 +73,8 @@ class LitellmSettings(Section):
             "store_audit_logs", "priority_reservation", "priority_reservation_settings", "model_group_settings",
             "public_model_groups", "mcp_aliases",
         ),
-        "providers are litellm's own, or openai/NAME with an api_base: code is not loaded": ("custom_provider_map",),
-        "gatewayd decides this for each deployment or not at all": (
+        "gatewayd loads no code; use litellm's own providers or openai/NAME with an api_base": ("custom_provider_map",),
+        "gatewayd sets this for each deployment or not at all": (
             "modify_params", "use_litellm_proxy", "model_alias_map", "model_fallbacks",
             "num_retries_per_request", "enable_json_schema_validation", "check_provider_endpoint",
             "disable_hf_tokenizer_download", "disable_token_counter", "suppress_debug_info",
@@ -83,7 +83,7 @@ class LitellmSettings(Section):
             "anthropic_sse_ping_interval_seconds",
             "forward_traceparent_to_llm_provider", "add_user_information_to_llm_headers",
         ),
-        "connections are gatewayd's own": (
+        "gatewayd makes its own connections": (
             "ssl_certificate", "ssl_security_level", "ssl_ecdh_curve", "force_ipv4", "http2",
             "use_aiohttp_transport", "disable_aiohttp_transport", "aiohttp_trust_env", "disable_aiohttp_trust_env",
         ),
@@ -93,7 +93,7 @@ class LitellmSettings(Section):
         ),
     }  # fmt: skip
     FAMILIES: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "callbacks are not called in this version; metrics are served by the admin listener": (
+        "callbacks are not called in this version; the admin listener serves metrics": (
             "prometheus_", "langfuse_", "langsmith_", "argilla_", "datadog_", "newrelic_", "pointfive_", "zerobus_",
             "s3_", "gcs_pub_sub_", "generic_api_", "log_", "logged_", "logging", "otel_", "request_correlation_",
             "cold_storage_", "disable_end_user_cost_tracking", "enable_end_user_cost_tracking", "custom_prometheus_",
@@ -106,7 +106,7 @@ class LitellmSettings(Section):
         "MCP servers, agents, skills and vector stores do not exist in this version": (
             "mcp_", "skill_", "agent_", "vector_store_", "websearch_interception_", "code_interpreter_interception_",
         ),
-        "gatewayd decides this for each deployment or not at all": (
+        "gatewayd sets this for each deployment or not at all": (
             "disable_anthropic_", "disable_vertex_", "disable_copilot_", "disable_stop_", "disable_add_", "enable_",
             "bedrock_", "openai_system_", "strip_anthropic_", "anthropic_", "gemini_", "vertex_ai_", "reasoning_",
             "route_all_", "filter_invalid_", "custom_prompt_", "longer_context_", "safe_memory_", "client_session",

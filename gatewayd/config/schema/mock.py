@@ -1,7 +1,7 @@
-"""`litellm_params.mock_response`: an answer without a provider, for trying things out, tests and drills.
+"""`litellm_params.mock_response`: an answer without a provider, for demos, tests and drills.
 
-litellm's forms are accepted (a text, or one of its error names); the mapping form is ours and says more. All of them
-become a `MockResponse`, which is what `gatewayd.upstream.scripted` plays.
+gatewayd accepts litellm's forms (a text, or one of its error names) and its own mapping form with more options. All of
+them become a `MockResponse`, which `gatewayd.upstream.scripted` plays.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class MockFail(Section):
     status: Annotated[int, BeforeValidator(numeral)] = key(500, "HTTP status of the error, 400 to 599.", ge=400, le=599)
     code: str | None = key(None, "`error.code` of the error body.")
     message: str = key("This is a mock error", "`error.message` of the error body.")
-    retry_after: Seconds | None = key(None, "Seconds for the `retry-after` header; without it the header is not sent.")
-    times: Count | None = key(None, "Only the first so many calls fail, later ones are answered. Default: every call.")
+    retry_after: Seconds | None = key(None, "Seconds in the `retry-after` header. Default: no header.")
+    times: Count | None = key(None, "Number of calls that fail before calls succeed. Default: every call fails.")
 
 
 class MockToolCall(Section):
-    """One call of a tool in the answer."""
+    """One tool call in the answer."""
 
     OWN: ClassVar[bool] = True
 
@@ -50,7 +50,7 @@ class MockToolCall(Section):
 
 
 class MockResponse(Section):
-    """What a deployment answers when it has `mock_response`."""
+    """The answer of a deployment with `mock_response`."""
 
     OWN: ClassVar[bool] = True
 
@@ -65,20 +65,23 @@ class MockResponse(Section):
     )
     fail: MockFail | None = key(None, "An HTTP error instead of the answer.")
     cut_after: Count | None = key(
-        None, "The connection breaks after so many chunks of a stream; 0, or a call without `stream`: before any byte."
+        None,
+        "The connection breaks after this many chunks of a stream. With 0, or for a call without `stream`: before the "
+        "first byte.",
     )
     hang_after: Count | None = key(
-        None, "The upstream falls silent after so many chunks; 0, or a call without `stream`: it never answers."
+        None,
+        "The upstream stops sending after this many chunks. With 0, or for a call without `stream`: it never answers.",
     )
     dimensions: Annotated[int, BeforeValidator(numeral)] = key(
-        8, "Length of the vectors that embedding calls get.", ge=1, le=65_536, why="short enough to read"
+        8, "Length of the vectors for embedding calls.", ge=1, le=65_536, why="short enough to read"
     )
     embedding: Annotated[tuple[Number, ...], BeforeValidator(_as_tuple)] | None = key(
-        None, "The vector that embedding calls get. Default: one made from the input, the same for the same text."
+        None, "The vector for embedding calls. Default: made from the input, the same for the same text."
     )
 
 
-# litellm 1.106.2, `_handle_mock_potential_exceptions` and `mock_completion`: texts that mean an error.
+# Texts that mean an error: litellm 1.106.2, `_handle_mock_potential_exceptions` and `mock_completion`.
 _ERRORS: dict[str, MockFail] = {
     "litellm.RateLimitError": MockFail(status=429, message="this is a mock rate limit error"),
     "litellm.ContextWindowExceededError": MockFail(
@@ -103,7 +106,7 @@ def normalise(
 ) -> dict[str, Any]:
     """litellm's `mock_response`, `mock_delay`, `mock_timeout` and `mock_tool_calls` → the keys of a `MockResponse`.
 
-    The result is not validated yet. A mapping is taken as our own form, a list as an embedding vector.
+    Does not validate the result. A mapping is our own form, a list is an embedding vector.
     """
     fields: dict[str, Any]
     if isinstance(response, Mapping):
@@ -122,7 +125,7 @@ def normalise(
                 fields = {"fail": fail.model_dump(exclude_unset=True)}
     if delay:
         fields.setdefault("delay", delay)
-    if timeout:  # litellm sleeps for the timeout and then reports it: to a caller that is an upstream gone silent
+    if timeout:  # litellm sleeps for the timeout and then reports it: the caller sees a silent upstream
         fields.setdefault("hang_after", 0)
     if tool_calls:
         functions = [call.get("function", call) for call in tool_calls]

@@ -1,4 +1,4 @@
-"""`gatewayd`: what litellm's sections have no word for. Strict: an unknown key here is an error."""
+"""`gatewayd`: settings that litellm's sections do not have. Strict: an unknown key here is an error."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ class Timeouts(Section):
 
     OWN: ClassVar[bool] = True
 
-    connect: Wait = key(10.0, "For a connection, TLS included.", why="a live host answers in far less")
+    connect: Wait = key(10.0, "For a connection, including TLS.", why="a live host answers in far less")
     first_byte: Wait | None = key(
         None,
-        "For the first byte of an answer, or the first event of a stream. A comment before that event starts the time "
-        "again. Default: 60 for streams; `total` for calls that do not stream, whose answer comes when all of it is "
-        "ready.",
+        "For the first byte of an answer, or the first event of a stream. A comment before that event restarts the "
+        "time. Default: 60 for streams, and `total` for other calls, because their answer is sent only when it is "
+        "complete.",
     )
     idle: Wait = key(
         120.0,
@@ -85,57 +85,57 @@ class Timeouts(Section):
         why="models pause to think, but not for minutes",
     )
     total: Wait = key(
-        600.0, "For one whole try; for a stream up to its first event.", why="the OpenAI SDK's own timeout"
+        600.0, "For one whole attempt; for a stream, until its first event.", why="the OpenAI SDK's own timeout"
     )
 
 
 class StreamForm(Section):
-    """What gatewayd adds to event streams. By default nothing: the bytes are the upstream's."""
+    """What gatewayd adds to event streams. By default nothing: it forwards the upstream's bytes."""
 
     OWN: ClassVar[bool] = True
 
     keep_alive: WaitOrOff = key(
         None,
-        "Seconds of silence in the middle of a stream after which a comment (`: keep-alive`) is sent, again and again, "
-        "so that proxies on the way do not take the connection for dead. Not before the first event: until then the "
-        "answer's status is open. It puts off none of gatewayd's own timeouts. Default: `off`.",
+        "Seconds of silence after which gatewayd sends a comment (`: keep-alive`), repeatedly, so that proxies do not "
+        "cut the connection as idle. It starts after the first event, because the answer's status is open until then. "
+        "It does not extend gatewayd's own timeouts. Default: `off`.",
     )
     error_done: Flag = key(
         False,
-        "Send `data: [DONE]` also after the error event of a stream that broke, as vLLM does.",
-        why="`[DONE]` is the only sign by which a client without an SDK can tell a whole answer from a broken one",
+        "Send `data: [DONE]` also after the error event of a broken stream, as vLLM does.",
+        why="clients without an SDK recognize a complete answer only by `[DONE]`",
     )
 
 
 class Fetch(Section):
-    """Images and files at addresses. They are fetched where the provider's API takes no addresses."""
+    """Images and files at addresses. gatewayd fetches them if the provider's API does not accept addresses."""
 
     OWN: ClassVar[bool] = True
 
     http: Flag = key(
         False,
         "Fetch from plain `http://` addresses too. Public addresses only, as with https.",
-        why="anybody on the way could replace what is fetched",
+        why="the network could replace the file on its way",
     )
 
 
 class RetryBudget(Section):
-    """What a model group may retry while much of it fails: else retries would multiply the load it fails under."""
+    """Limits the retries in a model group while much of it fails, so that retries do not multiply the load."""
 
     OWN: ClassVar[bool] = True
 
     percent: Annotated[float, BeforeValidator(numeral), Field(ge=0, le=1000, allow_inf_nan=False)] = key(
         20.0,
-        "Retries for every hundred requests of the last ten seconds. Retries that succeed and fallbacks do not count.",
+        "Retries per hundred requests of the last ten seconds. Retries that succeed and fallbacks do not count.",
         why="Envoy's figure",
     )
     at_least: Annotated[float, BeforeValidator(numeral), Field(ge=0, le=100_000, allow_inf_nan=False)] = key(
-        3.0, "Retries a second that are granted however few requests there are.", why="Envoy's figure for a cluster"
+        3.0, "Retries a second that are always allowed.", why="Envoy's figure for a cluster"
     )
 
 
 class Limits(Section):
-    """What gatewayd takes in at most."""
+    """Limits for clients."""
 
     OWN: ClassVar[bool] = True
 
@@ -146,27 +146,27 @@ class Limits(Section):
     )
     bodies_mb: Size = key(
         256.0,
-        "What the bodies of all requests under way may take together, in megabytes; above it, large ones get 503.",
+        "Memory for the bodies of all requests in flight together, in megabytes. Above it, large requests get a 503.",
         why="a few large uploads, or thousands of prompts",
     )
     connections: CountOrAuto = key(
         None,
-        "Largest number of client connections, and so of requests at once. Default: `auto`, half of the open files "
-        "that the system allows (at most 65,536 of its hard limit are taken): each request may need a connection to an "
-        "upstream too.",
+        "Maximum number of client connections, and so of concurrent requests. Default: `auto`, half of the allowed "
+        "open files, because each request may need an upstream connection too. gatewayd raises its limit of open files "
+        "to the system's hard limit, at most 65,536.",
     )
 
 
 class Log(Section):
-    """What gatewayd writes to its standard error. Prompts and answers are never written."""
+    """The log, written to standard error. It never contains prompts or answers."""
 
     OWN: ClassVar[bool] = True
 
     format: Literal["json", "text"] = key(
-        "text", "json: one object a line. text: `name=value`, and on a terminal a short coloured line for each request."
+        "text", "json: one object per line. text: `name=value`; on a terminal, a short coloured line for each request."
     )
     level: Literal["debug", "info", "warning", "error"] = key(
-        "info", "Least severity that is written. Of the packages that gatewayd uses, warnings and errors only."
+        "info", "Lowest severity to log. Packages that gatewayd uses log only warnings and errors."
     )
 
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {_NOT_YET: ("prompts",)}
@@ -180,39 +180,39 @@ class Gatewayd(Section):
     listen: Addresses = key(
         (Address("127.0.0.1", 4000),),
         "Where clients connect: `host:port`, `unix:/path`, or a list of them.",
-        why="litellm's port; loopback, because there is no key to begin with",
+        why="litellm's port; loopback, because there is no key by default",
     )
     admin: AddressOrOff = key(
         Address("127.0.0.1", 4001),
-        "Where status, metrics and reload are served: `host:port`, `unix:/path`, or `off`.",
-        why="apart from the clients' address, so that a client's key opens no admin door",
+        "Where gatewayd serves status, metrics and reload: `host:port`, `unix:/path`, or `off`.",
+        why="separate from the clients' address, so that client keys give no access to administration",
     )
     timeouts: Timeouts = key(Timeouts(), "See *gatewayd.timeouts*.")
     stream: StreamForm = key(StreamForm(), "See *gatewayd.stream*.")
     report_model: Literal["upstream", "group"] = key(
         "upstream",
-        "What `model` is in answers and in the events of streams: the upstream's name for it, or the model group that "
-        "was asked for, as in LiteLLM's proxy.",
-        why="the answer is the upstream's, byte for byte; `group` costs a second look at each answer and event",
+        "The value of `model` in answers and stream events: the upstream's name for the model, or the requested model "
+        "group, as in LiteLLM's proxy.",
+        why="`upstream` forwards the answer byte for byte; `group` must rewrite each answer and event",
     )
     fetch: Fetch = key(Fetch(), "See *gatewayd.fetch*.")
     retry_budget: RetryBudget = key(RetryBudget(), "See *gatewayd.retry_budget*.")
     limits: Limits = key(Limits(), "See *gatewayd.limits*.")
     drain: WaitOrNone = key(
-        120.0, "Seconds that requests in flight get to end when gatewayd stops.", why="long answers take that long"
+        120.0, "Seconds for requests in flight to finish when gatewayd stops.", why="long answers take that long"
     )
     log: Log = key(Log(), "See *gatewayd.log*.")
     on_invalid_deployment: Literal["refuse", "skip"] = key(
         "refuse",
         "What to do when an entry of `model_list` is invalid (a key that is not set, an unknown provider): `refuse` "
-        "the whole file, or `skip` the entry and serve the rest. gatewayd logs what it skips; `gatewayd status` and "
-        "`gatewayd check` show it. An entry is never skipped for a key that would protect something.",
-        why="a deployment that is silently missing is found out late",
+        "the whole file, or `skip` the entry and serve the rest. gatewayd logs the entries that it skips; `gatewayd "
+        "status` and `gatewayd check` list them. An entry with a refused security setting is never skipped.",
+        why="a missing deployment is easy to overlook",
     )
     ignore_unsupported: list[str] = key(
         [],
-        "Names of refused keys of litellm's sections that you accept to be without effect.",
-        why="a guard that silently does nothing is worse than none",
+        "Names of refused keys in litellm's sections that gatewayd should ignore instead.",
+        why="ignoring a security setting silently would be dangerous",
     )
 
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {_NOT_YET: ("keys", "store", "state", "tls")}

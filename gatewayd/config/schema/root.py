@@ -14,7 +14,7 @@ from gatewayd.config.schema.router import Fallbacks, RouterSettings
 
 
 class Root(Section):
-    """The sections of the file. Names that start with `x-` are free for your own use (YAML anchors, notes)."""
+    """The sections of the file. You may use names that start with `x-` as you like (YAML anchors, notes)."""
 
     model_list: list[ModelEntry] = key(..., "The deployments. See *model_list*.", min_length=1)
     router_settings: RouterSettings = key(RouterSettings(), "See *router_settings*.")
@@ -22,18 +22,19 @@ class Root(Section):
     general_settings: GeneralSettings = key(GeneralSettings(), "See *general_settings*.")
     gatewayd: Gatewayd = key(Gatewayd(), "See *gatewayd*.")
     fallbacks: Fallbacks | None = key(
-        None, "The same as `router_settings.fallbacks`, which wins; a plain list `[a, b]` is for every group."
+        None,
+        "The same as `router_settings.fallbacks`, which takes precedence; a plain list `[a, b]` is for every group.",
     )
     environment_variables: dict[str, Any] = key(
         {},
-        "Variables for the process, set before any reference is looked up. Values are text or numbers.",
+        "Environment variables, set before references are resolved. Values are text or numbers.",
         secret=True,
     )
     credential_list: list[Credential] = key([], "See *credential_list*.")
     include: list[str] = key(
         [],
-        "Files to merge into this one, relative to it, or patterns such as `conf.d/*.yaml`. Lists are joined; any "
-        "other value of theirs replaces ours.",
+        "Files to merge into this one, relative to it, or patterns such as `conf.d/*.yaml`. Lists are joined. Any "
+        "other value in an included file replaces the value in this one.",
     )
 
     IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -46,7 +47,7 @@ class Root(Section):
     }  # fmt: skip
     REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "requests would pass unchecked": ("guardrails", "policies", "policy_attachments"),
-        "requests would be let in that the file shuts out": ("enable_jwt_auth", "litellm_jwtauth"),
+        "requests that the file forbids would be allowed": ("enable_jwt_auth", "litellm_jwtauth"),
     }
 
 

@@ -1,6 +1,6 @@
-"""`router_settings`: retries, fallbacks and cooldowns, in litellm's words.
+"""`router_settings`: retries, fallbacks and cooldowns, in litellm's format.
 
-Fallbacks and aliases have several forms; the functions here read all of them into one.
+Fallbacks and aliases have several forms; the functions here convert all of them to one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Fallbacks = list[str | dict[str, str | list[str]]] | dict[str, str | list[str]]
 """`[{group: [target, ...]}, ...]` (litellm's form), `{group: [target, ...]}`, or `[target, ...]` for every group."""
 
 FALLBACKS: TypeAdapter[Any] = TypeAdapter(Fallbacks | None, config=ConfigDict(strict=True, hide_input_in_errors=True))
-"""Checks a value of this form where it stands alone."""
+"""Checks a single value of this form."""
 
 STRATEGIES = (
     "simple-shuffle", "least-busy", "latency-based-routing", "usage-based-routing", "usage-based-routing-v2",
@@ -27,43 +27,43 @@ STRATEGIES = (
 
 
 CARRIED_OUT = ("simple-shuffle", "least-busy")
-"""Those of them that are carried out as in litellm."""
+"""The strategies that work as in litellm."""
 
 
 class AliasItem(Section):
-    """An alias with more to say than its target."""
+    """An alias with options."""
 
-    model: str = key(..., "The model group meant.", min_length=1)
+    model: str = key(..., "The model group that the alias stands for.", min_length=1)
     hidden: Flag = key(False, "Leave the alias out of `GET /v1/models`.")
 
 
 class RouterSettings(Section):
-    """How the deployments of a group share the work, and what happens when one fails."""
+    """How the deployments of a group share its requests, and what happens when one fails."""
 
     routing_strategy: Literal[STRATEGIES] | None = key(  # type: ignore[valid-type]  # one list for type and docs
         None,
-        "How a deployment is picked. Default: `simple-shuffle`.",
-        approximated="`simple-shuffle` and `least-busy` are carried out; every other strategy is carried out as "
+        "How a deployment is chosen. Default: `simple-shuffle`.",
+        approximated="`simple-shuffle` and `least-busy` work as in litellm; every other strategy is replaced by "
         "`simple-shuffle`: at random by `weight`, else `rpm`, else `tpm`",
     )
     num_retries: Count | None = key(
-        None, "Further tries in the same group before fallbacks. Default: 2.", why="litellm's figure"
+        None, "Retries in the same group before fallbacks. Default: 2.", why="litellm's figure"
     )
-    retry_after: Seconds | None = key(None, "Least number of seconds between two tries. Default: 0.")
-    timeout: Seconds | None = key(None, "Seconds for one try. Default: `gatewayd.timeouts.total`.")
+    retry_after: Seconds | None = key(None, "Minimum number of seconds between two attempts. Default: 0.")
+    timeout: Seconds | None = key(None, "Seconds for one attempt. Default: `gatewayd.timeouts.total`.")
     stream_timeout: Seconds | None = key(None, "The same for streams, up to the first event. Default: `timeout`.")
     allowed_fails: Count | None = key(
-        None, "Failures within a minute that a deployment may have before its cooldown. Default: 3.",
+        None, "Failures per minute that are allowed before a deployment cools down. Default: 3.",
         why="litellm's figure",
     )  # fmt: skip
     cooldown_time: Seconds | None = key(
-        None, "Seconds a failing deployment is out of service. Default: 5.", why="litellm's figure"
+        None, "Seconds that a failing deployment is out of rotation. Default: 5.", why="litellm's figure"
     )
-    disable_cooldowns: Flag | None = key(None, "Never take a deployment out of service. Default: false.")
-    fallbacks: Fallbacks | None = key(None, "Groups that are tried when a group fails.")
+    disable_cooldowns: Flag | None = key(None, "Never take a deployment out of rotation. Default: false.")
+    fallbacks: Fallbacks | None = key(None, "Groups to try when a group fails.")
     context_window_fallbacks: Fallbacks | None = key(None, "The same, when the request does not fit the model.")
     content_policy_fallbacks: Fallbacks | None = key(None, "The same, when a content filter refuses the request.")
-    default_fallbacks: list[str] | None = key(None, "Fallbacks of every group that has none of its own.")
+    default_fallbacks: list[str] | None = key(None, "Fallbacks of every group without its own.")
     max_fallbacks: Count | None = key(
         None, "Longest chain of fallbacks of fallbacks. Default: 5.", why="litellm's figure"
     )
@@ -71,19 +71,19 @@ class RouterSettings(Section):
         None, "Other names for groups: `{alias: group}` or `{alias: {model: group, hidden: true}}`."
     )
     default_litellm_params: dict[str, Any] | None = key(
-        None, "Keys of litellm_params for every deployment that does not have them."
+        None, "Keys of litellm_params for every deployment that does not set them."
     )
-    set_verbose: Flag | None = key(None, "`true`: the same as `gatewayd.log.level: debug`, which wins.")
+    set_verbose: Flag | None = key(None, "`true`: the same as `gatewayd.log.level: debug`, which takes precedence.")
     debug_level: Literal["DEBUG", "INFO"] | None = key(
-        None, "`DEBUG`: the same as `gatewayd.log.level: debug`, which wins."
+        None, "`DEBUG`: the same as `gatewayd.log.level: debug`, which takes precedence."
     )
 
     IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "`simple-shuffle` has no settings": ("routing_strategy_args", "routing_groups", "weights"),
-        "what is tried again follows from the kind of error: see docs/errors.md": (
+        "the kind of error decides what is retried: see docs/errors.md": (
             "retry_policy", "model_group_retry_policy", "allowed_fails_policy", "max_retries",
         ),
-        "requests are not measured before they are sent; use context_window_fallbacks": ("enable_pre_call_checks",),
+        "gatewayd does not count tokens before a call; use context_window_fallbacks": ("enable_pre_call_checks",),
         "no such checks in this version": ("optional_pre_call_checks", "model_group_affinity_config",
             "deployment_affinity_ttl_seconds"),
         "tag routing does not exist in this version": (
@@ -92,11 +92,11 @@ class RouterSettings(Section):
         "other deployments of the group are always tried before fallbacks": ("enable_weighted_failover",),
         "budgets are not enforced in this version": ("provider_budget_config",),
         "requests are not queued": ("default_max_parallel_requests", "default_priority", "polling_interval"),
-        "cooldowns and counters live in this process": (
+        "cooldowns and counters are kept in this process": (
             "redis_url", "redis_host", "redis_port", "redis_password", "redis_db",
         ),
         "answers are not cached in this version": ("cache_responses", "cache_kwargs", "caching_groups", "client_ttl"),
-        "deployments are judged by the requests they serve": (
+        "gatewayd measures health by the requests that deployments serve": (
             "enable_health_check_routing", "health_check_staleness_threshold",
             "health_check_ignore_transient_errors", "background_health_check_model_groups",
         ),
@@ -127,7 +127,7 @@ def targets(value: Any) -> Iterator[tuple[str, str, Path, Path]]:
 
 
 def as_lists(value: Any) -> dict[str, tuple[str, ...]]:
-    """A valid `Fallbacks` value as group → targets; entries for the same group are joined, doubles left out."""
+    """A valid `Fallbacks` value as group → targets; entries for the same group are merged without duplicates."""
     lists: dict[str, dict[str, None]] = {}
     for group, name, _, _ in targets(value):
         lists.setdefault(group, {})[name] = None

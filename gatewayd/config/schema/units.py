@@ -36,7 +36,7 @@ def megabytes(value: object) -> object:
 
 
 def number_meant(value: str) -> str | None:
-    """The number to write where a text with a unit stands and a plain number is expected."""
+    """The plain number for a text with a unit, where a plain number is expected."""
     for convert in (seconds, megabytes):
         number = convert(value)
         if isinstance(number, int | float):
@@ -61,7 +61,7 @@ WaitOrNone = Annotated[
     Field(ge=0, le=86_400, allow_inf_nan=False),
     WithJsonSchema(or_text(DURATION, minimum=0, maximum=86_400)),
 ]
-"""Zero is a time too."""
+"""Zero is allowed."""
 Size = Annotated[
     float,
     BeforeValidator(megabytes),
