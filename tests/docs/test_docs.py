@@ -50,3 +50,13 @@ def test_every_status_with_a_verdict_of_its_own_is_on_the_page() -> None:
 def test_every_request_error_has_a_status() -> None:
     for code in CODES:
         assert re.search(rf"^\| `{code}` \| (\d\d\d|the upstream's) \|", generate.error_codes(), re.MULTILINE), code
+
+
+@pytest.mark.parametrize("page", ["docs/configuration.md", "docs/running.md", "docs/gatewayd.schema.json", "README.md"])
+def test_no_page_calls_rpm_a_limit(page: str) -> None:
+    """U-D13: rpm and tpm are shares until limits exist."""
+    for line in (generate.HERE.parent / page).read_text(encoding="utf-8").splitlines():
+        if re.search(r"`rpm`|`tpm`", line):
+            assert re.search(r"[Ss]hare|weight|the same as|The same as", line), line
+            assert "a minute" not in line
+            assert "N times" not in line

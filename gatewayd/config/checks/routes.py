@@ -91,6 +91,8 @@ def build_routing(
     strategy = router.routing_strategy
     if strategy not in (None, *CARRIED_OUT):
         message = f"{strategy} is carried out as simple-shuffle: at random by weight, rpm or tpm"
+        if strategy.startswith("usage-based"):
+            message += ", which are shares here and not limits"
         report.warning("approximated", ("router_settings", "routing_strategy"), message)
     told = {
         "strategy": strategy if strategy in CARRIED_OUT else None,
