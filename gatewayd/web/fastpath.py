@@ -26,7 +26,7 @@ from gatewayd.engine.dispatch import Begun, Trail
 from gatewayd.engine.runtime import Runtime, Target
 from gatewayd.errors import GatewayError, InternalError, UpstreamError, UpstreamTimeout
 from gatewayd.observe.access import AccessRecord, SuccessLine
-from gatewayd.observe.tally import Tally
+from gatewayd.observe.counters import Counters
 from gatewayd.routing.pick import View
 from gatewayd.routing.plan import first_pick
 from gatewayd.routing.table import Group
@@ -135,9 +135,9 @@ class Desk:
                 completion_tokens=None,
             )
             head = SuccessHead(Trail(group.name, group.name, deployment, attempts=1), self._revision)
-            tally = exchanges.metrics.tallies.of(group.name)
+            counters = exchanges.metrics.counters.of(group.name)
             line = SuccessLine(record)
-            lane = Lane(group, target, target.upstream, tally, head, line, seconds, self._renames)
+            lane = Lane(group, target, target.upstream, counters, head, line, seconds, self._renames)
             self._lanes[key] = lane
         return lane
 
@@ -149,7 +149,7 @@ class Lane:
     group: Group
     target: Target
     upstream: ForwardUpstream
-    tally: Tally
+    counters: Counters
     head: SuccessHead
     line: SuccessLine
     seconds: float
@@ -369,7 +369,7 @@ class FastCall(Answer):
             client.answer(head + body, now)
         else:
             client.answer(head, now, body)  # to join them would take as long as all the rest
-        lane.tally.ended("ok", duration)
+        lane.counters.ended("ok", duration)
         lane.line.log(request_id, duration, usage_of(body), client.peer, told=told is not None)
 
     def _go_on(self, error: GatewayError | None) -> None:

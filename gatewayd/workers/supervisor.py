@@ -23,7 +23,7 @@ from gatewayd.config.problems import Problem
 from gatewayd.config.result import Result
 from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.errors import ConfigInvalid
-from gatewayd.observe.merge import Merged
+from gatewayd.observe.merger import MetricsMerger
 from gatewayd.tasks import spawn, supervise
 from gatewayd.web.doors import Door, open_doors
 from gatewayd.web.inherited import Inherited
@@ -82,7 +82,7 @@ class Supervisor:
         self._stopping = False
         self._stops: set[asyncio.Task[int]] = set()
         self._commits: set[asyncio.Future[bytes]] = set()
-        self._merged = Merged()
+        self._merger = MetricsMerger()
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -221,7 +221,7 @@ class Supervisor:
                 return
             self._on_restart()
             self._restarts[number] += 1
-            self._merged.retire(worker.metrics)
+            self._merger.retire(worker.metrics)
             worker.metrics = b""  # from here on they are part of the retired sums
             rest = 0.0 if time.monotonic() - worker.started > _STABLE_AFTER else rest
             when = f"in {rest:g} s" if rest else "now"
@@ -312,7 +312,7 @@ class Supervisor:
         for worker, answer in answers:
             if answer is not None and not worker.gone:  # or they are part of the retired sums
                 worker.metrics = answer
-        return self._merged.render(own, {worker.number: worker.metrics for worker, _ in answers})
+        return self._merger.render(own, {worker.number: worker.metrics for worker, _ in answers})
 
     async def _ask_all(self, what: bytes) -> list[tuple[WorkerHandle, bytes | None]]:
         async def ask(worker: WorkerHandle) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Numbers of several processes on one page."""
+"""Metrics of several processes on one page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gatewayd.observe.merge import Merged
+from gatewayd.observe.merger import MetricsMerger
 from gatewayd.observe.metrics import Metrics
 
 
@@ -33,7 +33,7 @@ OK = ("gatewayd_requests_total", (GROUP, ("outcome", "ok")))
 
 
 def test_counters_histograms_and_gauges_are_summed() -> None:
-    page = Merged().render(process().render(), {1: process("ok", "error").render(), 2: process("ok").render()})
+    page = MetricsMerger().render(process().render(), {1: process("ok", "error").render(), 2: process("ok").render()})
     found = numbers(page)
     assert found[OK] == 2.0
     assert found["gatewayd_requests_total", (GROUP, ("outcome", "error"))] == 1.0
@@ -43,8 +43,8 @@ def test_counters_histograms_and_gauges_are_summed() -> None:
     assert found["gatewayd_inflight_requests", ()] == 3.0
 
 
-def test_the_configuration_is_the_deciding_processs_and_a_process_is_one_process() -> None:
-    found = numbers(Merged().render(process(revision="new").render(), {1: process(revision="old").render()}))
+def test_configuration_metrics_are_the_supervisors_and_process_metrics_are_not_summed() -> None:
+    found = numbers(MetricsMerger().render(process(revision="new").render(), {1: process(revision="old").render()}))
     assert found["gatewayd_config_info", (("hash", "new"),)] == 1.0
     assert ("gatewayd_config_info", (("hash", "old"),)) not in found
     assert found["gatewayd_config_reloads_total", (("result", "applied"),)] == 1.0
@@ -53,15 +53,17 @@ def test_the_configuration_is_the_deciding_processs_and_a_process_is_one_process
         assert found["process_resident_memory_bytes", labels] > 0
 
 
-def test_every_family_stands_once_with_its_head() -> None:
-    lines = Merged().render(process().render(), {1: process("ok").render(), 2: process("ok").render()}).splitlines()
+def test_every_family_is_listed_once_with_its_head() -> None:
+    lines = (
+        MetricsMerger().render(process().render(), {1: process("ok").render(), 2: process("ok").render()}).splitlines()
+    )
     heads = [line for line in lines if line.startswith(b"#")]
     assert len(heads) == len(set(heads))
 
 
-def test_what_a_worker_that_is_gone_has_counted_stays_but_not_what_it_was_doing() -> None:
+def test_counters_of_an_exited_worker_stay_and_its_gauges_do_not() -> None:
     """F-05: a sum that shrinks looks like a restart of everything, and like a burst afterwards."""
-    merged, own = Merged(), process().render()
+    merged, own = MetricsMerger(), process().render()
     before = numbers(merged.render(own, {1: process("ok", "ok").render(), 2: process("ok").render()}))
     merged.retire(process("ok", "ok").render())
     after = numbers(merged.render(own, {1: process("error").render(), 2: process("ok").render()}))
@@ -71,16 +73,16 @@ def test_what_a_worker_that_is_gone_has_counted_stays_but_not_what_it_was_doing(
     assert after["process_open_fds", (("worker", "1"),)] < 10_000
 
 
-def test_nothing_has_been_told_yet() -> None:
-    merged = Merged()
+def test_an_empty_page_changes_nothing() -> None:
+    merged = MetricsMerger()
     merged.retire(b"")
     own = process("ok").render()
     assert numbers(merged.render(own, {1: b""})) == numbers(own)
 
 
-def test_a_line_ends_where_prometheus_says() -> None:
+def test_only_a_line_feed_ends_a_line() -> None:
     """D-10: a label's value may hold anything but a line feed as it is."""
     metrics, odd = Metrics(), "a\u2028b\x85c\rd\x0be"
     metrics.request_ended(odd, "ok", 0.2)
-    found = numbers(Merged().render(process().render(), {1: metrics.render()}))
+    found = numbers(MetricsMerger().render(process().render(), {1: metrics.render()}))
     assert found["gatewayd_requests_total", (("group", odd), ("outcome", "ok"))] == 1.0

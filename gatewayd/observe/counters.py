@@ -1,8 +1,7 @@
-"""Counting requests with plain integers: what a request costs here is a dictionary look-up and a few additions.
+"""Counts requests with plain integers, which costs a dictionary look-up and a few additions for each request.
 
-prometheus_client's counters and histograms take a lock and go through the buckets at each observation, which is more
-than the gateway spends on finding a deployment. Here the event loop is the only writer, and the families are made of
-the numbers when somebody asks (`collect`).
+prometheus_client's counters and histograms take a lock and visit every bucket for each observation, which costs more
+than choosing a deployment. Here the event loop is the only writer, and `collect` makes metric families of the integers.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from prometheus_client.utils import floatToGoString
 
 OTHER: Final = "other"
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""Upper bounds of the buckets in seconds: from an answer out of a cache to a long generation."""
+"""Upper bounds of the buckets in seconds: from a cached answer to a long generation."""
 
 
 class Distribution:
@@ -35,7 +34,7 @@ class Distribution:
         self.sum += seconds
 
     def buckets(self) -> list[tuple[str, float]]:
-        """(upper bound, observations up to it), as Prometheus has them."""
+        """(upper bound, observations up to it), cumulative as in Prometheus."""
         total = 0
         buckets: list[tuple[str, float]] = []
         for bound, count in zip((*BOUNDS, float("inf")), self.counts, strict=True):
@@ -44,8 +43,8 @@ class Distribution:
         return buckets
 
 
-class Tally:
-    """The requests that asked for one group."""
+class Counters:
+    """Counts of the requests for one group."""
 
     __slots__ = ("duration", "fallbacks", "first_token", "outcomes", "retries")
 
@@ -63,47 +62,47 @@ class Tally:
         self.duration.observe(duration)
 
 
-class Tallies(Collector):
-    """All groups' tallies as metric families. A group is there from its first request on."""
+class RequestCounters(Collector):
+    """The counters of all groups as metric families. A group appears with its first request."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, Tally] = {}
+        self._groups: dict[str, Counters] = {}
 
-    def of(self, group: str) -> Tally:
-        """`group` must come from the configuration, for labels have to be bounded; "" is `other`."""
-        tally = self._groups.get(group)
-        if tally is None:
-            tally = self._groups[group] = Tally()
-        return tally
+    def of(self, group: str) -> Counters:
+        """`group` must come from the configuration, because labels must be bounded. "" is `other`."""
+        counters = self._groups.get(group)
+        if counters is None:
+            counters = self._groups[group] = Counters()
+        return counters
 
     def collect(self) -> Iterator[Metric]:
-        groups = [(group or OTHER, tally) for group, tally in self._groups.items()]
+        groups = [(group or OTHER, counters) for group, counters in self._groups.items()]
         requests = CounterMetricFamily(
             "gatewayd_requests", "Requests to models, by the group asked for.", labels=["group", "outcome"]
         )
-        for group, tally in groups:
-            for outcome, count in tally.outcomes.items():
+        for group, counters in groups:
+            for outcome, count in counters.outcomes.items():
                 requests.add_metric([group, outcome], count)
         yield requests
         yield _histogram(
             "gatewayd_request_duration_seconds",
             "From the request's head to the end of its answer.",
-            [(group, tally.duration) for group, tally in groups],
+            [(group, counters.duration) for group, counters in groups],
         )
         yield _histogram(
             "gatewayd_time_to_first_token_seconds",
             "From the request's head to the first event of a streamed answer.",
-            [(group, tally.first_token) for group, tally in groups],
+            [(group, counters.first_token) for group, counters in groups],
         )
         yield _counter(
             "gatewayd_retries",
             "Further tries in the same group, by the group asked for.",
-            [(group, tally.retries) for group, tally in groups],
+            [(group, counters.retries) for group, counters in groups],
         )
         yield _counter(
             "gatewayd_fallbacks",
             "Fallback groups tried, by the group asked for.",
-            [(group, tally.fallbacks) for group, tally in groups],
+            [(group, counters.fallbacks) for group, counters in groups],
         )
 
 

@@ -1,4 +1,4 @@
-"""The families that `Tallies` makes are those of prometheus_client's own counters and histograms."""
+"""The families that `RequestCounters` makes are those of prometheus_client's own counters and histograms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from gatewayd.observe.tally import BOUNDS, Tallies
+from gatewayd.observe.counters import BOUNDS, RequestCounters
 
 
 @given(
@@ -16,14 +16,14 @@ from gatewayd.observe.tally import BOUNDS, Tallies
     ),
     st.lists(st.sampled_from(BOUNDS), max_size=5),
 )
-def test_the_same_numbers_as_the_librarys(requests: list[tuple[str, str, float]], exact: list[float]) -> None:
+def test_samples_equal_those_of_prometheus_client(requests: list[tuple[str, str, float]], exact: list[float]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    tallies = Tallies()
-    ours.register(tallies)
+    counters = RequestCounters()
+    ours.register(counters)
     counter = Counter("gatewayd_requests", "x", ["group", "outcome"], registry=theirs)
     histogram = Histogram("gatewayd_request_duration_seconds", "x", ["group"], buckets=BOUNDS, registry=theirs)
     for group, outcome, duration in [*requests, *(("chat", "ok", bound) for bound in exact)]:
-        tallies.of(group).ended(outcome, duration)
+        counters.of(group).ended(outcome, duration)
         counter.labels(group or "other", outcome).inc()
         histogram.labels(group or "other").observe(duration)
 
@@ -35,14 +35,14 @@ def test_the_same_numbers_as_the_librarys(requests: list[tuple[str, str, float]]
     assert samples(ours) == samples(theirs)
 
 
-def test_the_other_families_have_a_series_for_each_group() -> None:
+def test_retries_fallbacks_and_first_tokens_have_a_series_for_each_group() -> None:
     registry = CollectorRegistry()
-    tallies = Tallies()
-    registry.register(tallies)
-    tally = tallies.of("chat")
-    tally.retries += 2
-    tally.fallbacks += 1
-    tally.first_token.observe(0.2)
+    counters = RequestCounters()
+    registry.register(counters)
+    chat = counters.of("chat")
+    chat.retries += 2
+    chat.fallbacks += 1
+    chat.first_token.observe(0.2)
     assert registry.get_sample_value("gatewayd_retries_total", {"group": "chat"}) == 2
     assert registry.get_sample_value("gatewayd_fallbacks_total", {"group": "chat"}) == 1
     assert (

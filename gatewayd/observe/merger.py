@@ -1,8 +1,8 @@
-"""The numbers of several processes as one page of Prometheus' text format.
+"""Merges the metrics of several processes into one page of Prometheus' text format.
 
-Counters, histograms and gauges of requests are summed. What a worker that is gone had counted stays in the sums, or
-every crash would look like a burst of requests to whoever takes rates. What is about one process (`process_...`) is
-shown for each, with a `worker` label; what is about the configuration comes from the supervisor alone.
+Counters, histograms and gauges of requests are summed. The counts of a worker that has exited stay in the sums, because
+a sum that shrinks looks like a reset to Prometheus. Metrics of a process (`process_...`) are shown for each process,
+with a `worker` label. Metrics about the configuration come from the supervisor alone.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_DECIDED = ("gatewayd_config_", "gatewayd_build_info")
-_EACH = "process_"
-_LASTING = ("counter", "histogram")
+_FROM_SUPERVISOR = ("gatewayd_config_", "gatewayd_build_info")
+_PER_PROCESS = "process_"
+_CUMULATIVE = ("counter", "histogram")
 
 
 @dataclass(slots=True)
@@ -23,29 +23,29 @@ class _Family:
     """By the sample's name and labels, as written."""
 
 
-class Merged:
-    """Keeps what has been counted by workers that are gone."""
+class MetricsMerger:
+    """Keeps the counts of workers that have exited."""
 
     def __init__(self) -> None:
-        self._past: dict[str, _Family] = {}
+        self._retired: dict[str, _Family] = {}
 
     def retire(self, text: bytes) -> None:
-        """A worker is gone; `text` is what it told last."""
+        """Keeps the counts of a worker that has exited. `text`: the page that it sent last."""
         for name, family in _parsed(text).items():
-            if family.kind in _LASTING and not name.startswith((*_DECIDED, _EACH)):
-                _add(self._past.setdefault(name, _Family(family.head, family.kind)), family)
+            if family.kind in _CUMULATIVE and not name.startswith((*_FROM_SUPERVISOR, _PER_PROCESS)):
+                _add(self._retired.setdefault(name, _Family(family.head, family.kind)), family)
 
     def render(self, own: bytes, workers: Mapping[int, bytes]) -> bytes:
-        """`own`: the supervisor's page. `workers`: theirs, by number."""
+        """`own`: the supervisor's page. `workers`: the workers' pages, by number."""
         families = _parsed(own)
-        for name, family in self._past.items():
+        for name, family in self._retired.items():
             _add(families.setdefault(name, _Family(family.head, family.kind)), family)
         for number, text in workers.items():
             for name, family in _parsed(text).items():
-                if name.startswith(_DECIDED):
+                if name.startswith(_FROM_SUPERVISOR):
                     continue
                 into = families.setdefault(name, _Family(family.head, family.kind))
-                _add(into, _labelled(family, number) if name.startswith(_EACH) else family)
+                _add(into, _labelled(family, number) if name.startswith(_PER_PROCESS) else family)
         lines: list[str] = []
         for family in families.values():
             lines += family.head
@@ -67,10 +67,10 @@ def _labelled(family: _Family, number: int) -> _Family:
 
 
 def _parsed(text: bytes) -> dict[str, _Family]:
-    """By family, in order. Reads what prometheus_client writes: HELP and TYPE before the samples, no time stamps."""
+    """The families, in order. Reads what prometheus_client writes: HELP and TYPE before the samples, no timestamps."""
     families: dict[str, _Family] = {}
     family = _Family()
-    for line in text.decode().split("\n"):  # no other line end is one: U+2028 in a group's name is not
+    for line in text.decode().split("\n"):  # not splitlines(): a group's name may contain U+2028
         if line.startswith("# HELP "):
             family = families.setdefault(line.split(" ", 3)[2], _Family())
             family.head.append(line)
