@@ -49,9 +49,10 @@ lock:  ## resolve the dependencies anew (needs uv); UPGRADE=1 takes newer versio
 bench: $(DEV)  ## gatewayd beside other gateways, one core each (needs nginx and wrk; an hour)
 	$(B)/python -m benchmarks $(BENCH)
 
-soak: $(DEV)  ## a daemon under load, faults, leavers and edits: does it lie or leak? SOAK="--unary 1000000 --streams 100000"; "--storm 10000", "--flood 200"
+soak: $(DEV)  ## a daemon under load, faults, leavers and edits: does it lie or leak? SOAK="--unary 1000000 --streams 100000"; "--storm 10000", "--flood 200", "--burst 100"
 	$(B)/python -m tests.soak $(SOAK)
 	$(B)/python -m tests.soak --flood 200
+	$(B)/python -m tests.soak --burst 100
 
 storm: $(DEV)  ## edits, half of them bad, amid 1,000 streams and 100,000 requests; STORM="--edits 100" for less
 	$(B)/python -m tests.reload.storm $(STORM)

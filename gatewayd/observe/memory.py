@@ -2,7 +2,7 @@
 
 What counts of a cgroup is what the kernel cannot take back: not the page cache and not the cache of file names, which
 fill any limit in time. Against limits of the process its resident memory counts: the C library keeps the addresses of
-what was freed, and uses them again.
+what was freed, and uses them again. The stacks of threads count in full, because the kernel counts them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
+_FOR_ANSWERS = 0.9
+"""Part of a limit up to which answers are collected: CPython does not survive that memory runs out."""
 _UNLIMITED = 1 << 60
 """Bytes; cgroups of version 1 write 2^63 less a page for "no limit"."""
 _PAGE = resource.getpagesize()
@@ -39,6 +41,11 @@ _V2 = _Kind(
 _V1 = _Kind("sys/fs/cgroup/memory", ("memory.limit_in_bytes",), ("total_rss",))
 _VIRTUAL, _RESIDENT, _SHARED, _DATA = 0, 1, 2, 5
 """Fields of /proc/PID/statm, in pages."""
+_STACK = 8 << 20 if (_soft := resource.getrlimit(resource.RLIMIT_STACK)[0]) == resource.RLIM_INFINITY else _soft
+"""Bytes of a thread's stack."""
+ABOVE_REST, HIGHEST = 0.05, 0.98
+"""Parts of the limit above what is used with no client connected, and of all of it, that may always be used: what other
+processes hold, or what never comes back, is no reason to refuse."""
 
 
 def give_back() -> None:
@@ -62,6 +69,8 @@ class Memory:
 
     def __init__(self, root: str = "/") -> None:
         self._root = root
+        self.rest = 0.0
+        """Part of the limit that is used with no client connected; who watches the memory says so."""
         self._sources = [*self._cgroup(), *self._own()]
 
     @property
@@ -75,6 +84,12 @@ class Memory:
     def free(self) -> int:
         """Bytes up to the nearest limit; a very large number without limits."""
         return min((max(0, limit - used()) for used, limit in self._sources), default=_UNLIMITED)
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes can be taken and some are left for everything else, whatever is used with no client
+        connected (`rest`)."""
+        highest = max(_FOR_ANSWERS, min(self.rest + ABOVE_REST, HIGHEST))
+        return all(used() + size <= highest * limit for used, limit in self._sources)
 
     def _cgroup(self) -> Iterator[Source]:
         """Of this process's cgroup and of those above it, as far as they can be seen."""
@@ -97,8 +112,9 @@ class Memory:
         for which, number in ((resource.RLIMIT_AS, _VIRTUAL), (resource.RLIMIT_DATA, _DATA)):
             limit, _ = resource.getrlimit(which)
             if 0 < limit < _UNLIMITED:
-                # Libraries and stacks have addresses that no memory stands behind, and that do not come back.
-                yield partial(self._resident, max(0, self._pages(number) - self._resident(0))), limit
+                # Libraries have addresses that no memory stands behind, and that do not come back.
+                unused = max(0, self._pages(number) - self._resident())
+                yield partial(self._needed, unused, self._threads()), limit
 
     def _held(self, folder: str, kind: _Kind) -> int:
         facts = dict(line.split(" ", 1) for line in self._read(f"{folder}/memory.stat").splitlines())
@@ -106,8 +122,15 @@ class Memory:
         # Linux before 5.18 tells of no `kernel`, of which the caches are a part.
         return held - sum(int(facts.get(name, 0)) for name in kind.taken_back if "kernel" in facts)
 
-    def _resident(self, more: int) -> int:
-        return self._pages(_RESIDENT) - self._pages(_SHARED) + more
+    def _needed(self, unused: int, threads: int) -> int:
+        return self._resident() + unused + max(0, self._threads() - threads) * _STACK
+
+    def _resident(self) -> int:
+        return self._pages(_RESIDENT) - self._pages(_SHARED)
+
+    def _threads(self) -> int:
+        fields = self._read("proc/self/stat").rpartition(")")[2].split()
+        return int(fields[17]) if fields else 0
 
     def _pages(self, number: int) -> int:
         fields = self._read("proc/self/statm").split()
@@ -119,3 +142,9 @@ class Memory:
                 return file.read()
         except OSError:
             return ""
+
+
+@cache
+def own_memory() -> Memory:
+    """Of this process."""
+    return Memory()

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from gatewayd.errors import UpstreamBadResponse, UpstreamError
+from gatewayd.errors import GatewayError, ServerBusy, UpstreamBadResponse
+from gatewayd.observe.memory import own_memory
 from gatewayd.upstream.hiding import Secrets
 from gatewayd.wire.headers import Header
 
@@ -44,15 +45,20 @@ def lines(headers: Iterable[Header]) -> str:
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a body that is collected: twenty large images in base64 fit."""
 
+STEP: Final = 256 * 1024
+"""Bytes of a body after which the memory is looked at again."""
+
 
 class Answer:
-    """One response, collected whole. `ready` is done when `body` is there, or failed with an UpstreamError.
+    """One response, collected whole. `ready` is done when `body` is there, or failed with a GatewayError.
 
     The methods are called by the connection while bytes arrive; they must not raise. A subclass may take the
     pushed bytes elsewhere.
     """
 
-    __slots__ = ("_connection", "_limit", "_parts", "_size", "body", "delimited", "fields", "known", "ready", "status")
+    __slots__ = (
+        "_connection", "_limit", "_look", "_parts", "_size", "body", "delimited", "fields", "known", "ready", "status",
+    )  # fmt: skip
 
     alive: bool = True
     """Whether the bytes last pushed put off the timeouts. Any do, unless a subclass knows better."""
@@ -71,6 +77,7 @@ class Answer:
         self._parts: list[bytes] = []
         self._size = 0
         self._limit = limit
+        self._look = min(limit, STEP)
 
     def begin(self, connection: Connection, status: int, fields: Fields) -> None:
         self._connection = connection
@@ -86,26 +93,42 @@ class Answer:
 
     def push(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size > self._limit:
-            if self._connection is not None:
-                self._connection.abort()
-            self.fail(UpstreamBadResponse("The upstream's answer is larger than the gateway takes."))
-        else:
-            self._parts.append(data)
+        if self._size > self._look:
+            self._look = min(self._limit, self._size + STEP)
+            if (error := too_large(self._size, self._limit)) is not None:
+                if self._connection is not None:
+                    self._connection.abort()
+                self.fail(error)
+                return
+        self._parts.append(data)
 
     def finish(self, delimited: bool) -> None:
         self._collect(delimited)
         if not self.ready.done():
             self.ready.set_result(None)
 
-    def fail(self, error: UpstreamError) -> None:
+    def fail(self, error: GatewayError) -> None:
         if not self.ready.done():
             self.ready.set_exception(error)
 
     def _collect(self, delimited: bool) -> None:
         parts = self._parts
-        self.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(parts) == 1:
+            self.body = parts[0]
+        else:
+            self.body = b"".join(parts)
+            self._parts = []
         self.delimited = delimited
+
+
+def too_large(size: int, limit: int) -> GatewayError | None:
+    """What a request ends with that has got so many bytes of an answer, which is more than the limit or than there is
+    memory for; None if it is not."""
+    if size > limit:
+        return UpstreamBadResponse("The upstream's answer is larger than the gateway takes.")
+    if own_memory().has_room(2 * size):  # it is held twice for a moment
+        return None
+    return ServerBusy("The gateway's memory is nearly used up: there is no room for this answer.", retry_after=1.0)
 
 
 class Rest(Answer):
@@ -123,5 +146,5 @@ class Rest(Answer):
     def finish(self, delimited: bool) -> None:
         return None
 
-    def fail(self, error: UpstreamError) -> None:
+    def fail(self, error: GatewayError) -> None:
         return None

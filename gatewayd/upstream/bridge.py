@@ -22,8 +22,8 @@ from typing import Any
 
 import httpx
 
-from gatewayd.errors import UpstreamBadResponse, UpstreamError, UpstreamRedirect
-from gatewayd.upstream.answer import MAX_BODY, Answer, Fields
+from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamRedirect
+from gatewayd.upstream.answer import MAX_BODY, STEP, Answer, Fields, too_large
 from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.dial import Origin
 from gatewayd.upstream.inside import leads_inside
@@ -75,7 +75,7 @@ class Exchange:
     fields: Fields = field(default_factory=dict)
     error_body: bytes = b""
     """Of the last answer, if it was an error (4xx, 5xx)."""
-    failure: UpstreamError | None = None
+    failure: GatewayError | None = None
     """What kept the last request from being answered, or its answer from being complete."""
     last: bytes = b""
     """The last piece of a stream, or the first 64 KiB of a whole answer."""
@@ -90,7 +90,7 @@ class Exchange:
     _open: list[_Incoming] = field(default_factory=list)
 
     async def ask(self, pool: Pool, incoming: _Incoming, head: bytes, body: bytes) -> None:
-        """Sends a request; returns when its answer's head is there. Raises UpstreamError; cancelled by `close`."""
+        """Sends a request; returns when its answer's head is there. Raises GatewayError; cancelled by `close`."""
         task = asyncio.current_task()
         assert task is not None
         self._asking.add(task)
@@ -141,7 +141,7 @@ class Wire(httpx.AsyncBaseTransport):
             facts.failure, facts.last = None, b""
             if incoming.status >= 400:
                 facts.error_body = await incoming.text(_ERROR_BODY)
-        except UpstreamError as error:
+        except GatewayError as error:
             facts.failure = error
             raise httpx.ReadError(error.message) from None  # of another class, litellm would send it once more
         without = _NOT_BACK if incoming.status < 400 else _NOT_WITH_ERRORS
@@ -162,7 +162,7 @@ class _Incoming(Answer):
         self._held = 0
         self._news = asyncio.Event()
         self._finished = False
-        self._error: UpstreamError | None = None
+        self._error: GatewayError | None = None
         self._decoder: Decoder | None = None
         self.alive = True
 
@@ -192,7 +192,7 @@ class _Incoming(Answer):
         self._finished = True
         self._news.set()
 
-    def fail(self, error: UpstreamError) -> None:
+    def fail(self, error: GatewayError) -> None:
         if not self.ready.done():
             self.ready.set_exception(error)
         self._error = error
@@ -201,7 +201,7 @@ class _Incoming(Answer):
     # --- called by the reader
 
     async def read(self) -> bytes | None:
-        """The next chunk; None at the end. Raises UpstreamError."""
+        """The next chunk; None at the end. Raises GatewayError."""
         while not self._chunks:
             if self._error is not None:
                 raise self._error
@@ -219,7 +219,7 @@ class _Incoming(Answer):
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, decoded. Raises httpx.ReadError; what happened is in the exchange."""
-        exchange, tail, size = self._exchange, b"", 0
+        exchange, tail, size, looked = self._exchange, b"", 0, STEP
         endless = b"json" not in self.fields.get(b"content-type", b"")
         coding = self.fields.get(b"content-encoding")
         try:
@@ -228,8 +228,10 @@ class _Incoming(Answer):
                 if inflater is not None:
                     data = inflater.feed(data)
                 size += len(data)
-                if size > MAX_BODY and not endless:
-                    raise UpstreamBadResponse("The upstream's answer is too large.")
+                if size > looked and not endless:
+                    looked = size + STEP
+                    if (error := too_large(size, MAX_BODY)) is not None:
+                        raise error
                 if exchange.end_mark is not None and not exchange.marked:
                     seen = tail + data
                     exchange.marked = exchange.end_mark.search(seen) is not None
@@ -244,7 +246,7 @@ class _Incoming(Answer):
         except CodingError as error:
             exchange.failure = UpstreamBadResponse(f"The upstream's answer cannot be read: {error}.")
             raise httpx.ReadError(exchange.failure.message) from None
-        except UpstreamError as error:
+        except GatewayError as error:
             exchange.failure = error
             raise httpx.ReadError(error.message) from None
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamError, UpstreamRedirect
+from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamRedirect
 from gatewayd.upstream.answer import MAX_BODY, Answer, Fields
 from gatewayd.upstream.base import Call, Reply
 from gatewayd.upstream.direct_feed import Feed
@@ -141,7 +141,7 @@ class _Errand:
     status: int = 0
     fields: Fields = field(default_factory=dict)
     error_body: bytes = b""
-    failure: UpstreamError | None = None
+    failure: GatewayError | None = None
     last: bytes = b""
 
     async def post(
@@ -164,7 +164,7 @@ class _Errand:
         answer = Answer(asyncio.get_running_loop().create_future())
         try:
             await self.send(answer)
-        except UpstreamError:
+        except GatewayError:
             raise _NoAnswer from None
         body = self.keep(answer)
         if self.failure is not None or self.status >= 400:
@@ -172,14 +172,14 @@ class _Errand:
         return self.parts.response(self.status, self.fields, body)
 
     async def send(self, answer: Answer) -> None:
-        """Returns when the answer is there, or a stream's first event. Raises UpstreamError."""
+        """Returns when the answer is there, or a stream's first event. Raises GatewayError."""
         request = self.request
         assert request is not None
         self.sent = True
         try:
             pool = self.pools.of(request.origin)
             await self.call.waiting(pool.exchange(answer, request.head, request.body, self.call.timeouts))
-        except UpstreamError as error:
+        except GatewayError as error:
             self.failure = error
             raise
 

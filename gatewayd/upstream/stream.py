@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamError, UpstreamIncomplete
+from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamIncomplete
 from gatewayd.upstream.base import Header, Sink
 from gatewayd.upstream.hiding import NONE, Secrets
 from gatewayd.upstream.refusal import failed_event
@@ -158,7 +158,7 @@ class StreamAnswer(Answer):
         else:
             super().finish(delimited)
 
-    def fail(self, error: UpstreamError) -> None:
+    def fail(self, error: GatewayError) -> None:
         if self.live:
             self._connection = None
             self._stop(error)
@@ -209,7 +209,7 @@ class StreamAnswer(Answer):
                 connection.abort()
         self._settle(self._failure())
 
-    def _stop(self, error: UpstreamError) -> None:
+    def _stop(self, error: GatewayError) -> None:
         """The bytes have ended, or will not come."""
         missing = self._watcher.end()
         if missing is None:
@@ -222,7 +222,7 @@ class StreamAnswer(Answer):
                 self._hold(missing)
         self._settle(None)
 
-    def _break(self, error: UpstreamError) -> None:
+    def _break(self, error: GatewayError) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()

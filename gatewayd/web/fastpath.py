@@ -24,7 +24,7 @@ from gatewayd.access.keys import Principal, authenticate
 from gatewayd.engine.deadline import EXACT_BELOW, Struck
 from gatewayd.engine.dispatch import Begun, Trail
 from gatewayd.engine.runtime import Runtime, Target
-from gatewayd.errors import GatewayError, InternalError, UpstreamError, UpstreamTimeout
+from gatewayd.errors import GatewayError, InternalError, UpstreamTimeout
 from gatewayd.observe.access import AccessRecord, SuccessLine
 from gatewayd.observe.counters import Counters
 from gatewayd.routing.pick import View
@@ -325,7 +325,7 @@ class FastCall(Answer):
         _log.error("a request failed", exc_info=error)
         self._go_on(InternalError("The gateway failed on this request; its log has the request id."))
 
-    def fail(self, error: UpstreamError) -> None:
+    def fail(self, error: GatewayError) -> None:
         # Of a reused connection that had been closed nobody is to blame, and nothing was tried.
         self._go_on(None if isinstance(error, StaleConnection) else error)
 

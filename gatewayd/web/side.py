@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.engine.runtime import Gateway
-from gatewayd.observe.memory import Memory, give_back
+from gatewayd.observe.memory import ABOVE_REST, HIGHEST, Memory, give_back, own_memory
 from gatewayd.observe.metrics import Metrics
 from gatewayd.upstream.pool import busy_connections, idle_connections
 from gatewayd.web.app import data_listener
@@ -25,12 +25,11 @@ _LAST_CALLS = 0.25
 """Seconds for the first request on a connection that is open when the doors close."""
 _LOOK = 0.25
 """Seconds between two looks at the memory."""
+_NEAR, _QUICK_LOOK = 0.6, 0.05
+"""The part of the limit from which on looks are more frequent, until load is shed."""
 _CROWDED = 0.85
 _RELIEVED = 0.75
 """Parts of the memory limit at which load is shed, and no longer."""
-_ABOVE_REST, _HIGHEST = 0.05, 0.98
-"""Parts of the limit above what is used with no client connected, and of all of it, that may always be used: what other
-processes hold, or what never comes back, is no reason to refuse."""
 _TRIM_EVERY = 4
 """Looks between two attempts to give memory back while load is shed."""
 _FOR_BODIES = 0.4
@@ -55,7 +54,7 @@ class DataSide:
         self._gateway = gateway
         self.overload_changed: Callable[[], None] = lambda: None
         """Called when load begins to be shed, and when it no longer is."""
-        self._memory = memory or Memory()
+        self._memory = memory or own_memory()
         room = int(self._memory.free() * _FOR_BODIES / processes)
         self._listener = data_listener(gateway, metrics, inherited=inherited, room=room)
         metrics.count_open(
@@ -108,8 +107,8 @@ class DataSide:
         while self._memory.limited:
             fullness = self._memory.fullness()
             idle = not self._listener.open_connections
-            rest = fullness if idle else min(rest, fullness)
-            above = max(_CROWDED, min(rest + _ABOVE_REST, _HIGHEST))
+            self._memory.rest = rest = fullness if idle else min(rest, fullness)
+            above = max(_CROWDED, min(rest + ABOVE_REST, HIGHEST))
             if not self._gateway.crowded and fullness > above and not idle:
                 gc.collect()
                 give_back()
@@ -123,7 +122,8 @@ class DataSide:
                     fullness = self._memory.fullness()
                 if idle or fullness < max(_RELIEVED, (rest + above) / 2):
                     self._shed(False, fullness, "no longer refusing")
-            await asyncio.sleep(_LOOK)
+            near = not self._gateway.crowded and fullness > _NEAR
+            await asyncio.sleep(_QUICK_LOOK if near else _LOOK)
 
     def _shed(self, crowded: bool, fullness: float, what: str) -> None:
         self._gateway.crowded = crowded

@@ -42,6 +42,11 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """Memory of its own that a process may have (private and written to), as in a small container."""
 
 
+def limited(megabytes: int | None) -> tuple[str, ...]:
+    """What to put between the interpreter and its arguments so that the process may have only so much memory."""
+    return () if megabytes is None else ("-c", _LIMIT, str(megabytes << 20))
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would steer a daemon, and without providers' keys."""
     kept = {
@@ -120,11 +125,9 @@ class Daemon:
 
     async def __aenter__(self) -> Self:
         numbers = [sock.fileno() for sock in self._sockets]
-        launch = ("-c", _HAND_OVER, ",".join(map(str, numbers))) if numbers else ()
-        if self._memory_mb is not None:
-            launch = ("-c", _LIMIT, str(self._memory_mb << 20))
+        hand_over = ("-c", _HAND_OVER, ",".join(map(str, numbers))) if numbers else ()
         self._process = await asyncio.create_subprocess_exec(
-            *(self._python, *launch, "-m", "gatewayd", "run", *self._arguments),
+            *(self._python, *(limited(self._memory_mb) or hand_over), "-m", "gatewayd", "run", *self._arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=self._stdout,
             stderr=asyncio.subprocess.PIPE,

@@ -6,7 +6,7 @@ import asyncio
 from random import Random
 from typing import Any, cast
 
-from gatewayd.errors import UpstreamError
+from gatewayd.errors import GatewayError
 from gatewayd.upstream.answer import Answer, Fields
 from gatewayd.upstream.transport import Connection
 from tests.fuzz.mutate import mutated, pieces
@@ -85,7 +85,7 @@ class _Noting(Answer):
     def finish(self, delimited: bool) -> None:
         self.ends.append(f"finish {delimited}")
 
-    def fail(self, error: UpstreamError) -> None:
+    def fail(self, error: GatewayError) -> None:
         self.ends.append(type(error).__name__)
 
 

@@ -112,3 +112,33 @@ print(full > before + 0.15, memory.fullness() < before + 0.05)
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout == "True True\n"
+
+
+def test_the_stacks_of_threads_count() -> None:
+    """U-F1: the kernel counts them in full, and memory runs out when it says so."""
+    program = """
+import resource, threading
+resource.setrlimit(resource.RLIMIT_STACK, (8 * 2**20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+from gatewayd.observe.memory import Memory
+resource.setrlimit(resource.RLIMIT_DATA, (400 * 2**20, 400 * 2**20))
+memory = Memory()
+before = memory.fullness()
+end = threading.Event()
+threads = [threading.Thread(target=end.wait) for _ in range(10)]
+for thread in threads:
+    thread.start()
+print(memory.fullness() > before + 0.15)
+end.set()
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout == "True\n"
+
+
+def test_what_is_used_with_no_client_connected_leaves_room_for_answers(tmp_path: Path) -> None:
+    """U-F1: nine tenths of the limit are for answers; more, if other processes hold most of it anyway."""
+    memory = machine(tmp_path, "0::/\n", memory_max=str(100 * MB), memory_stat=f"anon {88 * MB}")
+    assert memory.has_room(MB)
+    assert not memory.has_room(3 * MB)
+    memory.rest = 0.88
+    assert memory.has_room(3 * MB)
+    assert not memory.has_room(6 * MB)

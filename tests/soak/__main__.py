@@ -9,6 +9,7 @@ from pathlib import Path
 
 import uvloop
 
+from tests.soak.burst import BurstReport, burst
 from tests.soak.flood import FloodReport, flood
 from tests.soak.run import Report, Settings, soak, tell
 from tests.soak.storm import StormReport, storm
@@ -36,13 +37,18 @@ def main() -> int:
     parser.add_argument(
         "--flood", type=int, help="instead: so many connections that pipeline refusals for a minute beside calls"
     )
+    parser.add_argument(
+        "--burst", type=int, help="instead: so many calls after slow readers have filled the memory and disconnected"
+    )
     options = vars(parser.parse_args())
-    leaving, flooding = options.pop("storm"), options.pop("flood")
+    leaving, flooding, calls = (options.pop(name) for name in ("storm", "flood", "burst"))
     settings = Settings(**options)
-    report: Report | StormReport | FloodReport
+    report: Report | StormReport | FloodReport | BurstReport
     with tempfile.TemporaryDirectory(prefix="gatewayd-soak-") as folder:
         if flooding:
             report = uvloop.run(flood(flooding, _FLOOD_SECONDS, Path(folder)))
+        elif calls:
+            report = uvloop.run(burst(calls, Path(folder)))
         elif leaving:
             report = uvloop.run(storm(leaving, Path(folder), seed=settings.seed))
         else:

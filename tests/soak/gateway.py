@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.process import PATIENCE, environment, of_edit
+from tests.e2e.process import PATIENCE, environment, limited, of_edit
 
 KEY = "sk-soak-0123456789abcdef"
 _COMPLAINTS = (
@@ -184,14 +184,14 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, upstream: int, data: int, admin: int, *, patient: bool = False
+    folder: Path, upstream: int, data: int, admin: int, *, patient: bool = False, memory_mb: int | None = None
 ) -> AsyncIterator[Gateway]:
-    """A daemon that serves, in front of the upstream on a port of this machine."""
+    """A daemon that serves, in front of the upstream on a port of this machine. `memory_mb`: what it may have."""
     file = folder / "gatewayd.yaml"
     file.touch(mode=0o600)
     file.write_text(configuration(data, admin, upstream, 0, patient=patient))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gatewayd", "run", "--config", str(file)),
+        *(sys.executable, *limited(memory_mb), "-m", "gatewayd", "run", "--config", str(file)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

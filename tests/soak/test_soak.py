@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.soak.burst import burst
 from tests.soak.flood import flood
 from tests.soak.gateway import Open
 from tests.soak.run import Report, Settings, soak
@@ -44,6 +45,15 @@ async def test_calls_go_on_beside_connections_that_pipeline_refusals(tmp_path: P
     report = await flood(40, 2.0, tmp_path)
     assert report.failures() == []
     assert len(report.took) > 5, report.text()
+
+
+async def test_a_burst_of_slow_readers_is_refused_and_then_forgotten(tmp_path: Path) -> None:
+    """U-F1: 220 MB, slow readers of large answers, then no connection at all. The daemon lives, says that it is
+    overloaded while it is, and answers every call afterwards."""
+    report = await burst(20, tmp_path)
+    assert report.failures() == []
+    assert report.answered == 20
+    assert report.readers, report.text()
 
 
 def test_a_good_report_has_no_failures() -> None:

@@ -21,6 +21,9 @@ from typing import cast
 HELD = b'"held"'
 """A request with these bytes is begun to be answered, if it streams, and then left alone: the storm's."""
 
+LARGE = b'"large"'
+"""A request with these bytes gets an answer of four megabytes: the burst's."""
+
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
 
@@ -50,6 +53,7 @@ WHOLE_STREAM = b"".join(PIECES) + DONE
 _ERROR = b'{"error":{"message":"The upstream is unwell.","type":"server_error","param":null,"code":null}}'
 _ERROR_EVENT = b"data: " + _ERROR + b"\n\n"
 _GOOD = _http(b"200 OK", b"application/json", ANSWER)
+_LARGE = _http(b"200 OK", b"application/json", ANSWER.replace(b"All work and no play. ", b"All work. " * 50_000))
 _BAD = [
     _http(b"500 Internal Server Error", b"application/json", _ERROR),
     _http(b"503 Service Unavailable", b"application/json", _ERROR),
@@ -146,6 +150,8 @@ class _Connection(asyncio.Protocol):
             if stream:
                 self.transport.write(_STREAM_HEAD + _FRAMES[0])
             upstream.held(body)
+        elif LARGE in body:
+            self._send(_LARGE)
         elif upstream.rng.random() < upstream.faults:
             upstream.faulty += 1
             getattr(self, f"_{upstream.rng.choice(_FAULTS)}")(stream)

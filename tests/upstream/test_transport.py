@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.errors import (
+    GatewayError,
     UpstreamBadResponse,
     UpstreamConnection,
-    UpstreamError,
     UpstreamIncomplete,
     UpstreamTimeout,
     UpstreamTls,
@@ -423,7 +423,7 @@ class Careful(Answer):
         assert self.begun == 1
         self.ends += 1
 
-    def fail(self, error: UpstreamError) -> None:
+    def fail(self, error: GatewayError) -> None:
         self.ends += 1
 
 
