@@ -1,7 +1,7 @@
-"""The table of docs/contracts.md: which test pins which fault case.
+"""The tables of docs/developers/contracts.md: which test covers which fault case.
 
-A test pins a case by naming it (`A-03`) in its docstring, in a comment, or in a table at the top of its module that it
-uses. The cases are listed in docs/contracts.toml.
+A test covers a case by naming it (`A-03`) in its docstring, in a comment, or in a table at the top of its module that
+it uses. The cases are listed in docs/contracts.toml.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Case:
     name: str
     text: str
     open: str
-    """What is not tested, and why; "" when nothing is left."""
+    """What is not tested, and why; "" if everything is."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -53,7 +53,7 @@ def chapters() -> list[tuple[str, list[Case]]]:
 
 @functools.cache
 def pins() -> dict[str, list[Pin]]:
-    """Case names that stand in tests, each with the tests that name it."""
+    """Case names in tests, each with the tests that name it."""
     found: dict[str, set[Pin]] = {}
     for path in sorted(TESTS.rglob("test_*.py")):
         if path.name == "test_contracts.py":  # names cases to test this module, and pins none
@@ -89,8 +89,8 @@ def _names(lines: list[str], node: ast.stmt) -> set[str]:
 
 
 def contracts() -> str:
-    """The page, with its made part made anew; the rest of it is written by hand."""
-    page = (HERE / "contracts.md").read_text(encoding="utf-8")
+    """The page with new tables; the rest of it is written by hand."""
+    page = (HERE / "developers" / "contracts.md").read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{table()}\n{END}{after}"
@@ -101,9 +101,8 @@ def table() -> str:
     cases = [case for _, chapter in listed for case in chapter]
     named = sum(case.name in pinned for case in cases)
     parts = [
-        f"{named} of {len(cases)} cases are pinned by tests; the others say what they wait for. What each asks was\n"
-        "compared with what its tests do, and well over a hundred behaviours were broken by hand to see a test\n"
-        "fail; not every test that names a case was tried like that.\n"
+        f"Tests cover {named} of {len(cases)} cases; the others say what they wait for. We compared each case with\n"
+        "its tests, and broke more than a hundred behaviours by hand to see a test fail, but not for every test.\n"
     ]
     for title, chapter in listed:
         parts.append(f"### {title}\n\n| Case | What happens | Tests |\n|---|---|---|")
@@ -118,7 +117,7 @@ def _where(case: Case, tests: list[Pin]) -> str:
     files: dict[str, list[str]] = {}
     for pin in tests:
         files.setdefault(pin.file, []).append(pin.test.removeprefix("test_"))
-    cells = [f"[{file}](../tests/{file}): {', '.join(names)}" for file, names in files.items()]
+    cells = [f"[{file}](../../tests/{file}): {', '.join(names)}" for file, names in files.items()]
     if case.open:
         cells.append(f"*not tested{' yet' if not tests else ''}: {_cell(case.open)}*")
     return "<br>".join(cells)

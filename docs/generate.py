@@ -1,8 +1,8 @@
 """Writes the parts of the documentation that are made from the code.
 
-python docs/generate.py            writes configuration.md, errors.md, reference.md, gatewayd.schema.json, and the table
-                                   of contracts.md
-python docs/generate.py --check    writes nothing; exit status 1 when one of them is stale
+python docs/generate.py            writes configuration.md, ignored-keys.md, errors.md, reference.md,
+                                   gatewayd.schema.json, and the table of developers/contracts.md
+python docs/generate.py --check    writes nothing; exit status 1 if one of them is stale
 """
 
 from __future__ import annotations
@@ -59,38 +59,49 @@ INTRODUCTION = """\
 
 <!-- Made by docs/generate.py from gatewayd/config/schema; edit there. -->
 
-One YAML file, in the form LiteLLM uses; what LiteLLM has no word for stands in the section `gatewayd`. Every key takes
-effect when the file is saved, without a restart. `gatewayd check FILE` tells everything that is wrong with a file, with
-places and remedies; `gatewayd schema` prints a JSON Schema for editors (the first line of each file in
-[configs/](../configs) uses it). The codes of all problems are listed in [errors.md](errors.md).
+One YAML file in LiteLLM's format configures gatewayd. Settings that LiteLLM does not have are in the section
+`gatewayd`. Save the file: gatewayd applies every key without a restart. `gatewayd check FILE` lists all problems of a
+file, with places and fixes. `gatewayd schema` prints a JSON Schema for editors (the first line of each file in
+[configs/](../configs) uses it). [errors.md](errors.md) lists the codes of all problems.
 
-**Support** says what becomes of a key of LiteLLM: *full*: it works as in LiteLLM. *approximated*: it works, with the
-difference that is told. *translated*: it is given to litellm, in deployments that litellm translates. *ignored*: it has
-no effect, and `gatewayd check` says so. *refused*: it would protect something and does not work here, so the file is
-refused, unless `gatewayd.ignore_unsupported` lists the key.
+**Support** says how gatewayd handles a LiteLLM key. *full*: it works as in LiteLLM. *approximated*: it works with the
+difference given. *translated*: gatewayd passes it to litellm, for deployments that litellm translates. *ignored*: it
+has no effect, and `gatewayd check` says so. *refused*: it would protect something but does not work here. gatewayd
+refuses such a file, unless `gatewayd.ignore_unsupported` lists the key. [ignored-keys.md](ignored-keys.md) lists the
+ignored and refused keys.
 
-An unknown key is an error in `gatewayd` and a warning elsewhere. Under `litellm_params` it is a parameter of requests
-and no mistake at all.
+An unknown key is an error in `gatewayd` and a warning in other sections. Under `litellm_params` it is a parameter of
+requests, so it is allowed.
 
 ## References
 
-A value may stand somewhere else:
+A value may be a reference:
 
 | Written | Means |
 |---|---|
-| `os.environ/NAME` | an environment variable, also one of `environment_variables`; anywhere in the file |
-| `file:/path` | the text of a file, without line ends; a relative path starts at the folder of the configuration |
-| `credential:NAME` | a credential of systemd (`LoadCredential=`), from `$CREDENTIALS_DIRECTORY` |
-| `${NAME}`, `${NAME:-default}` | a variable inside a text, in the section `gatewayd` only |
+| `os.environ/NAME` | an environment variable, or an entry of `environment_variables`; anywhere in the file |
+| `file:/path` | the text of a file, without line ends; a relative path starts at the configuration's folder |
+| `credential:NAME` | a systemd credential (`LoadCredential=`), from `$CREDENTIALS_DIRECTORY` |
+| `${NAME}`, `${NAME:-default}` | a variable inside a text; only in the section `gatewayd` |
 
-A reference that leads nowhere makes the file invalid, unless it stands below a key that has no effect anyway: those are
-not looked up. Numbers and truth values may be references too. A file that is referred to is watched like the
-configuration itself.
+An unresolved reference is an error. References under ignored keys are not resolved. Numbers and booleans may be
+references too. gatewayd watches a referenced file like the configuration itself.
 
 ## YAML 1.1
 
 Like LiteLLM, gatewayd reads YAML 1.1, in which `no` is false, `12:30` is 750, `010` is 8, `1e3` is text, and
-`2024-10-21` is a date. Such values are refused where they cannot have been meant; the message says what to write.
+`2024-10-21` is a date. gatewayd refuses such a value where it cannot be intended, and the message says what to write.
+"""
+
+UNUSED = """\
+# LiteLLM keys without effect
+
+<!-- Made by docs/generate.py from gatewayd/config/schema; edit there. -->
+
+This appendix of [configuration.md](configuration.md) lists the LiteLLM keys that gatewayd knows but does not use.
+
+*Ignored* keys have no effect, and `gatewayd check` warns about them. *Refused* keys would protect something: gatewayd
+refuses a file with such a key, unless `gatewayd.ignore_unsupported` lists it.
 """
 
 ERRORS = """\
@@ -100,35 +111,35 @@ ERRORS = """\
 
 ## Errors of requests
 
-Every failed request is answered in OpenAI's form, `{{"error": {{"message", "type", "param", "code"}}}}`. An upstream's
-own error in that form passes through unchanged; these are the codes of gatewayd itself:
+gatewayd answers every failed request in OpenAI's form, `{{"error": {{"message", "type", "param", "code"}}}}`. It passes
+an upstream's error in that form through unchanged. These are gatewayd's own codes:
 
 | `error.code` | Status | Meaning |
 |---|---|---|
 {requests}
 
-## What is tried again
+## Retries and cooldowns
 
-| What the upstream did | What happens |
+| Upstream | gatewayd |
 |---|---|
 {verdicts}
 
-Nothing is tried again once the client has been sent the first byte of an answer.
+After the first byte of an answer has been sent to the client, gatewayd does not retry.
 
-A group gets `num_retries` further tries (2) before its fallbacks. Another deployment is asked at once; when all have
-been asked, the same ones are after 0.5 s, 1 s, 2 s and so on to 8 s, not before `retry_after` and the upstream's
-`retry-after`. Nobody waits longer than a minute for that, or than a second while a fallback is left.
-`gatewayd.retry_budget` limits what a group may retry in all.
+A group gets `num_retries` retries (2) before its fallbacks. gatewayd tries another deployment immediately. When all
+deployments have been tried, it tries them again after 0.5 s, 1 s, 2 s and so on up to 8 s, but not before `retry_after`
+and the upstream's `retry-after`. A request waits at most a minute for that, or a second while it has a fallback left.
+`gatewayd.retry_budget` limits all retries of a group together.
 
-A deployment goes out of service at once for a 429 and for what only another deployment can mend; else after more than
-`allowed_fails` failures in a minute (3), or when more than half of five or more requests failed. The caller's
-mistakes, 409 and 425 do not count. How long: its own `cooldown_time`, else what its `retry-after` says (a minute at
-most), else `router_settings.cooldown_time` (5 s). The last deployment of a group that is in service goes out for its
-`retry-after` only. Afterwards one request probes it.
+A deployment cools down immediately after a 429 or an error that a retry cannot fix (bad key, unknown model). Otherwise
+it cools down after more than `allowed_fails` failures in a minute (3), or when more than half of at least five requests
+failed. The caller's mistakes, 409 and 425 do not count. The cooldown lasts for the deployment's own `cooldown_time`,
+else the upstream's `retry-after` (at most a minute), else `router_settings.cooldown_time` (5 s). The last available
+deployment of a group cools down only for its `retry-after`. After a cooldown, one request probes the deployment.
 
 ## Problems of configurations
 
-`gatewayd check`, a refused start and a refused reload name each problem by one of these codes:
+`gatewayd check`, a rejected startup and a rejected reload report each problem with one of these codes:
 
 | Code | Meaning |
 |---|---|
@@ -169,14 +180,23 @@ def configuration() -> str:
         parts.append("\n".join(_rows(section, raw["properties"])) + "\n")
         if section.TRANSLATED:
             parts.append(_grouped("Translated", section.TRANSLATED))
-        if section.IGNORED:
-            parts.append(_grouped("Ignored", section.IGNORED))
-        if section.FAMILIES:
-            parts.append(_grouped("Ignored, all keys that begin with", section.FAMILIES))
-        if section.REFUSED_IN_PART:
-            parts.append(_grouped("Refused in part, else ignored", section.REFUSED_IN_PART))
-        if section.REFUSED:
-            parts.append(_grouped("Not supported" if section.OWN else "Refused", section.REFUSED))
+        if section.OWN and section.REFUSED:
+            parts.append(_grouped("Not supported", section.REFUSED))
+    return "\n".join(parts)
+
+
+def ignored_keys() -> str:
+    parts = [UNUSED]
+    for title, section in SECTIONS:
+        groups = {
+            "Refused": section.REFUSED,
+            "Refused with some values, otherwise ignored": section.REFUSED_IN_PART,
+            "Ignored": section.IGNORED,
+            "Ignored, all keys that begin with": section.FAMILIES,
+        }
+        if not section.OWN and any(groups.values()):
+            parts.append(f"## {title}\n")
+            parts.extend(_grouped(name, table) for name, table in groups.items() if table)
     return "\n".join(parts)
 
 
@@ -192,13 +212,13 @@ def error_codes() -> str:
 def _verdict_rows() -> Iterator[str]:
     kinds = (kind for kind in errors.UpstreamError.__subclasses__() if kind is not errors.UpstreamStatus)
     codes = {
-        "upstream_auth_error": "refused the key (401, 403, Google's 400)",
-        "upstream_tls_error": "failed at TLS",
-        "upstream_redirect": "redirected",
-        "upstream_connection_error": "could not be reached",
-        "upstream_timeout": "was too slow",
-        "upstream_bad_response": "answered nonsense",
-        "upstream_incomplete": "broke off",
+        "upstream_auth_error": "rejected the key (401, 403, Google's 400)",
+        "upstream_tls_error": "TLS failed",
+        "upstream_redirect": "redirect",
+        "upstream_connection_error": "no connection",
+        "upstream_timeout": "timeout",
+        "upstream_bad_response": "invalid answer",
+        "upstream_incomplete": "incomplete answer",
     }
     did: dict[errors.Verdict, list[str]] = {verdict: [] for verdict in errors.Verdict}
     for status, (verdict, _) in errors.UpstreamStatus.VERDICTS.items():
@@ -206,12 +226,12 @@ def _verdict_rows() -> Iterator[str]:
             did[verdict].append({400: "any other 4xx", 500: "5xx"}.get(status, str(status)))
     for kind in kinds:
         did[kind.verdict].append(codes[kind.code])
-    did[errors.Verdict.NEXT_GROUP] += ["said that the request is too long", "refused its content"]
+    did[errors.Verdict.NEXT_GROUP] += ["the request is too long", "a content filter refused the request"]
     then = {
-        errors.Verdict.RETRY: "another deployment of the group, or the same one after a wait; then `fallbacks`",
-        errors.Verdict.ELSEWHERE: "another deployment of the group, never the same one; then `fallbacks`",
-        errors.Verdict.NEXT_GROUP: "`context_window_fallbacks` or `content_policy_fallbacks`, else `fallbacks`",
-        errors.Verdict.FATAL: "nobody else is asked: it is the caller's mistake",
+        errors.Verdict.RETRY: "tries another deployment of the group, or the same one after a wait; then `fallbacks`",
+        errors.Verdict.ELSEWHERE: "tries another deployment of the group, but not the same one; then `fallbacks`",
+        errors.Verdict.NEXT_GROUP: "tries `context_window_fallbacks` or `content_policy_fallbacks`, else `fallbacks`",
+        errors.Verdict.FATAL: "does not retry, because it is the caller's mistake",
     }
     yield from (f"| {', '.join(did[verdict])} | {meaning} |" for verdict, meaning in then.items())
 
@@ -222,9 +242,10 @@ def schema_text() -> str:
 
 PAGES = {
     "configuration.md": configuration,
+    "ignored-keys.md": ignored_keys,
     "errors.md": error_codes,
     "gatewayd.schema.json": schema_text,
-    "contracts.md": contracts,
+    "developers/contracts.md": contracts,
     "reference.md": reference,
 }
 
@@ -256,7 +277,7 @@ def _default(value: Any) -> str:
 
 
 def _type(shape: dict[str, Any]) -> str:
-    """The words for a JSON Schema; references and quoted numbers, which are allowed everywhere, are left out."""
+    """The words for a JSON Schema, without references and quoted numbers, which are allowed everywhere."""
     if "allOf" in shape:
         return _type(shape["allOf"][0])
     if "anyOf" in shape:

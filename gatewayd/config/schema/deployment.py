@@ -77,17 +77,17 @@ class LitellmParams(Section):
     # --- how much, and when
     rpm: Count | None = key(
         None,
-        "Share of the group's requests, where no deployment of the group has `weight`. It does not limit requests: "
-        "this version has no limits for a deployment.",
+        "Share of the group's requests, if no deployment of the group has `weight`. It does not limit requests: this "
+        "version has no limits for a deployment.",
     )
     tpm: Count | None = key(
         None,
-        "The same, where no deployment of the group has `weight` or `rpm`. It does not limit tokens.",
+        "The same, if no deployment of the group has `weight` or `rpm`. It does not limit tokens.",
     )
     weight: Share | None = key(
         None,
-        "Share of the group's requests, relative to the others'. Default: by `rpm`, else `tpm`, else equal shares. A "
-        "deployment without the key that decides gets no requests while another one can serve them.",
+        "Share of the group's requests, relative to other deployments. Default: by `rpm`, else `tpm`, else equal "
+        "shares. A deployment without the key that decides gets no requests while another one can serve them.",
     )
     order: Whole | None = key(
         None,
