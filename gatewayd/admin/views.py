@@ -12,11 +12,11 @@ import msgspec
 
 from gatewayd._version import __version__
 from gatewayd.config.snapshot import Deployment, Packed, Snapshot
-from gatewayd.engine.incidents import hint
 from gatewayd.engine.reload import Applied, Held, Rejected, Reloader, ReloadOutcome, Unchanged
 from gatewayd.engine.runtime import Gateway, Runtime, Target
 from gatewayd.observe.log import stamp
 from gatewayd.routing.health import CONDITIONS, Failure
+from gatewayd.upstream.local import local_server_hint
 
 
 def status_view(
@@ -174,7 +174,7 @@ def _failure(failure: Failure, deployment: Deployment, now: float) -> dict[str, 
         "at": _at(failure.at, now),
         "code": failure.code,
         "reason": failure.reason,
-        "hint": hint(deployment) if failure.refused else None,
+        "hint": local_server_hint(deployment) if failure.refused else None,
     }
 
 

@@ -16,21 +16,21 @@ MAX_RETRIES = (0, 10)
 RETRY_DELAY = (0.1, 60)
 
 
-def seconds(key: str, value: object, bounds: tuple[float, float]) -> float:
+def check_seconds(key: str, value: object, bounds: tuple[float, float]) -> float:
     """A number of seconds within `bounds`, both ends included."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong_type(key, value, "a number of seconds")
     return float(_within(key, value, bounds, "seconds"))
 
 
-def count(key: str, value: object, bounds: tuple[int, int]) -> int:
+def check_count(key: str, value: object, bounds: tuple[int, int]) -> int:
     """A whole number within `bounds`, both ends included."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise _wrong_type(key, value, "a whole number")
     return int(_within(key, value, bounds, ""))
 
 
-def name(key: str, value: object) -> str:
+def check_name(key: str, value: object) -> str:
     """The name of a model or provider: text without blanks or control characters."""
     if not isinstance(value, str):
         raise _wrong_type(key, value, "text")
@@ -44,7 +44,7 @@ def name(key: str, value: object) -> str:
     return value
 
 
-def names(key: str, value: object) -> list[str]:
+def check_names(key: str, value: object) -> list[str]:
     """A list of names, doubles left out."""
     if isinstance(value, str):
         raise ConfigurationError(
@@ -56,15 +56,15 @@ def names(key: str, value: object) -> list[str]:
     if not isinstance(value, Sequence | set | frozenset):
         raise _wrong_type(key, value, "a list of names", show=False)  # it may be a mapping of keys
     ordered = sorted(value, key=str) if isinstance(value, set | frozenset) else value
-    return list(dict.fromkeys(name(f"{key}[{index}]", item) for index, item in enumerate(ordered)))
+    return list(dict.fromkeys(check_name(f"{key}[{index}]", item) for index, item in enumerate(ordered)))
 
 
-def texts(key: str, value: object, what: str) -> dict[str, str]:
+def check_texts(key: str, value: object, what: str) -> dict[str, str]:
     """A mapping of provider names to texts that are not empty. The texts may be keys: they are never repeated."""
     if not isinstance(value, Mapping):
         raise _wrong_type(key, value, f"a mapping of provider names to {what}", show=False)
     for provider, text in value.items():
-        name(key, provider)
+        check_name(key, provider)
         here = f"{key}.{provider}"
         if not isinstance(text, str):
             raise _wrong_type(here, text, "text", show=False)
@@ -73,7 +73,7 @@ def texts(key: str, value: object, what: str) -> dict[str, str]:
     return {provider: text.strip() for provider, text in value.items()}
 
 
-def base_url(key: str, value: object) -> str:
+def check_base_url(key: str, value: object) -> str:
     """The URL of a daemon's API, without a trailing slash; `/v1` is added where there is no path."""
     if not isinstance(value, str):
         raise _wrong_type(key, value, "text", show=False)
@@ -93,7 +93,7 @@ def base_url(key: str, value: object) -> str:
     return parts._replace(path=parts.path.rstrip("/") or "/v1").geturl()
 
 
-def upstream_url(key: str, value: str) -> str:
+def check_upstream_url(key: str, value: str) -> str:
     """The base URL of a provider's API, as it stands; keys belong elsewhere, so it may hold none."""
     parts = _http_url(value)
     if parts is None or "@" in parts.netloc:
@@ -105,7 +105,7 @@ def upstream_url(key: str, value: str) -> str:
     return value
 
 
-def key_text(key: str, value: object) -> str:
+def check_key_text(key: str, value: object) -> str:
     """An API key. Never repeated in a message."""
     if not isinstance(value, str):
         raise _wrong_type(key, value, "text", show=False)

@@ -15,15 +15,15 @@ from gatewayd.client import arguments
 from gatewayd.client.calls import Prompt
 from gatewayd.errors import ConfigurationError
 
-Call = Callable[[Prompt], Awaitable[str]]
+PromptCall = Callable[[Prompt], Awaitable[str]]
 Tick = Callable[[], object]
 """Called once for every prompt that is done."""
 
 _MAX_CONCURRENCY = (1, 1000)
 
 
-async def gather(
-    call: Call, prompts: list[Prompt], *, max_concurrency: int, return_exceptions: bool, tick: Tick
+async def run_all(
+    call: PromptCall, prompts: list[Prompt], *, max_concurrency: int, return_exceptions: bool, tick: Tick
 ) -> list[Any]:
     """Results in order; exceptions among them, or the first one raised and everything else cancelled."""
     results: list[Any] = [None] * len(prompts)
@@ -90,7 +90,7 @@ def checked(prompts: Iterable[Prompt], max_concurrency: int) -> tuple[list[Promp
     if isinstance(prompts, str | bytes | Mapping) or not isinstance(prompts, Iterable):
         kind = "one text" if isinstance(prompts, str) else type(prompts).__name__
         raise TypeError(f"prompts is a list of prompts, not {kind}")
-    return list(prompts), arguments.count("max_concurrency", max_concurrency, _MAX_CONCURRENCY)
+    return list(prompts), arguments.check_count("max_concurrency", max_concurrency, _MAX_CONCURRENCY)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gatewayd.client import arguments
-from gatewayd.client.config import Fallbacks, GatewayConfig, fallback_names
+from gatewayd.client.config import FallbackNames, GatewayConfig, fallback_names
 from gatewayd.config import providers as known
 from gatewayd.errors import ConfigurationError
 from gatewayd.suggest import nearest
@@ -29,7 +29,7 @@ def compose(
     default_model: str | None,
     api_keys: object,
     *,
-    fallbacks: Fallbacks | None = None,
+    fallbacks: FallbackNames | None = None,
     api_bases: object = None,
     environ: Mapping[str, str],
     options: Mapping[str, Any] | None = None,
@@ -41,12 +41,12 @@ def compose(
     provider has, and with a single provider so does `*`. `options` are keys of `router_settings` or
     `litellm_settings`; `limits` are GatewayConfig's timeout, max_retries and retry_delay.
     """
-    keys = {} if api_keys is None else arguments.texts("api_keys", api_keys, "keys")
-    bases = {} if api_bases is None else arguments.texts("api_bases", api_bases, "URLs")
+    keys = {} if api_keys is None else arguments.check_texts("api_keys", api_keys, "keys")
+    bases = {} if api_bases is None else arguments.check_texts("api_bases", api_bases, "URLs")
     for what, named in (("api_keys", keys), ("api_bases", bases)):
         for name in named:
             _known_provider(f"{what}.{name}", name)
-    chosen = list(keys | bases) if providers is None else arguments.names("providers", providers)
+    chosen = list(keys | bases) if providers is None else arguments.check_names("providers", providers)
     for index, name in enumerate(chosen):
         _known_provider(f"providers[{index}]", name)
     if not chosen:
@@ -57,7 +57,7 @@ def compose(
             suggestion="create_gateway(providers=['openai'], default_model='gpt-5.5', api_keys={'openai': ...})",
         )
     access = {name: _access(name, keys.get(name), bases.get(name), environ) for name in chosen}
-    wanted = [] if default_model is None else [arguments.name("default_model", default_model)]
+    wanted = [] if default_model is None else [arguments.check_name("default_model", default_model)]
     groups = {}
     for key, model in [("default_model", m) for m in wanted] + [("fallbacks", m) for m in fallback_names(fallbacks)]:
         groups[model] = "/".join(_serving(key, model, access))
@@ -85,7 +85,7 @@ def compose(
 
 
 def complete(
-    model_list: Sequence[Mapping[str, Any]], fallbacks: Fallbacks | None, *, environ: Mapping[str, str]
+    model_list: Sequence[Mapping[str, Any]], fallbacks: FallbackNames | None, *, environ: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """`model_list` and a group for every fallback it lacks, if litellm knows whose model that is.
 
@@ -114,7 +114,7 @@ def complete(
     return entries
 
 
-def provider_of(model: str) -> known.Provider | None:
+def known_provider(model: str) -> known.Provider | None:
     """The provider that a model is meant for; None if it cannot be told."""
     found = _owner(model)
     return None if found is None else known.get(found[0])
@@ -162,7 +162,7 @@ def _access(name: str, key: str | None, base: str | None, environ: Mapping[str, 
     assert provider is not None
     access: dict[str, str] = {}
     if base is not None:
-        access["api_base"] = arguments.upstream_url(f"api_bases.{name}", base)
+        access["api_base"] = arguments.check_upstream_url(f"api_bases.{name}", base)
     elif (variable := next((v for v in provider.base_env if environ.get(v, "").strip()), None)) is not None:
         access["api_base"] = _REFERENCE + variable
     elif provider.kind == "forward" and provider.api_base is None:

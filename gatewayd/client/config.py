@@ -16,7 +16,7 @@ from gatewayd.client import arguments
 from gatewayd.client.requirements import all_requirements
 from gatewayd.errors import ConfigurationError
 
-Fallbacks = Sequence[str] | Sequence[Mapping[str, Sequence[str]]] | Mapping[str, Sequence[str]]
+FallbackNames = Sequence[str] | Sequence[Mapping[str, Sequence[str]]] | Mapping[str, Sequence[str]]
 """`["a", "b"]`: for every group. `{"x": ["a", "b"]}` or `[{"x": ["a", "b"]}]`: for group x."""
 
 
@@ -30,7 +30,7 @@ class GatewayConfig:
 
     model_list: Sequence[Mapping[str, Any]]
     """Entries as in the file: `{"model_name": ..., "litellm_params": {"model": ..., "api_key": ...}}`."""
-    fallbacks: Fallbacks | None = None
+    fallbacks: FallbackNames | None = None
     """Groups tried when a group fails; each must be in `model_list`."""
     timeout: float = 60.0
     """Seconds for one try, 1 to 300; for a stream up to its first event, and for each silence after it. All tries
@@ -52,9 +52,9 @@ class GatewayConfig:
         own = {
             "model_list": _entries(self.model_list),
             "fallbacks": _fallbacks(self.fallbacks),
-            "timeout": arguments.seconds("timeout", self.timeout, arguments.TIMEOUT),
-            "max_retries": arguments.count("max_retries", self.max_retries, arguments.MAX_RETRIES),
-            "retry_delay": arguments.seconds("retry_delay", self.retry_delay, arguments.RETRY_DELAY),
+            "timeout": arguments.check_seconds("timeout", self.timeout, arguments.TIMEOUT),
+            "max_retries": arguments.check_count("max_retries", self.max_retries, arguments.MAX_RETRIES),
+            "retry_delay": arguments.check_seconds("retry_delay", self.retry_delay, arguments.RETRY_DELAY),
             "router_settings": _settings("router_settings", self.router_settings),
             "litellm_settings": _settings("litellm_settings", self.litellm_settings),
         }
@@ -63,7 +63,7 @@ class GatewayConfig:
         if self.default_model is None:
             object.__setattr__(self, "default_model", next((g for g in self.groups if "*" not in g), None))
         else:
-            arguments.name("default_model", self.default_model)
+            arguments.check_name("default_model", self.default_model)
 
     def __repr__(self) -> str:
         return (
@@ -85,9 +85,9 @@ class GatewayConfig:
         has a key and a port of its own. The file is read now and not again.
         """
         with all_requirements():
-            from gatewayd.client.fromfile import read
+            from gatewayd.client.fromfile import read_tree
 
-        tree = read(path)
+        tree = read_tree(path)
         general = tree.get("general_settings") or {}
         config = cls(tree.get("model_list") or [], default_model=general.get("completion_model"))
         object.__setattr__(config, "_file", tree)
@@ -133,7 +133,7 @@ class GatewayConfig:
         return as_yaml(self.to_dict(), include_keys=include_keys)
 
 
-def fallback_names(fallbacks: Fallbacks | None) -> Iterator[str]:
+def fallback_names(fallbacks: FallbackNames | None) -> Iterator[str]:
     """Every group that is a fallback of some group, in order."""
     normal = _fallbacks(fallbacks)
     yield from (name for names in normal.values() for name in names) if isinstance(normal, dict) else normal
@@ -164,7 +164,9 @@ def _fallbacks(value: object) -> list[str] | dict[str, list[str]]:
     if value is None:
         return []
     if isinstance(value, Mapping):
-        return {arguments.name("fallbacks", k): arguments.names(f"fallbacks.{k}", v) for k, v in value.items()}
+        return {
+            arguments.check_name("fallbacks", k): arguments.check_names(f"fallbacks.{k}", v) for k, v in value.items()
+        }
     if isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(item, Mapping) for item in value):
         joined: dict[str, list[str]] = {}
         for item in value:
@@ -173,4 +175,4 @@ def _fallbacks(value: object) -> list[str] | dict[str, list[str]]:
                 for group, names in lists.items():
                     joined[group] = list(dict.fromkeys([*joined.get(group, []), *names]))
         return joined
-    return arguments.names("fallbacks", value)
+    return arguments.check_names("fallbacks", value)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class GatewayAddress:
     """Where the clients go, and how patient they are."""
 
     base_url: str
@@ -37,7 +37,7 @@ class Target:
     """The private daemon behind `base_url`: it lives as long as anybody can still call it."""
 
     def __repr__(self) -> str:
-        return f"Target({self.base_url!r})"
+        return f"GatewayAddress({self.base_url!r})"
 
     @property
     def trust_env(self) -> bool:
@@ -58,7 +58,7 @@ class Target:
 class Connections:
     """Makes clients when they are asked for and closes them. Safe to use from any thread."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: GatewayAddress) -> None:
         self.target = target
         self._lock = threading.Lock()
         self._closed = False
@@ -118,7 +118,7 @@ class Connections:
 class _Http(openai.DefaultHttpxClient):
     """Keeps the private daemon alive for whoever holds a client that uses it."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: GatewayAddress) -> None:
         super().__init__(trust_env=target.trust_env, verify=target.verify)
         self.daemon = target.daemon
 
@@ -126,7 +126,7 @@ class _Http(openai.DefaultHttpxClient):
 class _AsyncHttp(openai.DefaultAsyncHttpxClient):
     """The same."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: GatewayAddress) -> None:
         super().__init__(trust_env=target.trust_env, verify=target.verify)
         self.daemon = target.daemon
 
@@ -159,7 +159,7 @@ class AsyncOpenAI(openai.AsyncOpenAI):
     with_options = copy
 
 
-def _sync_client(target: Target) -> OpenAI:
+def _sync_client(target: GatewayAddress) -> OpenAI:
     http = _Http(target)
     client = OpenAI(
         base_url=target.base_url,
@@ -182,7 +182,7 @@ def _close(http: _Http, pid: int) -> None:
 class _LoopClient:
     """One loop's client, and what closes it."""
 
-    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, target: GatewayAddress, loop: asyncio.AbstractEventLoop) -> None:
         http = _AsyncHttp(target)
         self.client = AsyncOpenAI(
             base_url=target.base_url,

@@ -15,7 +15,7 @@ from gatewayd.errors import ConfigInvalid
 _FILE = "file:"
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The tree, its includes merged; references stay references. Raises ConfigurationError with all problems."""
     try:
         ConfigValidator(overrides=Overrides(serves=False)).validate(path)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from gatewayd.client import arguments
 from gatewayd.client.calls import Prompt
-from gatewayd.client.config import Fallbacks, GatewayConfig
+from gatewayd.client.config import FallbackNames, GatewayConfig
 from gatewayd.client.gateway import DEFAULT_BASE_URL, LiteLLMGateway
 from gatewayd.client.requirements import all_requirements
 from gatewayd.errors import ConfigInvalid, ConfigurationError
@@ -28,7 +28,7 @@ def create_gateway(
     default_model: str | None = None,
     api_keys: Mapping[str, str] | None = None,
     *,
-    fallbacks: Fallbacks | None = None,
+    fallbacks: FallbackNames | None = None,
     timeout: float = 60.0,
     max_retries: int = 3,
     retry_delay: float = 1.0,
@@ -57,11 +57,11 @@ def create_gateway(
     Raises ConfigurationError for everything that cannot be used: its `config_key` names the argument, `suggestion`
     says what to do, `valid_options` what would be right. No message holds a key.
     """
-    seconds = arguments.seconds("timeout", timeout, arguments.TIMEOUT)
-    retries = arguments.count("max_retries", max_retries, arguments.MAX_RETRIES)
-    delay = arguments.seconds("retry_delay", retry_delay, arguments.RETRY_DELAY)
+    seconds = arguments.check_seconds("timeout", timeout, arguments.TIMEOUT)
+    retries = arguments.check_count("max_retries", max_retries, arguments.MAX_RETRIES)
+    delay = arguments.check_seconds("retry_delay", retry_delay, arguments.RETRY_DELAY)
     if default_model is not None:
-        arguments.name("default_model", default_model)
+        arguments.check_name("default_model", default_model)
     named = providers is not None or api_keys is not None or api_bases is not None
     url = address(base_url, named, environ=os.environ)
     if url is not None:
@@ -95,7 +95,7 @@ def create_gateway(
 
 def configure_gateway(
     model_list: Sequence[Mapping[str, Any]],
-    fallbacks: Fallbacks | None = None,
+    fallbacks: FallbackNames | None = None,
     timeout: float = 60.0,
     max_retries: int = 3,
     retry_delay: float = 1.0,
@@ -292,7 +292,7 @@ def provider_with_key(model: str | None, *, environ: Mapping[str, str]) -> str:
     """The model's provider, if it needs no key or `environ` holds it. Raises ConfigurationError with the remedies."""
     from gatewayd.client import compose
 
-    provider = None if model is None else compose.provider_of(model)
+    provider = None if model is None else compose.known_provider(model)
     if provider is not None and (not provider.needs_key or compose.key_in(provider, environ) is not None):
         return provider.name
     name, variables = ("openai", ("OPENAI_API_KEY",)) if provider is None else (provider.name, provider.key_env)

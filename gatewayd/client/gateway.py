@@ -17,7 +17,7 @@ from openai import APIError, APIStatusError, AsyncOpenAI, NotFoundError, OpenAI
 from gatewayd.client import arguments, batch, calls, models
 from gatewayd.client.calls import Prompt
 from gatewayd.client.config import GatewayConfig
-from gatewayd.client.connections import Connections, Target
+from gatewayd.client.connections import Connections, GatewayAddress
 from gatewayd.client.requirements import all_requirements
 from gatewayd.errors import ConfigurationError
 
@@ -87,7 +87,7 @@ class LiteLLMGateway:
         """What the private daemon runs on; None when attached."""
         if default_model is None and config is not None:
             default_model = config.default_model
-        self.default_model = None if default_model is None else arguments.name("default_model", default_model)
+        self.default_model = None if default_model is None else arguments.check_name("default_model", default_model)
         self._attached = None if config is not None else _attached(base_url, api_key, timeout, max_retries)
         self._lock = threading.Lock()
         self._closed = False
@@ -188,7 +188,7 @@ class LiteLLMGateway:
         """
         asked, limit = batch.checked(prompts, max_concurrency)
         call = partial(self.generate_async, model=model, **kwargs)
-        work = partial(batch.gather, call, asked, max_concurrency=limit, return_exceptions=return_exceptions)
+        work = partial(batch.run_all, call, asked, max_concurrency=limit, return_exceptions=return_exceptions)
         with batch.progress_bar(progress, len(asked)) as tick:
             return batch.run_in_thread(lambda done: work(tick=done), tick)
 
@@ -230,7 +230,7 @@ class LiteLLMGateway:
         asked, limit = batch.checked(prompts, max_concurrency)
         call = partial(self.generate_async, model=model, **kwargs)
         with batch.progress_bar(progress, len(asked)) as tick:
-            return await batch.gather(
+            return await batch.run_all(
                 call, asked, max_concurrency=limit, return_exceptions=return_exceptions, tick=tick
             )
 
@@ -316,7 +316,7 @@ class LiteLLMGateway:
             from gatewayd.client.embedded import PrivateDaemon
 
         daemon = PrivateDaemon(self.config.to_dict())
-        return Connections(Target(daemon.base_url, daemon.api_key, _PATIENCE, 0, daemon))
+        return Connections(GatewayAddress(daemon.base_url, daemon.api_key, _PATIENCE, 0, daemon))
 
     def _model(self, model: str | None) -> Any:
         return models.to_name(self.config, self.default_model, model)
@@ -342,12 +342,12 @@ def _forget_parent() -> None:
 os.register_at_fork(after_in_child=_forget_parent)
 
 
-def _attached(base_url: str | None, api_key: str | None, timeout: float, max_retries: int) -> Target:
+def _attached(base_url: str | None, api_key: str | None, timeout: float, max_retries: int) -> GatewayAddress:
     url = base_url or os.environ.get("GATEWAYD_BASE_URL") or DEFAULT_BASE_URL
     key = api_key or os.environ.get("GATEWAYD_API_KEY") or _NO_KEY
-    return Target(
-        arguments.base_url("base_url", url),
-        arguments.key_text("api_key", key),
-        arguments.seconds("timeout", timeout, arguments.TIMEOUT),
-        arguments.count("max_retries", max_retries, arguments.MAX_RETRIES),
+    return GatewayAddress(
+        arguments.check_base_url("base_url", url),
+        arguments.check_key_text("api_key", key),
+        arguments.check_seconds("timeout", timeout, arguments.TIMEOUT),
+        arguments.check_count("max_retries", max_retries, arguments.MAX_RETRIES),
     )

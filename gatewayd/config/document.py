@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatewayd.config.problems import Problem
+from gatewayd.text import printable
 
 Path = tuple[str | int, ...]
 
@@ -48,14 +49,9 @@ def dotted(path: Path) -> str:
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return printable(text)
-
-
-def printable(text: str) -> str:
-    """Text for one line of a terminal: control characters and what is no character as escapes."""
-    return text if text.isprintable() else ascii(text)[1:-1]
+    return printable(text, None)
 
 
 def shortened(text: str) -> str:
-    """The same for text that may be long."""
-    return printable(text if len(text) <= 80 else f"{text[:80]}...")
+    """The start of a text, for one line of a terminal."""
+    return printable(text, 80)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import GatewayError, UpstreamConnection
 from gatewayd.routing.candidate import Candidate
-from gatewayd.upstream import local
+from gatewayd.upstream.local import local_server_hint
 
 _log = logging.getLogger("gatewayd.deployments")
 
@@ -48,8 +48,9 @@ class Incidents:
         text = f"deployment {label(candidate.id, deployment)}: {error.detail}"
         if cooldown:
             text += f"; out of rotation for {cooldown:.2g} s"
-        if deployment and isinstance(error, UpstreamConnection) and error.refused and (advice := hint(deployment)):
-            text += f"; hint: {advice}"
+        if deployment and isinstance(error, UpstreamConnection) and error.refused:
+            advice = local_server_hint(deployment)
+            text += f"; hint: {advice}" if advice else ""
         if unwritten:
             text += f" ({unwritten} more like this since the last such line)"
         details = {
@@ -88,11 +89,6 @@ def label(id: str, deployment: Deployment | None) -> str:
         return id
     place = os.path.basename(deployment.place)
     return f"{id} ({deployment.summary}{f', {place}' if place else ''})"
-
-
-def hint(deployment: Deployment) -> str | None:
-    """What to do when its address refuses connections, where that is known."""
-    return local.hint(deployment.provider, deployment.authority)
 
 
 def _span(seconds: float) -> str:

@@ -27,7 +27,8 @@ WINDOW = 60.0
 MIN_REQUESTS = 5
 """Requests in the window before the failure rate says anything (litellm's figure)."""
 MAX_RETRY_AFTER = 60.0
-"""Longest Retry-After that is believed, seconds: a wrong header must not bench a deployment for a day."""
+"""Seconds. A longer `Retry-After` counts as this, so that a wrong header does not take a deployment out of rotation for
+a day. If it is still true, the next answer repeats it."""
 
 
 SEVERAL = 3

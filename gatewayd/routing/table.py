@@ -14,6 +14,7 @@ from gatewayd.routing.budget import RetryBudget
 from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.pick import Pick, simple_shuffle
 from gatewayd.suggest import nearest
+from gatewayd.text import printable
 
 _REMEMBERED = 4096
 """Bound of the memory for pattern-resolved names: client input, so it must not grow without end."""
@@ -218,9 +219,3 @@ def _compile(name: str) -> re.Pattern[str]:
     """`openai/*` → `openai/(.*)`. Only the first `*` captures: that is the one litellm puts into the model."""
     head, _, tail = name.partition("*")
     return re.compile(re.escape(head) + "(.*)" + ".*".join(map(re.escape, tail.split("*"))), re.DOTALL)
-
-
-def printable(name: str, limit: int = 120) -> str:
-    """A client's text made safe for a message: control characters escaped, length bounded."""
-    text = name if len(name) <= limit else name[:limit] + "..."
-    return text if text.isprintable() else ascii(text)[1:-1]

@@ -1,9 +1,11 @@
-"""Model servers that people run on their own machine: how they are started, for the message that one is not running."""
+"""Model servers that run on this machine, and how to start them, for the message that one is not running."""
 
 from __future__ import annotations
 
 from typing import Final
 from urllib.parse import urlsplit
+
+from gatewayd.config.snapshot import Deployment
 
 _OLLAMA: Final = "is Ollama running? `ollama serve` starts it"
 _LM_STUDIO: Final = "is LM Studio's server running? `lms server start` starts it"
@@ -34,13 +36,13 @@ _ELSE: Final = "no server listens there"
 _IN_A_CONTAINER: Final = "in a container, this address is the container itself"
 
 
-def hint(provider: str, authority: str) -> str | None:
-    """What to do when this server refuses connections; None where it is not on this machine."""
+def local_server_hint(deployment: Deployment) -> str | None:
+    """What to do when the deployment's server refuses connections, or None if it runs on another machine."""
     try:
-        parts = urlsplit(f"//{authority}")
+        parts = urlsplit(f"//{deployment.authority}")
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return None
     if host != "localhost" and host != "::1" and not host.startswith("127."):
         return None
-    return f"{_BY_PROVIDER.get(provider) or _BY_PORT.get(port or 80, _ELSE)}; {_IN_A_CONTAINER}"
+    return f"{_BY_PROVIDER.get(deployment.provider) or _BY_PORT.get(port or 80, _ELSE)}; {_IN_A_CONTAINER}"

@@ -17,11 +17,9 @@ from typing import Any, Final
 import msgspec
 
 from gatewayd.errors import FallbackKind, LoopDetected, UpstreamAuth, UpstreamError, UpstreamRedirect, UpstreamStatus
+from gatewayd.routing.health import MAX_RETRY_AFTER
 from gatewayd.upstream.hiding import NONE, Secrets
 
-MAX_RETRY_AFTER: Final = 60.0
-"""Seconds. A longer `Retry-After` is cut to this: a header must not take a deployment out for a day, and the next
-answer will say so again if it is still true."""
 MAX_ERROR: Final = 256 * 1024
 """Bytes of an error that are looked into; a larger one says nothing that could be quoted."""
 WITH_200: Final = "200 with an error"

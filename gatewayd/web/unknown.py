@@ -7,8 +7,8 @@ from typing import Final
 
 from gatewayd.config.snapshot import Address
 from gatewayd.errors import UnknownRoute
-from gatewayd.routing.table import printable
 from gatewayd.suggest import nearest
+from gatewayd.text import printable
 
 _ON_ADMIN: Final = frozenset({"/metrics", "/status", "/config", "/reload"})
 """Paths of the admin listener that people look for on the data listener."""

@@ -38,7 +38,7 @@ class Calls:
 
 def gather(calls: Calls, prompts: list[Any], **options: Any) -> Any:
     given = {"max_concurrency": 4, "return_exceptions": False, "tick": lambda: None, **options}
-    return batch.gather(calls, prompts, **given)
+    return batch.run_all(calls, prompts, **given)
 
 
 async def test_order_is_kept_and_concurrency_bounded() -> None:
@@ -120,7 +120,7 @@ def test_an_interrupt_ends_the_thread() -> None:
         return "never"
 
     def work(tick: batch.Tick) -> Any:
-        return batch.gather(endless, ["0", "1", "2"], max_concurrency=3, return_exceptions=False, tick=tick)
+        return batch.run_all(endless, ["0", "1", "2"], max_concurrency=3, return_exceptions=False, tick=tick)
 
     with pytest.raises(KeyboardInterrupt):
         batch.run_in_thread(work, interrupted)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gatewayd.client.compose import complete, compose, key_in, provider_of
+from gatewayd.client.compose import complete, compose, key_in, known_provider
 from gatewayd.client.config import GatewayConfig
 from gatewayd.config import providers as known
 from gatewayd.config.validator import ConfigValidator
@@ -287,10 +287,10 @@ def test_a_fallback_of_a_new_provider_needs_its_key_in_the_environment() -> None
 
 
 def test_whose_a_model_is_and_whether_its_key_is_there() -> None:
-    openai = provider_of("gpt-4")
+    openai = known_provider("gpt-4")
     assert openai is not None
     assert openai.name == "openai"
-    assert provider_of("nobody-knows") is None
+    assert known_provider("nobody-knows") is None
     assert key_in(openai, {"OPENAI_API_KEY": "sk-1"}) == "OPENAI_API_KEY"
     assert key_in(openai, {"OPENAI_API_KEY": " "}) is None
 

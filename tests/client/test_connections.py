@@ -9,7 +9,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from gatewayd.client.connections import Connections, Target
+from gatewayd.client.connections import Connections, GatewayAddress
 from tests.certificates import Authority
 from tests.client.upstreams import Upstream, eventually, upstream
 
@@ -21,7 +21,7 @@ def up() -> Iterator[Upstream]:
 
 
 def connections(up: Upstream) -> Connections:
-    return Connections(Target(up.base_url, "sk-test", 10.0, 0))
+    return Connections(GatewayAddress(up.base_url, "sk-test", 10.0, 0))
 
 
 async def say(made: Connections) -> None:
@@ -192,7 +192,7 @@ def test_clients_taken_out_outlive_what_made_them(up: Upstream) -> None:
     ],
 )
 def test_proxies_of_the_environment_are_not_for_this_machine(url: str, trusted: bool) -> None:
-    assert Target(url, "sk-secret", 1.0, 0).trust_env is trusted
+    assert GatewayAddress(url, "sk-secret", 1.0, 0).trust_env is trusted
 
 
 def test_an_authority_of_ones_own_is_trusted_on_this_machine_too(
@@ -214,4 +214,4 @@ def test_an_authority_of_ones_own_is_trusted_on_this_machine_too(
 
 
 def test_the_key_is_not_shown() -> None:
-    assert "sk-secret" not in repr(Target("http://127.0.0.1:4000/v1", "sk-secret", 1.0, 0))
+    assert "sk-secret" not in repr(GatewayAddress("http://127.0.0.1:4000/v1", "sk-secret", 1.0, 0))

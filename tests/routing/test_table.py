@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gatewayd.errors import FallbackKind, UnknownModel
 from gatewayd.routing.candidate import Candidate
-from gatewayd.routing.table import Group, Table, printable
+from gatewayd.routing.table import Group, Table
 
 
 def group(name: str) -> Group:
@@ -132,9 +132,3 @@ def test_chains_are_acyclic_whatever_the_lists(lists: dict[str, tuple[str, ...]]
     for name in "abcdef":
         chain = names(table, name)
         assert len(set(chain)) == len(chain)
-
-
-@given(st.text())
-def test_printable_is_printable_and_bounded(text: str) -> None:
-    assert printable(text).isprintable()
-    assert len(printable(text)) <= 10 * 123

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.errors import CODES, FallbackKind, UpstreamAuth, UpstreamRedirect, UpstreamStatus, Verdict
+from gatewayd.routing.health import MAX_RETRY_AFTER
 from gatewayd.secret import Secret
 from gatewayd.upstream.hiding import Secrets
-from gatewayd.upstream.refusal import MAX_RETRY_AFTER, failed_body, failed_event, refused, retry_after
+from gatewayd.upstream.refusal import failed_body, failed_event, refused, retry_after
 
 KEY = b"sk-secret-canary"
 SECRETS = Secrets([Secret(KEY.decode())])

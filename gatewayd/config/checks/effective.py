@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from gatewayd.config.checks.secrecy import MASK, redacted, without_userinfo
+from gatewayd.config.checks.secrecy import redacted, without_userinfo
 from gatewayd.config.snapshot import Deployment, FetchSettings, Limits, RoutingSettings, ServerSettings, Trust
+from gatewayd.secret import MASK
 
 
 def effective_tree(

@@ -12,9 +12,7 @@ from urllib.parse import urlsplit
 from gatewayd.config.checks.lookalikes import is_placeholder
 from gatewayd.config.document import Path
 from gatewayd.config.secrets import is_reference, looks_like_a_key
-from gatewayd.secret import Secret
-
-MASK = "***"
+from gatewayd.secret import MASK, Secret
 
 _WORDS = frozenset(
     {
