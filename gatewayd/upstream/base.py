@@ -15,9 +15,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Intent, Usage
 
-Header = tuple[str, str]
 DROPPED: Final = "x-gatewayd-dropped"
 """The header of an answer that names the fields of the request that were left out."""
 

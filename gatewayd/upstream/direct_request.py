@@ -15,10 +15,10 @@ from gatewayd.upstream.base import Call
 from gatewayd.upstream.dial import Origin
 from gatewayd.wire.openai import encode
 
-MAX_BYTES: Final = 128 * 1024
+DIRECT_LIMIT: Final = 128 * 1024
 """Of a call's body. A larger one could take the loop 10 ms and more; litellm translates it in a thread."""
 
-PROVIDERS: Final = frozenset({"anthropic", "bedrock", "cohere", "cohere_chat", "gemini", "vertex_ai"})
+DIRECT_PROVIDERS: Final = frozenset({"anthropic", "bedrock", "cohere", "cohere_chat", "gemini", "vertex_ai"})
 _STREAMING: Final = frozenset({"anthropic", "bedrock", "gemini", "vertex_ai"})
 """Cohere's reader makes chunks of another kind, which only litellm's own wrapper of streams takes."""
 
@@ -60,7 +60,7 @@ class NotDirect(Exception):
 def suits(deployment: Deployment) -> bool:
     """Whether this deployment's calls may go the direct way."""
     provider, model = deployment.provider, deployment.model
-    if provider not in PROVIDERS or not deployment.litellm_params.keys() <= _KEYS.get(provider, frozenset()):
+    if provider not in DIRECT_PROVIDERS or not deployment.litellm_params.keys() <= _KEYS.get(provider, frozenset()):
         return False
     if not deployment.params.keys() <= _FIELDS or not deployment.extra_body.keys() <= _FIELDS | _OWN:
         return False
@@ -79,7 +79,7 @@ def suits(deployment: Deployment) -> bool:
 def fits(deployment: Deployment, call: Call, arguments: Mapping[str, Any]) -> bool:
     """Whether this call may go the direct way, at a deployment that `suits`."""
     intent = call.intent
-    if call.endpoint == "embeddings" or len(intent.body) > MAX_BYTES or not intent.fields.keys() <= _FIELDS | _SEEN:
+    if call.endpoint == "embeddings" or len(intent.body) > DIRECT_LIMIT or not intent.fields.keys() <= _FIELDS | _SEEN:
         return False
     if intent.stream and (deployment.provider not in _STREAMING or arguments.get("n") not in (None, 1)):
         return False

@@ -20,14 +20,15 @@ import msgspec
 
 from gatewayd.errors import GatewayError
 from gatewayd.upstream.answer import MAX_BODY, Fields
-from gatewayd.upstream.base import Header
 from gatewayd.upstream.direct_feed import NOTHING, Feed, Steps
 from gatewayd.upstream.stream import StreamAnswer
-from gatewayd.upstream.translate_answer import EVENTS, SilentCalls, as_text, usage_of
+from gatewayd.upstream.translate_answer import EVENT_STREAM_HEADERS, SilentCalls, as_text
 from gatewayd.upstream.translate_errors import is_stream
 from gatewayd.upstream.transport import Connection
+from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import DONE, Usage, encode
 from gatewayd.wire.sse import Decoder
+from gatewayd.wire.usage import usage_from_dict
 
 _TEXT: Final = frozenset({"role", "content"})
 _SPEAKING: Final = ("content", "tool_calls", "function_call")
@@ -129,7 +130,7 @@ class Events:
                 chunk.model = self._model
             total = self._total(self._spent, "".join(self._thoughts), only_text=self._only_text)
             usage = total.model_dump(mode="json", exclude_none=True)
-            self.usage = usage_of(usage)
+            self.usage = usage_from_dict(usage)
             if self._with_usage:
                 rest += self._event({"choices": [], "usage": usage})
         return rest + DONE
@@ -186,7 +187,7 @@ def _extras(body: dict[str, Any]) -> dict[str, Any]:
 
 
 class Translator:
-    """Implements `stream.Watcher` for bytes that become others."""
+    """Implements `stream.StreamWatcher` for bytes that become others."""
 
     error: bytes | None = None
     surplus = withheld = False
@@ -339,7 +340,7 @@ class DirectStream(StreamAnswer):
         return status == 200 and is_stream(fields)
 
     def _headers(self, fields: Fields) -> Sequence[Header]:
-        return EVENTS
+        return EVENT_STREAM_HEADERS
 
     def _failure(self) -> GatewayError | None:
         return self._translator.failure

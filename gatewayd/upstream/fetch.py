@@ -24,7 +24,7 @@ from gatewayd.upstream.inside import leads_inside
 from gatewayd.upstream.pool import Pool
 from gatewayd.wire.coding import is_identity
 
-MAX_BYTES: Final = 20 * 1024 * 1024
+MAX_FETCH_BYTES: Final = 20 * 1024 * 1024
 """Of all media that are fetched for one call."""
 _MAX_REDIRECTS: Final = 5
 _CONNECT: Final = 10.0
@@ -54,7 +54,7 @@ class Fetcher:
         self._is_allowed = is_allowed
         self._tls = tls
 
-    async def get(self, url: str, timeouts: Timeouts, limit: int = MAX_BYTES) -> tuple[bytes, str]:
+    async def get(self, url: str, timeouts: Timeouts, limit: int = MAX_FETCH_BYTES) -> tuple[bytes, str]:
         """The body, and its content type without parameters. Raises FetchError."""
         try:
             async with asyncio.timeout(timeouts.total):

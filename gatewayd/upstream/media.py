@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.upstream.base import Timeouts
-from gatewayd.upstream.fetch import MAX_BYTES, Fetcher, FetchError
+from gatewayd.upstream.fetch import MAX_FETCH_BYTES, Fetcher, FetchError
 
 _BY_US: Final = frozenset({"bedrock", "gemini", "ollama", "ollama_chat", "vertex_ai"})
 """Providers whose API takes no addresses, or not all of them. Any other is sent them as they are."""
@@ -50,7 +50,7 @@ class Media:
         """Puts what is at addresses into the messages, where the provider takes no addresses. Returns whether anything
         was fetched. Raises InvalidRequest."""
         fetched: dict[str, str] = {}
-        left = MAX_BYTES
+        left = MAX_FETCH_BYTES
         for place in _places(messages):
             url, found = place.url, None
             if url[:5].lower() == "data:":

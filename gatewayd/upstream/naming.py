@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from gatewayd.upstream.base import Flow, Header, Reply, Sink
+from gatewayd.upstream.base import Flow, Reply, Sink
+from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Usage, encode
 from gatewayd.wire.sse import MAX_EVENT
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from gatewayd.errors import UpstreamBadResponse
-from gatewayd.upstream.base import Call, Header, Sink
+from gatewayd.upstream.base import Call, Sink
+from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import DONE, Usage, encode
 from gatewayd.wire.usage import usage_of
 

@@ -29,8 +29,8 @@ _MOST_MODELS: Final = 256
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
 """Two names of one thing."""
 
-Step = str | int
-Fields = Mapping[str, msgspec.Raw]
+_Key = str | int
+RawFields = Mapping[str, msgspec.Raw]
 
 
 class Rewriter:
@@ -42,7 +42,7 @@ class Rewriter:
         self._params_of_streams = "stream_options" in self._params  # upstreams refuse it in calls that do not stream
         self._extra = _raw(deployment.extra_body)
         self._dropped: frozenset[str] = frozenset()
-        self._paths: list[tuple[str, list[Step]]] = []
+        self._paths: list[tuple[str, list[_Key]]] = []
         for name in deployment.additional_drop_params:
             match = _PATH.fullmatch(name)
             if match is None:
@@ -103,7 +103,7 @@ class Rewriter:
         rules = self._rules[model] = _Rules(self._deployment, model)
         return rules
 
-    def _settle(self, fields: Fields, changes: dict[str, msgspec.Raw], *, stream: bool) -> None:
+    def _settle(self, fields: RawFields, changes: dict[str, msgspec.Raw], *, stream: bool) -> None:
         """Takes out defaults that do not belong to this call."""
         if self._params_of_streams and not stream:
             changes.pop("stream_options", None)
@@ -115,7 +115,7 @@ class Rewriter:
         self,
         renames: Sequence[tuple[str, str]],
         dropped: frozenset[str],
-        fields: Fields,
+        fields: RawFields,
         changes: dict[str, msgspec.Raw],
     ) -> frozenset[str]:
         """Puts renamed fields into `changes`; returns the client's that are replaced by them."""
@@ -157,7 +157,7 @@ class _Rules:
         if self.renames:
             self.touches["chat/completions"] = touches.union(ours for ours, _ in self.renames)
 
-    def refused(self, endpoint: str, fields: Fields, changes: Fields) -> frozenset[str]:
+    def refused(self, endpoint: str, fields: RawFields, changes: RawFields) -> frozenset[str]:
         """Names of the fields to leave out, of the caller's and of the defaults. Raises InvalidRequest if one of the
         caller's has no effect and may not be left out."""
         if not self.drops:
@@ -194,18 +194,18 @@ def _raw(values: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
     return {name: msgspec.Raw(encode(value)) for name, value in values.items()}
 
 
-def _step(key: str, index: str) -> Step:
+def _step(key: str, index: str) -> _Key:
     return key or (_ANY if index == _ANY else int(index))
 
 
-def _without(name: str, raw: msgspec.Raw, steps: Sequence[Step]) -> msgspec.Raw:
+def _without(name: str, raw: msgspec.Raw, steps: Sequence[_Key]) -> msgspec.Raw:
     """A value with what the path leads to taken out. The only case in which a value is parsed and written anew."""
     value = parsed(name, raw)
     _remove(value, steps)
     return msgspec.Raw(encode(value))
 
 
-def _remove(value: Any, steps: Sequence[Step]) -> None:
+def _remove(value: Any, steps: Sequence[_Key]) -> None:
     step, rest = steps[0], steps[1:]
     if isinstance(value, list):
         if step == _ANY and rest:

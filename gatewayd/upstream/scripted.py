@@ -30,7 +30,8 @@ from gatewayd.errors import (
     UpstreamStatus,
     UpstreamTimeout,
 )
-from gatewayd.upstream.base import Call, Gate, Header, Reply, Sink, WholeReply
+from gatewayd.upstream.base import Call, Gate, Reply, Sink, WholeReply
+from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import DONE, Intent, Usage, encode
 
 _JSON: tuple[Header, ...] = (("content-type", "application/json"),)

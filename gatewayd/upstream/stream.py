@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamIncomplete
-from gatewayd.upstream.base import Header, Sink
+from gatewayd.upstream.base import Sink
 from gatewayd.upstream.hiding import NONE, Secrets
 from gatewayd.upstream.refusal import failed_event
 from gatewayd.upstream.transport import Answer, Connection, Fields
 from gatewayd.wire.coding import CodingError, Inflater, is_identity
+from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Usage
 from gatewayd.wire.sse import MAX_EVENT
 
@@ -30,7 +31,7 @@ MAX_INFLATED: Final = 4 * 1024 * 1024
 _EVENTS: Final = b"text/event-stream"
 
 
-class Watcher(Protocol):
+class StreamWatcher(Protocol):
     """What decides over a stream's bytes: `wire.sse.StreamWatcher`, or something that makes others of them."""
 
     started: bool
@@ -57,7 +58,7 @@ class StreamAnswer(Answer):
     __slots__ = ("_end", "_error", "_held", "_held_size", "_inflater", "_settled", "_sink", "_sink_full", "_watcher",
                  "alive", "headers", "live", "secrets", "usage")  # fmt: skip
 
-    def __init__(self, ready: asyncio.Future[None], watcher: Watcher) -> None:
+    def __init__(self, ready: asyncio.Future[None], watcher: StreamWatcher) -> None:
         super().__init__(ready)
         self._watcher = watcher
         self._inflater: Inflater | None = None

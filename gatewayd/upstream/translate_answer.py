@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamIncomplete
 from gatewayd.tasks import spawn
-from gatewayd.upstream.base import Call, Gate, Header, Sink, WholeReply
+from gatewayd.upstream.base import Call, Gate, Sink, WholeReply
 from gatewayd.upstream.hiding import NONE, Secrets
 from gatewayd.upstream.translate_errors import is_stream, no_stream
 from gatewayd.upstream.vectors import pack
+from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import DONE, Usage, encode
+from gatewayd.wire.usage import usage_from_dict
 
 if TYPE_CHECKING:
     from gatewayd.upstream.bridge import Exchange
 
 _JSON: Final[tuple[Header, ...]] = (("content-type", "application/json"),)
-EVENTS: Final[tuple[Header, ...]] = (("content-type", "text/event-stream; charset=utf-8"),)
+EVENT_STREAM_HEADERS: Final[tuple[Header, ...]] = (("content-type", "text/event-stream; charset=utf-8"),)
 
 NO_ARGUMENTS: Final = "{}"
 
-Translator = Callable[[Exception], GatewayError]
+ErrorTranslator = Callable[[Exception], GatewayError]
 
 
 def whole(call: Call, answer: Any) -> WholeReply:
@@ -38,7 +40,7 @@ def whole(call: Call, answer: Any) -> WholeReply:
             vector = item["embedding"]
             if isinstance(vector, list):  # else the provider has packed it itself
                 item["embedding"] = pack(vector)
-    return WholeReply(200, _JSON, encoded(body), usage_of(body.get("usage")))
+    return WholeReply(200, _JSON, encoded(body), usage_from_dict(body.get("usage")))
 
 
 async def whole_beside(call: Call, answer: Any) -> WholeReply:
@@ -52,11 +54,11 @@ class TranslatedStream:
     """A stream under way. It is whole if the provider said why it ended; litellm itself gives every stream a reason."""
 
     status = 200
-    headers: Sequence[Header] = EVENTS
+    headers: Sequence[Header] = EVENT_STREAM_HEADERS
     body: bytes | None = None
 
     def __init__(
-        self, call: Call, chunks: Any, exchange: Exchange, translator: Translator, secrets: Secrets = NONE
+        self, call: Call, chunks: Any, exchange: Exchange, translator: ErrorTranslator, secrets: Secrets = NONE
     ) -> None:
         """`chunks` is litellm's stream object; `translator` turns its exceptions into ours; `secrets` never pass."""
         self._chunks = chunks
@@ -108,7 +110,7 @@ class TranslatedStream:
             body = _tree(chunk)
             usage = body.pop("usage", None)
             if usage is not None:  # litellm sends it last and alone
-                self.usage = usage_of(usage)
+                self.usage = usage_from_dict(usage)
                 if not self._usage_asked:
                     continue
                 body |= {"choices": [], "usage": usage}
@@ -222,9 +224,3 @@ def as_text(body: dict[str, Any]) -> dict[str, Any]:
         for choice in body["choices"]
     ]
     return body | {"object": "text_completion", "choices": choices}
-
-
-def usage_of(told: Any) -> Usage | None:
-    if not isinstance(told, dict):
-        return None
-    return Usage(*(told.get(name) or 0 for name in ("prompt_tokens", "completion_tokens", "total_tokens")))

@@ -1,5 +1,5 @@
-"""What a caller demands and litellm would leave out without a word: expressed otherwise where the API can, else refused
-by name. With `drop_params` it is left out, as configured."""
+"""Demands of a caller that litellm would drop silently: expressed otherwise where the provider's API can, else refused.
+The error names the field. With `drop_params` such fields are dropped, as configured."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_demands(arguments: dict[str, Any], deployment: Deployment) -> None:
                 _check_schema(function.get("parameters"), f"tools[{index}].function.parameters", deployment)
 
 
-def refused(what: str, param: str, provider: str) -> InvalidRequest:
+def unsupported(what: str, param: str, provider: str) -> InvalidRequest:
     """The error for something that the provider does not take."""
     hint = "with 'drop_params' the gateway would leave that out."
     error = InvalidRequest(f"{provider} does not take {what}; {hint}", param=param)
@@ -38,7 +38,7 @@ def refused(what: str, param: str, provider: str) -> InvalidRequest:
 
 def _leave_out(name: str, what: str, arguments: dict[str, Any], deployment: Deployment) -> None:
     if not deployment.drop_params and name not in deployment.additional_drop_params:
-        raise refused(what, name, deployment.provider)
+        raise unsupported(what, name, deployment.provider)
     del arguments[name]
 
 
@@ -51,7 +51,7 @@ def _check_schema(schema: Any, param: str, deployment: Deployment) -> None:
         values = [node["const"]] if "const" in node else node.get("enum")
         texts = isinstance(values, list) and all(isinstance(value, str | None) for value in values)
         if values is not None and not texts and not deployment.drop_params:
-            raise refused("an 'enum' or 'const' of anything but texts", param, deployment.provider)
+            raise unsupported("an 'enum' or 'const' of anything but texts", param, deployment.provider)
 
 
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:

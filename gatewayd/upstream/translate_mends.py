@@ -10,7 +10,7 @@ import logging
 from typing import Any, Final
 
 from gatewayd.errors import UpstreamBadResponse
-from gatewayd.upstream.translate_demands import refused
+from gatewayd.upstream.translate_demands import unsupported
 
 _log = logging.getLogger("gatewayd.upstream")
 
@@ -130,7 +130,7 @@ def _tell_claude() -> None:
             model, "supports_native_structured_output", self._resolved_provider
         )
         if not known and not drop_params:
-            raise refused("a tool with 'strict' for this model", "tools", str(self.custom_llm_provider))
+            raise unsupported("a tool with 'strict' for this model", "tools", str(self.custom_llm_provider))
         for tool in found.get("tools") or ():
             if known and tool.get("name") in strict:
                 tool["strict"] = True

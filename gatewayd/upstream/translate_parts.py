@@ -24,7 +24,7 @@ from gatewayd.upstream.direct_request import NotDirect
 
 _log = logging.getLogger("gatewayd.upstream")
 
-PROVIDERS: Final[Mapping[str, str]] = {
+_COMPLETERS: Final[Mapping[str, str]] = {
     "anthropic": "_complete_anthropic",
     "bedrock": "_complete_bedrock",
     "gemini": "_complete_vertex_ai_beta",
@@ -87,7 +87,7 @@ class Parts:
 
         self._rehearsed: set[str] = set()
         self._carrier = Carrier
-        self._dispatch = {name: getattr(main, function) for name, function in PROVIDERS.items()}
+        self._dispatch = {name: getattr(main, function) for name, function in _COMPLETERS.items()}
         cohere = _cohere(main.base_llm_http_handler, main.get_secret_str)
         self._dispatch |= {"cohere": cohere, "cohere_chat": cohere}
         self._context = CompletionDispatchContext

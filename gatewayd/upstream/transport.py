@@ -35,7 +35,7 @@ MAX_HEAD: Final = 64 * 1024
 """Bytes of a response head, interim responses before it included."""
 MAX_HEADER: Final = 16 * 1024
 """Bytes of one header, name and value."""
-MAX_HEADERS: Final = 128
+_MAX_FIELDS: Final = 128
 LINGER: Final = 1.0
 """Seconds from the logical end of an answer (`[DONE]`) to the end of its message; longer: the connection is closed."""
 STALE_WITHIN: Final = 1.0
@@ -307,7 +307,7 @@ class Connection(asyncio.Protocol):
             self._fields.popitem()
         fields = {name.lower(): value for name, value in self._fields.items()}
         self._fields.clear()
-        if len(fields) > MAX_HEADERS or (
+        if len(fields) > _MAX_FIELDS or (
             self._head_size > MAX_HEADER and any(len(name) + len(value) > MAX_HEADER for name, value in fields.items())
         ):
             self._lose(UpstreamBadResponse("The head of the upstream's answer is too large."))

@@ -25,12 +25,12 @@ from gatewayd.observe.access import AccessRecord, access
 from gatewayd.observe.metrics import Metrics, Outcome
 from gatewayd.routing.table import Table
 from gatewayd.tasks import in_steps
-from gatewayd.upstream.base import Call, Header, Reply, Sink
+from gatewayd.upstream.base import Call, Reply, Sink
 from gatewayd.upstream.naming import NamedReply
 from gatewayd.web.keepalive import KeepAlives
 from gatewayd.web.render import EVENTS, JSON, STREAM_HEADERS, failure, request_id, success_headers
 from gatewayd.web.timeout import client_timeout
-from gatewayd.wire.headers import unlooped, upstream_headers
+from gatewayd.wire.headers import Header, unlooped, upstream_headers
 from gatewayd.wire.large import LARGE
 from gatewayd.wire.openai import DONE, Usage, error_event, peek, peek_in_steps
 

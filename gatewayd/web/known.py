@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
-from gatewayd.upstream.base import Header
 from gatewayd.web.exchange import InboundHeaders, Route
 from gatewayd.web.render import is_sane_id
 from gatewayd.web.request import too_large
-from gatewayd.wire.headers import sanitised, upstream_headers
+from gatewayd.wire.headers import Header, sanitised, upstream_headers
 
 
 class KnownRequest:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 from aiohttp import StreamReader
 
-from gatewayd.upstream.base import Flow, Header, Sink
+from gatewayd.upstream.base import Flow, Sink
 from gatewayd.web.connection import Connection
 from gatewayd.web.render import head
+from gatewayd.wire.headers import Header
 from gatewayd.wire.large import LARGE
 
 _BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")

@@ -27,9 +27,8 @@ from gatewayd.errors import (
     UpgradeRefused,
     UpstreamError,
 )
-from gatewayd.upstream.base import Header
 from gatewayd.wire import anthropic
-from gatewayd.wire.headers import MAX_VALUE, sanitised
+from gatewayd.wire.headers import MAX_VALUE, Header, sanitised
 from gatewayd.wire.openai import error_body
 
 JSON: Header = ("content-type", "application/json")
@@ -89,7 +88,7 @@ def failure(
         message = f"{message} (tried {_tries(trail)})"
     if anthropic.is_path(path):
         headers.append(("request-id", request_id))
-        return error.status, headers, anthropic.error_body(error, message, request_id)
+        return error.status, headers, anthropic.anthropic_error_body(error, message, request_id)
     return error.status, headers, error_body(error, message)
 
 

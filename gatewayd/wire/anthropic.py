@@ -25,7 +25,7 @@ def is_path(path: str) -> bool:
     return name == "/messages" or name.startswith("/messages/")
 
 
-def error_body(error: GatewayError, message: str, request_id: str) -> bytes:
+def anthropic_error_body(error: GatewayError, message: str, request_id: str) -> bytes:
     """Anthropic's error shape."""
     kind = _TYPES.get(error.status) or ("api_error" if error.status >= 500 else "invalid_request_error")
     return encode({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -45,3 +45,10 @@ def usage_of(body: bytes) -> Usage | None:
     # From a key of the top level to the end, with a brace before it, is an object again. If it was not of the top level
     # there is a brace too many.
     return read_usage(b"{" + body[at:])
+
+
+def usage_from_dict(counts: Any) -> Usage | None:
+    """The usage of an answer that has been decoded already; None if `counts` is no object."""
+    if not isinstance(counts, dict):
+        return None
+    return Usage(*(counts.get(name) or 0 for name in ("prompt_tokens", "completion_tokens", "total_tokens")))

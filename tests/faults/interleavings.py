@@ -18,9 +18,10 @@ from gatewayd.engine.runtime import Gateway
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamConnection, UpstreamIncomplete
 from gatewayd.observe.metrics import Metrics
 from gatewayd.tasks import spawn
-from gatewayd.upstream.base import Call, Flow, Header, Reply, Sink, WholeReply
+from gatewayd.upstream.base import Call, Flow, Reply, Sink, WholeReply
 from gatewayd.web.endpoints.chat import ROUTES
 from gatewayd.web.exchange import ClientGone, Exchange, Exchanges
+from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import DONE, Usage
 from tests.engine.fakes import runtime_of
 from tests.web.support import Records

@@ -9,7 +9,7 @@ import pytest
 
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import ConfigurationError
-from gatewayd.upstream.direct_request import MAX_BYTES, fits, request_of, suits
+from gatewayd.upstream.direct_request import DIRECT_LIMIT, fits, request_of, suits
 from gatewayd.upstream.translate_request import Arguments
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock
@@ -98,7 +98,7 @@ TEXT = {"type": "text", "text": "a"}
         ("anthropic", {"web_search_options": {}}, False),
         ("anthropic", {"modalities": ["text"]}, False),
         ("anthropic", {"metadata": {"a": "b"}, "store": True}, True),
-        ("anthropic", {"messages": [{"role": "user", "content": "x" * MAX_BYTES}]}, False),
+        ("anthropic", {"messages": [{"role": "user", "content": "x" * DIRECT_LIMIT}]}, False),
     ],
 )
 def test_calls(provider: str, fields: dict[str, Any], expected: bool) -> None:
@@ -121,7 +121,7 @@ async def test_what_does_not_fit_is_answered_all_the_same() -> None:
     async with FakeUpstream(anthropic.answer) as up:
         upstream = translating(up)
         await upstream.open(call(messages=MESSAGES))
-        await upstream.open(call(messages=MESSAGES, user="x" * MAX_BYTES))
+        await upstream.open(call(messages=MESSAGES, user="x" * DIRECT_LIMIT))
         assert [went_directly(request) for request in up.requests] == [True, False]
 
 

@@ -18,10 +18,11 @@ from gatewayd.engine.runtime import Gateway
 from gatewayd.errors import GatewayError
 from gatewayd.observe.metrics import Metrics
 from gatewayd.secret import Secret
-from gatewayd.upstream.base import Call, Gate, Header, Reply, Sink, Upstream, WholeReply
+from gatewayd.upstream.base import Call, Gate, Reply, Sink, Upstream, WholeReply
 from gatewayd.web.app import data_listener
 from gatewayd.web.connection import Deadlines
 from gatewayd.web.listener import Listener
+from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import DONE, Usage
 from tests.engine.fakes import NO_RETRIES, runtime_of
 
