@@ -30,6 +30,7 @@ from gatewayd.config.schema.own import Fetch, Gatewayd, Limits, Log, RetryBudget
 from gatewayd.config.schema.root import Root  # noqa: E402
 from gatewayd.config.schema.router import AliasItem, RouterSettings  # noqa: E402
 from gatewayd.config.snapshot import Address  # noqa: E402
+from gatewayd.verdicts import BY_STATUS  # noqa: E402
 
 SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("The file", Root),
@@ -221,7 +222,7 @@ def _verdict_rows() -> Iterator[str]:
         "upstream_incomplete": "incomplete answer",
     }
     did: dict[errors.Verdict, list[str]] = {verdict: [] for verdict in errors.Verdict}
-    for status, (verdict, _) in errors.UpstreamStatus.VERDICTS.items():
+    for status, (verdict, _) in BY_STATUS.items():
         if verdict is not errors.Verdict.FATAL or status == 400:
             did[verdict].append({400: "any other 4xx", 500: "5xx"}.get(status, str(status)))
     for kind in kinds:

@@ -38,35 +38,16 @@ list of codes is `gatewayd.error_codes.CODES`; docs/errors.md is checked against
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from gatewayd.error_codes import CODES as CODES
+from gatewayd.verdicts import BY_STATUS
+from gatewayd.verdicts import FallbackKind as FallbackKind
+from gatewayd.verdicts import Verdict as Verdict
 
 if TYPE_CHECKING:
     from gatewayd.config.problems import Problem
-
-
-class Verdict(enum.Enum):
-    """What the plan does with a failed try."""
-
-    RETRY = "retry"
-    """Another deployment of the group, else the same one again after a wait."""
-    ELSEWHERE = "elsewhere"
-    """Another deployment of the group, never the same one again: waiting cannot mend it (a wrong key, say)."""
-    NEXT_GROUP = "next_group"
-    """No deployment of this group can do better (context window, content policy): fallbacks only."""
-    FATAL = "fatal"
-    """The caller's request is at fault: nobody else is asked."""
-
-
-class FallbackKind(enum.Enum):
-    """Which fallback list a failure asks for (litellm's three lists)."""
-
-    GENERAL = "fallbacks"
-    CONTEXT_WINDOW = "context_window_fallbacks"
-    CONTENT_POLICY = "content_policy_fallbacks"
 
 
 class GatewaydError(Exception):
@@ -309,25 +290,11 @@ class UpstreamIncomplete(UpstreamError):
 class UpstreamStatus(UpstreamError):
     """The upstream answered with an error status of its own; its body is passed through when it has OpenAI's shape.
 
-    The verdict is read from `VERDICTS` by status; 400s that say "context window" or "content policy" ask for those
+    The verdict is read from `verdicts.BY_STATUS`; 400s that say "context window" or "content policy" ask for those
     fallback lists instead.
     """
 
     code = "upstream_error"
-
-    # status: (verdict, counts against health). Anything else: 5xx like 500, 4xx like 400.
-    VERDICTS: ClassVar[dict[int, tuple[Verdict, bool]]] = {
-        400: (Verdict.FATAL, False),
-        402: (Verdict.ELSEWHERE, True),
-        404: (Verdict.ELSEWHERE, True),
-        408: (Verdict.RETRY, True),
-        409: (Verdict.RETRY, False),
-        413: (Verdict.FATAL, False),
-        422: (Verdict.FATAL, False),
-        425: (Verdict.RETRY, False),
-        429: (Verdict.RETRY, True),
-        500: (Verdict.RETRY, True),
-    }
 
     def __init__(
         self,
@@ -351,8 +318,8 @@ class UpstreamStatus(UpstreamError):
         self.type = type or ("invalid_request_error" if 400 <= status < 500 and status != 429 else "upstream_error")
         self._body = body
         self.fallback = fallback
-        default = self.VERDICTS[500 if status >= 500 else 400]
-        self.verdict, self.blames_deployment = self.VERDICTS.get(status, default)
+        default = BY_STATUS[500 if status >= 500 else 400]
+        self.verdict, self.blames_deployment = BY_STATUS.get(status, default)
         if code == LoopDetected.code:
             self.verdict, self.blames_deployment = Verdict.FATAL, False  # another try goes the same round
         if fallback is not FallbackKind.GENERAL:

@@ -10,7 +10,8 @@ from docs import generate
 from gatewayd.config.codes import PROBLEM_CODES
 from gatewayd.config.schema.base import below, known
 from gatewayd.config.schema.root import Root
-from gatewayd.errors import CODES, UpstreamStatus, Verdict
+from gatewayd.errors import CODES, Verdict
+from gatewayd.verdicts import BY_STATUS
 
 
 @pytest.mark.parametrize("name", generate.PAGES)
@@ -42,7 +43,7 @@ def test_every_status_with_a_verdict_of_its_own_is_on_the_page() -> None:
     """`gatewayd check` refers to this table for litellm's retry policies."""
     page = generate.error_codes()
     rows = [line for line in page.partition("## Retries and cooldowns")[2].splitlines() if line.startswith("| ")]
-    for status, (verdict, _) in UpstreamStatus.VERDICTS.items():
+    for status, (verdict, _) in BY_STATUS.items():
         if verdict is not Verdict.FATAL and status != 500:
             assert len([row for row in rows if f"{status}" in row]) == 1
 
