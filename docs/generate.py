@@ -20,7 +20,7 @@ from docs.contracts import contracts  # noqa: E402  # the folder above is not on
 from docs.reference import reference  # noqa: E402
 from gatewayd import errors  # noqa: E402
 from gatewayd.config.codes import PROBLEM_CODES  # noqa: E402
-from gatewayd.config.schema.base import Section  # noqa: E402
+from gatewayd.config.schema.base import Kind, Section, listed  # noqa: E402
 from gatewayd.config.schema.deployment import Credential, LitellmParams, ModelEntry, ModelInfo  # noqa: E402
 from gatewayd.config.schema.export import json_schema  # noqa: E402
 from gatewayd.config.schema.general import GeneralSettings  # noqa: E402
@@ -54,6 +54,14 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("gatewayd.log", Log),
 )
 """Every section of the file, in the order of the page."""
+
+_UNUSED: dict[Kind, str] = {
+    "refused": "Refused",
+    "refused_in_part": "Refused with some values, otherwise ignored",
+    "ignored": "Ignored",
+    "families": "Ignored, all keys that begin with",
+}
+"""What ignored-keys.md lists."""
 
 INTRODUCTION = """\
 # Configuration
@@ -179,25 +187,18 @@ def configuration() -> str:
         head = ("Key", "Type", "Default", *(() if section.OWN else ("Support",)), "Meaning")
         parts.append(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
         parts.append("\n".join(_rows(section, raw["properties"])) + "\n")
-        if section.TRANSLATED:
-            parts.append(_grouped("Translated", section.TRANSLATED))
-        if section.OWN and section.REFUSED:
-            parts.append(_grouped("Not supported", section.REFUSED))
+        if table := listed(section, "refused" if section.OWN else "translated"):
+            parts.append(_grouped("Not supported" if section.OWN else "Translated", table))
     return "\n".join(parts)
 
 
 def ignored_keys() -> str:
     parts = [UNUSED]
     for title, section in SECTIONS:
-        groups = {
-            "Refused": section.REFUSED,
-            "Refused with some values, otherwise ignored": section.REFUSED_IN_PART,
-            "Ignored": section.IGNORED,
-            "Ignored, all keys that begin with": section.FAMILIES,
-        }
-        if not section.OWN and any(groups.values()):
+        groups = {name: table for kind, name in _UNUSED.items() if (table := listed(section, kind))}
+        if groups and not section.OWN:
             parts.append(f"## {title}\n")
-            parts.extend(_grouped(name, table) for name, table in groups.items() if table)
+            parts.extend(_grouped(name, table) for name, table in groups.items())
     return "\n".join(parts)
 
 

@@ -6,15 +6,14 @@ The rows are found by provider and model when an upstream is built, or when a wi
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
 from gatewayd.config import providers
+from gatewayd.config.tables import table
 
 Values = Mapping[str, tuple[Any, ...]]
 _NONE: Values = MappingProxyType({})
@@ -63,15 +62,15 @@ class Parameters:
 
 def has_row(provider: str) -> bool:
     """Whether the table has a row of the provider's own."""
-    return provider in _table()["provider"]
+    return provider in table("parameters")["provider"]
 
 
 @lru_cache(1024)
 def of(provider: str, model: str) -> Parameters:
     """`model`: the provider's own name of it, or what tells its family (`Deployment.family`)."""
-    table = _table()
-    found = table["provider"].get(provider)
-    row = dict(table["default"] if found is None else found)
+    rows = table("parameters")
+    found = rows["provider"].get(provider)
+    row = dict(rows["default"] if found is None else found)
     listed = providers.get(provider)
     if "renames" not in row and listed is not None:
         row["renames"] = dict(listed.renames)
@@ -97,7 +96,7 @@ def of(provider: str, model: str) -> Parameters:
 @cache
 def completions() -> frozenset[str]:
     """Fields of chat that no completions API takes."""
-    return _names(_table()["completions"])
+    return _names(table("parameters")["completions"])
 
 
 @cache
@@ -106,13 +105,8 @@ def ollama() -> frozenset[str]:
     return _names(("@ollama",))
 
 
-@cache
-def _table() -> Mapping[str, Any]:
-    return tomllib.loads(files("gatewayd.config").joinpath("parameters.toml").read_text(encoding="utf-8"))
-
-
 def _names(listed: Iterable[str]) -> frozenset[str]:
-    groups = _table()["groups"]
+    groups = table("parameters")["groups"]
     return frozenset(name for entry in listed for name in (groups[entry[1:]] if entry.startswith("@") else (entry,)))
 
 

@@ -3,12 +3,10 @@
 Importing litellm takes seconds and 180 MB, and a gateway whose providers all speak OpenAI's wire never needs it. So
 this module opens three of litellm's files: the list of OpenAI-compatible providers kept as JSON, the enumeration of
 all provider names (as text), and the price table (only when a bare model name or a price is asked for). When litellm
-is not installed the table below still works.
+is not installed the table `providers.toml` still works.
 
 A provider is `forward` when litellm changes nothing but base URL, key and the name of a field on its way there (at
-most it mends odd messages); where litellm reshapes requests or answers it is `translate`. The table was written from
-litellm 1.106.2: `litellm_core_utils/get_llm_provider_logic.py`, `main.py` and `llms/*/chat/transformation.py`; a test
-asks the installed litellm about every row.
+most it mends odd messages); where litellm reshapes requests or answers it is `translate`.
 """
 
 from __future__ import annotations
@@ -23,6 +21,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
+
+from gatewayd.config.tables import table
 
 _MAX_TOKENS = (("max_completion_tokens", "max_tokens"),)
 
@@ -69,96 +69,6 @@ class Provider:
         foreign = configured is not None and self.own_host and self.base_url(configured) != self.api_base
         return () if foreign else self.key_env
 
-
-# name: default base URL, key variables, base URL variables, then what is odd: `free` = works without a key,
-# `/v1` = the base URL must end so. Every other OpenAI-compatible provider that gatewayd forwards to comes from
-# litellm's JSON file. What their APIs take is in `parameters.toml`.
-# fmt: off
-_FORWARD: dict[str, tuple[str | None, str, str, str]] = {
-    "openai":        ("https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL OPENAI_API_BASE", ""),
-    "text-completion-openai":
-                     ("https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL OPENAI_API_BASE", ""),
-    # The forwarding upstream appends Azure's own path (deployment name, api-version).
-    "azure":         (None, "AZURE_OPENAI_API_KEY AZURE_API_KEY", "AZURE_API_BASE", ""),
-    # Any server that speaks the wire. litellm takes OPENAI_API_KEY for custom_openai: a key for a foreign host.
-    "custom_openai": (None, "", "", "free"),
-    "openai_like":   (None, "OPENAI_LIKE_API_KEY", "OPENAI_LIKE_API_BASE", "free"),
-    "hosted_vllm":   (None, "HOSTED_VLLM_API_KEY", "HOSTED_VLLM_API_BASE", "free"),
-    # litellm runs `vllm/...` inside the process; here it means a vLLM server.
-    "vllm":          (None, "HOSTED_VLLM_API_KEY", "HOSTED_VLLM_API_BASE", "free"),
-    "litellm_proxy": (None, "LITELLM_PROXY_API_KEY", "LITELLM_PROXY_API_BASE", "free"),
-    "lm_studio":     (None, "LM_STUDIO_API_KEY", "LM_STUDIO_API_BASE", "free"),
-    "llamafile":     ("http://127.0.0.1:8080/v1", "LLAMAFILE_API_KEY", "LLAMAFILE_API_BASE", "free"),
-    # litellm speaks Ollama's own API; OpenAI's is below /v1, while base URLs are written without it.
-    "ollama":        ("http://localhost:11434/v1", "OLLAMA_API_KEY", "OLLAMA_API_BASE", "free /v1"),
-    "ollama_chat":   ("http://localhost:11434/v1", "OLLAMA_API_KEY", "OLLAMA_API_BASE", "free /v1"),
-    "docker_model_runner":
-                     ("http://localhost:22088/engines/llama.cpp/v1", "DOCKER_MODEL_RUNNER_API_KEY",
-                      "DOCKER_MODEL_RUNNER_API_BASE", "free /v1"),
-    "xinference":    ("http://127.0.0.1:9997/v1", "XINFERENCE_API_KEY", "XINFERENCE_API_BASE", "free"),
-    "groq":          ("https://api.groq.com/openai/v1", "GROQ_API_KEY", "GROQ_API_BASE", ""),
-    "together_ai":   ("https://api.together.ai/v1",
-                      "TOGETHER_API_KEY TOGETHER_AI_API_KEY TOGETHERAI_API_KEY TOGETHER_AI_TOKEN",
-                      "TOGETHER_AI_API_BASE", ""),
-    "deepseek":      ("https://api.deepseek.com/beta", "DEEPSEEK_API_KEY", "DEEPSEEK_API_BASE", ""),
-    "mistral":       ("https://api.mistral.ai/v1", "MISTRAL_AZURE_API_KEY MISTRAL_API_KEY",
-                      "MISTRAL_AZURE_API_BASE", "/v1"),
-    "codestral":     ("https://codestral.mistral.ai/v1", "CODESTRAL_API_KEY", "CODESTRAL_API_BASE", ""),
-    "openrouter":    ("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY OR_API_KEY", "OPENROUTER_API_BASE", ""),
-    "xai":           ("https://api.x.ai/v1", "XAI_API_KEY", "XAI_API_BASE", ""),
-    "perplexity":    ("https://api.perplexity.ai", "PERPLEXITYAI_API_KEY PERPLEXITY_API_KEY",
-                      "PERPLEXITY_API_BASE", ""),
-    "cerebras":      ("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", "CEREBRAS_API_BASE", ""),
-    "deepinfra":     ("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY", "DEEPINFRA_API_BASE", ""),
-    "nvidia_nim":    ("https://integrate.api.nvidia.com/v1", "NVIDIA_NIM_API_KEY", "NVIDIA_NIM_API_BASE",
-                      ""),
-    "sambanova":     ("https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY", "SAMBANOVA_API_BASE", ""),
-    "nebius":        ("https://api.studio.nebius.ai/v1", "NEBIUS_API_KEY", "NEBIUS_API_BASE", ""),
-    "hyperbolic":    ("https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY", "HYPERBOLIC_API_BASE", ""),
-    "lambda_ai":     ("https://api.lambda.ai/v1", "LAMBDA_API_KEY", "LAMBDA_API_BASE", ""),
-    "friendliai":    ("https://api.friendli.ai/serverless/v1", "FRIENDLIAI_API_KEY FRIENDLI_TOKEN",
-                      "FRIENDLI_API_BASE", ""),
-    "github":        ("https://models.inference.ai.azure.com", "GITHUB_API_KEY", "GITHUB_API_BASE", ""),
-    "volcengine":    ("https://ark.cn-beijing.volces.com/api/v3", "VOLCENGINE_API_KEY", "VOLCENGINE_API_BASE",
-                      ""),
-    "aiml":          ("https://api.aimlapi.com/v1", "AIML_API_KEY", "AIML_API_BASE", ""),
-    "wandb":         ("https://api.inference.wandb.ai/v1", "WANDB_API_KEY", "WANDB_API_BASE", ""),
-    "zai":           ("https://api.z.ai/api/paas/v4", "ZAI_API_KEY", "ZAI_API_BASE", ""),
-}
-
-# Key variables of the translated providers people use most; `-` = credentials of another kind (AWS, Google), so no key.
-_TRANSLATE_KEYS: dict[str, str] = {
-    "anthropic": "ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN",
-    "anthropic_text": "ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN",
-    "gemini": "GOOGLE_API_KEY GEMINI_API_KEY",
-    "cohere": "COHERE_API_KEY CO_API_KEY",
-    "cohere_chat": "COHERE_API_KEY CO_API_KEY",
-    "azure_ai": "AZURE_AI_API_KEY",
-    "azure_text": "AZURE_OPENAI_API_KEY AZURE_API_KEY",
-    "fireworks_ai": "FIREWORKS_API_KEY FIREWORKS_AI_API_KEY FIREWORKSAI_API_KEY FIREWORKS_AI_TOKEN",
-    "huggingface": "HF_TOKEN HUGGINGFACE_API_KEY",
-    "replicate": "REPLICATE_API_KEY REPLICATE_API_TOKEN",
-    "databricks": "DATABRICKS_API_KEY",
-    "voyage": "VOYAGE_API_KEY",
-    "jina_ai": "JINA_AI_API_KEY",
-    "moonshot": "MOONSHOT_API_KEY",
-    "dashscope": "DASHSCOPE_API_KEY",
-    "ai21_chat": "AI21_API_KEY",
-    "novita": "NOVITA_API_KEY",
-    "bedrock": "-", "sagemaker": "-", "sagemaker_chat": "-", "sagemaker_nova": "-", "bedrock_mantle": "-",
-    "vertex_ai": "-", "vertex_ai_beta": "-", "oci": "-", "sap": "-", "watsonx": "-", "watsonx_text": "-",
-    "github_copilot": "-", "chatgpt": "-", "custom": "-", "triton": "-", "oobabooga": "-", "petals": "-",
-}
-# fmt: on
-
-# Base URL variables that litellm reads for these in all that it does, so that they are known to `check` and shown.
-_TRANSLATE_BASES = {
-    "anthropic": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
-    "anthropic_text": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
-    "gemini": ("GEMINI_API_BASE",),
-}
-
-_ANY_HOST = frozenset({"azure_ai", "azure_text", "databricks"})
 
 # What an entry of litellm's JSON file may hold for bytes to go through as they are.
 _PLAIN = frozenset({"base_url", "api_key_env", "api_base_env", "base_class", "param_mappings", "supported_endpoints"})
@@ -235,7 +145,7 @@ def retirement(provider: str, model: str) -> str | None:
 
 def uses_cloud_credentials(name: str) -> bool:
     """Whether the provider is not asked with a key but with an account's credentials (AWS, Google, IBM, ...)."""
-    return _TRANSLATE_KEYS.get(name) == "-"
+    return name in table("providers")["cloud"].split()
 
 
 def _vendor(model: str) -> str | None:
@@ -263,29 +173,29 @@ def bases_from(environ: Mapping[str, str], deployments: Iterable[tuple[str, str 
 
 @cache
 def _providers() -> Mapping[str, Provider]:
-    enumerated = _enumerated()
+    rows, enumerated = table("providers"), _enumerated()
     found = {name: Provider(name, "translate", needs_key=False) for name in enumerated}
-    for name, keys in _TRANSLATE_KEYS.items():
-        key_env = () if keys == "-" else tuple(keys.split())
-        base_env = _TRANSLATE_BASES.get(name, ())
-        own_host = name not in _ANY_HOST
-        found[name] = Provider(name, "translate", None, key_env, base_env, needs_key=keys != "-", own_host=own_host)
+    for name, row in rows["translate"].items():
+        found[name] = _row(name, "translate", row, own_host=not row.get("any_host"))
     for name, entry in _read_json("llms/openai_like/providers.json").items():
         # What the enumeration does not name, litellm treats as any server that speaks the wire: `custom_openai`.
         found[name] = _listed(name, entry, () if name in enumerated else _MAX_TOKENS)
-    for name, (base, keys, bases, odd) in _FORWARD.items():
-        marks = set(odd.split())
-        found[name] = Provider(
-            name,
-            "forward",
-            base,
-            tuple(keys.split()),
-            tuple(bases.split()),
-            needs_key="free" not in marks,
-            path="/v1" if "/v1" in marks else "",
-            own_host=base is not None and "free" not in marks,
-        )
+    for name, row in rows["forward"].items():
+        found[name] = _row(name, "forward", row, own_host="base" in row and not row.get("free"))
     return MappingProxyType(found)
+
+
+def _row(name: str, kind: Literal["forward", "translate"], row: Mapping[str, Any], *, own_host: bool) -> Provider:
+    return Provider(
+        name,
+        kind,
+        row.get("base"),
+        tuple(row.get("keys", "").split()),
+        tuple(row.get("bases", "").split()),
+        needs_key=not row.get("free"),
+        path=row.get("path", ""),
+        own_host=own_host,
+    )
 
 
 def _listed(name: str, entry: Mapping[str, Any], usual: tuple[tuple[str, str], ...]) -> Provider:

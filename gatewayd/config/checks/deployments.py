@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -23,18 +24,16 @@ from gatewayd.config.checks.target import Target, check_provider, find_target
 from gatewayd.config.checks.trust import Trusts
 from gatewayd.config.checks.values import explain
 from gatewayd.config.document import Path, shortened
-from gatewayd.config.schema.base import family, known
+from gatewayd.config.schema.base import family, known, listed
 from gatewayd.config.schema.deployment import COMPLETION_PARAMETERS, LitellmParams, ModelEntry
 from gatewayd.config.schema.mock import MockResponse, normalise
 from gatewayd.config.search import every_model
 from gatewayd.config.snapshot import Deployment, Trust
 from gatewayd.secret import Secret
 
-_HANDED_ON = frozenset(name for names in LitellmParams.TRANSLATED.values() for name in names)
 _HANDED_ON_PREFIXES = (
     "aws_", "vertex_", "azure_", "watsonx_", "bedrock_", "anthropic_", "openai_identity_", "openai_service_",
 )  # fmt: skip
-_KNOWN = known(LitellmParams)
 _DECIDES_PROVIDER = (
     "custom_llm_provider",
     "api_base",
@@ -289,11 +288,14 @@ class _Entry:
             if value is not None:
                 completion[name] = _plain(value)
         for name, value in self._raw.items():
-            if value is None or (name in _KNOWN and name not in _HANDED_ON) or family(LitellmParams, name):
+            if value is None or name in LitellmParams.model_fields:
+                continue
+            passed = name in _passed_on()
+            if not passed and (name in known(LitellmParams) or family(LitellmParams, name)):
                 continue
             if name == "stream_options" and target.kind == "translate":
                 continue  # of what litellm makes, every stream is asked for its usage anyway
-            if name not in _HANDED_ON and not name.startswith(_HANDED_ON_PREFIXES):
+            if not passed and not name.startswith(_HANDED_ON_PREFIXES):
                 completion[name] = _plain(value)
             elif target.kind == "translate":
                 handed_on[name] = _secretive(name, value)
@@ -302,6 +304,12 @@ class _Entry:
                 message = f"has no effect: {target.provider} speaks OpenAI's wire, so litellm is not involved"
                 self._report.once("unused_key", path, message)
         return handed_on, completion
+
+
+@cache
+def _passed_on() -> frozenset[str]:
+    """Keys that are given to litellm as they are."""
+    return frozenset().union(*listed(LitellmParams, "translated").values())
 
 
 def check_partial(values: Mapping[str, Any], path: Path, report: Report) -> bool:

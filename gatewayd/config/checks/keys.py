@@ -8,56 +8,12 @@ from typing import Any
 from gatewayd.config.checks.report import Report
 from gatewayd.config.document import Path
 from gatewayd.config.schema import callbacks
-from gatewayd.config.schema.base import Section, Support, asks_for_nothing, family, known, nested, unused
+from gatewayd.config.schema.base import Section, Support, asks_for_nothing, family, known, listed, nested, unused
 from gatewayd.config.schema.deployment import LitellmParams, ModelEntry
-from gatewayd.config.schema.litellm import LitellmSettings
 from gatewayd.config.schema.mock import MockResponse
 from gatewayd.config.schema.root import SECTIONS, Root
+from gatewayd.config.tables import table
 
-# Keys that litellm files are known to have where they do nothing, and what was meant.
-_MEANT: dict[str, str] = {
-    "host": "the address is gatewayd.listen, such as `listen: 127.0.0.1:4000`",
-    "port": "the address is gatewayd.listen, such as `listen: 127.0.0.1:4000`",
-    "num_workers": "the number of processes is `gatewayd run --workers N`",
-    "log_level": "the key is gatewayd.log.level",
-    "debug": "the key is gatewayd.log.level",
-    "default_model": "the keys are general_settings.completion_model and embedding_model",
-    "disable_auth": "a key is asked for if there is a general_settings.master_key, and not otherwise",
-    "api_keys": "clients use general_settings.master_key; providers' keys stand in litellm_params.api_key",
-    "models": "the key is model_list",
-    "providers": "each deployment is an entry of model_list",
-    "tpm_limit": "the key is tpm",
-    "rpm_limit": "the key is rpm",
-    "context_window": "the key is max_input_tokens, in model_info",
-    "retries": "the key is num_retries",
-    "base_uri": "the key is api_base",
-    "endpoint": "the key is api_base",
-    "url": "the key is api_base",
-    "key": "the key is api_key",
-    "apikey": "the key is api_key",
-}
-
-# Facts about a model; under litellm_params they would be sent to the provider.
-_FACTS = frozenset(
-    {
-        "mode", "max_input_tokens", "max_output_tokens", "supports_function_calling",
-        "supports_vision", "supports_reasoning", "supports_response_schema", "supports_tool_choice",
-        "supports_parallel_function_calling", "supports_system_messages", "supports_prompt_caching",
-        "health_check_model", "health_check_timeout", "disable_background_health_check", "tier",
-    }
-)  # fmt: skip
-# Parameters of completion endpoints: never taken for a mistyped key.
-_PARAMETERS = frozenset(
-    {
-        "top_k", "min_p", "top_a", "typical_p", "user", "logprobs", "top_logprobs", "logit_bias", "tools",
-        "tool_choice", "parallel_tool_calls", "stream_options", "store", "service_tier",
-        "modalities", "audio", "prediction", "verbosity", "repetition_penalty", "best_of", "echo", "suffix",
-        "encoding_format", "input_type", "guided_json", "guided_regex", "guided_choice", "web_search_options",
-        "prompt_cache_key", "safety_identifier", "safety_settings", "num_ctx", "num_predict", "keep_alive",
-        "format", "options", "functions", "function_call", "min_tokens", "ignore_eos", "include_reasoning",
-        "reasoning", "enable_thinking", "chat_template_kwargs", "mirostat",
-    }
-)  # fmt: skip
 _PROVIDER_PREFIXES = ("aws_", "vertex_", "azure_", "watsonx_", "s3_", "bedrock_", "anthropic_", "openai_", "gemini_")
 
 
@@ -78,9 +34,14 @@ def refusable() -> frozenset[str]:
 
 def standing(section: type[Section], name: str) -> tuple[Support, str]:
     """How a key that is no field of the section is supported, and why not; (`full`, "") for an unknown one."""
-    if name not in known(section) and name not in _MEANT and (why := family(section, name)) is not None:
+    if name not in known(section) and name not in table("keys")["meant"] and (why := family(section, name)) is not None:
         return "ignored", why
     return unused(section).get(name, ("full", ""))
+
+
+def refused_in_part(section: type[Section]) -> frozenset[str]:
+    """Keys that are refused for some values, and ignored for the others."""
+    return frozenset().union(*listed(section, "refused_in_part").values())
 
 
 class _Visit:
@@ -120,7 +81,7 @@ class _Visit:
             pass
         elif support == "refused":
             self._refuse(name, here, reason)
-        elif section is LitellmSettings and name in callbacks.LISTS and (found := list(callbacks.guards(value))):
+        elif name in refused_in_part(section) and (found := list(callbacks.guards(value))):
             for index, why in found:
                 what = "this entry" if index is None else self._report.quote((*here, index), value[index])
                 place = here if index is None else (*here, index)
@@ -143,7 +104,7 @@ class _Visit:
             self._report.error("unsupported_key", place, f"not supported, and {reason}", hint, at_key=at_key)
 
     def _unknown(self, section: type[Section], name: str, path: Path) -> None:
-        hint = _MEANT.get(name)
+        hint = table("keys")["meant"].get(name)
         if section is ModelEntry and name in known(LitellmParams):
             hint = "it belongs in litellm_params: indent it"
         places: dict[str, type[Section]] = {
@@ -171,13 +132,14 @@ class _Visit:
 
     def _parameter(self, name: str, path: Path) -> None:
         """A key of litellm_params without a meaning of its own: sent upstream, unless that is surely not meant."""
-        if name in _PARAMETERS or name.startswith(_PROVIDER_PREFIXES):
+        keys = table("keys")
+        if name in keys["parameters"].split() or name.startswith(_PROVIDER_PREFIXES):
             return
-        if name in _MEANT and name not in ("host", "port", "debug", "models", "providers", "log_level"):
-            hint: str | None = _MEANT[name]
-        elif name in _FACTS:
+        if name in keys["meant"] and name not in ("host", "port", "debug", "models", "providers", "log_level"):
+            hint: str | None = keys["meant"][name]
+        elif name in keys["facts"].split():
             hint = "it belongs in model_info, beside litellm_params"
-        elif owner := next((other for other, keys in SECTIONS.items() if name in keys.model_fields), None):
+        elif owner := next((other for other, inner in SECTIONS.items() if name in inner.model_fields), None):
             hint = f"it belongs in {owner}"
         else:
             hint = self._report.suggest(name, known(LitellmParams))
@@ -187,8 +149,7 @@ class _Visit:
 
 def _refusable(section: type[Section]) -> Iterator[str]:
     if not section.OWN:
-        yield from (
-            name for table in (section.REFUSED, section.REFUSED_IN_PART) for names in table.values() for name in names
-        )
+        yield from (name for names in listed(section, "refused").values() for name in names)
+        yield from refused_in_part(section)
     for _, inner, _ in nested(section):
         yield from _refusable(inner)

@@ -1,8 +1,8 @@
 """How a key of the file is described: one field of a `Section`, with its meaning, default and support level.
 
-A section is one mapping of the file. Its fields are the keys that work. Its tables list the keys that gatewayd knows
-but does not use: `IGNORED` (warnings) and `REFUSED` (errors, because they matter for security). The documentation, the
-JSON Schema and the validator all read these classes and nothing else. This module knows no key by name.
+A section is one mapping of the file. Its fields are the keys that work. `keys.toml` lists the keys that gatewayd knows
+but does not use, by the section's name. The documentation, the JSON Schema and the validator all read these classes and
+that file, and nothing else. This module knows no key by name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from gatewayd.config.tables import table
+
 Support = Literal["full", "approximated", "ignored", "refused"]
+Kind = Literal["translated", "ignored", "families", "refused", "refused_in_part"]
 
 _NUMERAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
@@ -36,18 +39,6 @@ class Section(BaseModel):
     """Whether the section is gatewayd's own, so that an unknown key is an error and not a warning."""
     OPEN: ClassVar[bool] = False
     """Whether keys of any name are allowed, because they are passed on."""
-    TRANSLATED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Keys passed to litellm unchanged, for deployments that litellm translates: purpose → names."""
-    IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Keys without effect: reason → names."""
-    FAMILIES: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Prefixes of keys without effect: reason → prefixes; for litellm's many settings of one feature."""
-    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Keys that would protect something: the weakness without them → names."""
-    REFUSED_IN_PART: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """The same, for keys that protect only with some values; for other values they are in `IGNORED`."""
-    EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset()
-    """Unused keys for which `false`, `""`, `[]` or `{}` has a meaning, because it is not litellm's default."""
 
 
 def key(
@@ -74,31 +65,36 @@ def key(
 
 
 @cache
+def listed(section: type[Section], kind: Kind) -> Mapping[str, tuple[str, ...]]:
+    """Of the keys that are no fields: reason → names. `keys.toml` explains the kinds."""
+    written: Mapping[str, str] = table("keys").get(section.__name__, {}).get(kind, {})
+    return {reason: tuple(names.split()) for reason, names in written.items()}
+
+
+@cache
 def unused(section: type[Section]) -> Mapping[str, tuple[Support, str]]:
     """Name of every known key that does not work → (`ignored` or `refused`, reason)."""
-    table: dict[str, tuple[Support, str]] = {}
-    for reason, names in section.IGNORED.items():
-        table.update(dict.fromkeys(names, ("ignored", reason)))
-    for reason, names in section.REFUSED.items():
-        table.update(dict.fromkeys(names, ("refused", reason)))
-    return table
+    kinds: tuple[Literal["ignored", "refused"], ...] = ("ignored", "refused")
+    return {name: (kind, reason) for kind in kinds for reason, names in listed(section, kind).items() for name in names}
 
 
 def asks_for_nothing(section: type[Section], name: str, value: Any) -> bool:
     """Whether this value of an unused key means the same to litellm as no key."""
-    return value is None or (name not in section.EMPTY_COUNTS and (value is False or value in ("", [], {})))
+    if value is None:
+        return True
+    empty = value is False or value in ("", [], {})
+    return empty and name not in table("keys")["empty_counts"].get(section.__name__, "").split()
 
 
 def family(section: type[Section], name: str) -> str | None:
     """Why the key has no effect, if it belongs to a family of such keys."""
-    return next((reason for reason, heads in section.FAMILIES.items() if name.startswith(heads)), None)
+    return next((reason for reason, heads in listed(section, "families").items() if name.startswith(heads)), None)
 
 
 @cache
 def known(section: type[Section]) -> frozenset[str]:
     """Every key name that the section knows."""
-    handed_on = (name for names in section.TRANSLATED.values() for name in names)
-    return frozenset(section.model_fields).union(unused(section), handed_on)
+    return frozenset(section.model_fields).union(unused(section), *listed(section, "translated").values())
 
 
 @cache

@@ -154,105 +154,6 @@ class LitellmParams(Section):
     mock_timeout: Flag | None = key(None, "The mock never answers, so the request times out.")
     mock_tool_calls: list[dict[str, Any]] | None = key(None, "Tool calls in a mock's answer, in OpenAI's form.")
 
-    TRANSLATED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "Azure sign-in without a key": (
-            "azure_ad_token", "tenant_id", "client_id", "client_secret", "azure_username", "azure_password",
-            "azure_scope",
-        ),
-        "Google Vertex AI": ("vertex_project", "vertex_location", "vertex_credentials"),
-        "AWS Bedrock and SageMaker": (
-            "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name", "aws_session_name",
-            "aws_profile_name", "aws_role_name", "aws_web_identity_token", "aws_sts_endpoint", "aws_external_id",
-            "aws_bedrock_runtime_endpoint",
-        ),
-        "IBM watsonx": ("watsonx_region_name",),
-        "the provider's region": ("region_name",),
-        "how litellm shapes the request": (
-            "merge_reasoning_content_in_choices", "cache_control_injection_points", "use_chat_completions_api",
-        ),
-        "how litellm writes the conversation": (
-            "supports_system_message", "ensure_alternating_roles", "user_continue_message",
-            "assistant_continue_message", "roles", "initial_prompt_value", "final_prompt_value", "bos_token",
-            "eos_token", "hf_model_name",
-        ),
-    }  # fmt: skip
-    """Handed to litellm as they are, in deployments that litellm translates."""
-
-    IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "costs are not counted in this version": (
-            "input_cost_per_token", "output_cost_per_token", "input_cost_per_second", "output_cost_per_second",
-            "input_cost_per_character", "output_cost_per_character", "cache_read_input_token_cost",
-            "cache_creation_input_token_cost", "tiered_pricing", "cost_per_second", "cost_per_query",
-            "search_context_cost_per_query", "google_maps_grounding_cost_per_query", "output_vector_size",
-        ),
-        "budgets are not enforced in this version": ("max_budget", "budget_duration"),
-        "gatewayd limits the number of requests in flight only for the whole gateway": ("max_parallel_requests",),
-        "client keys and their limits do not exist in this version": (
-            "default_api_key_tpm_limit", "default_api_key_rpm_limit",
-        ),
-        "gatewayd uses only `rpm` and `tpm` as shares": ("itpm", "otpm"),
-        "tag routing does not exist in this version": ("tags", "tag_regex"),
-        "clients cannot choose addresses or keys": ("configurable_clientside_auth_params",),
-        "no such endpoint in this version": (
-            "use_in_pass_through", "max_file_size_mb", "s3_bucket_name", "s3_region_name", "s3_access_key_id",
-            "s3_secret_access_key", "s3_endpoint_url", "s3_encryption_key_id", "s3_output_bucket_name",
-            "s3_bucket_owner", "aws_batch_role_arn", "bucket_name", "gcs_bucket_name", "index_name", "embedding_model",
-        ),
-        "service tiers share one timeout": ("timeout_by_service_tier", "stream_timeout_by_service_tier"),
-        "use `gatewayd.stream.keep_alive`": ("keepalive_seconds", "allow_client_keepalive_override"),
-        "shadow traffic does not exist in this version": ("silent_model",),
-        "sticky routing does not exist in this version": ("provider_affinity_header",),
-        "there are no users in this version": ("fireworks_forward_user_id", "litellm_trace_id"),
-        "gatewayd calls the provider directly": ("use_litellm_proxy", "use_xai_oauth"),
-        "model_info belongs beside litellm_params": ("model_info",),
-        "the caller decides whether the answer is streamed": ("stream",),
-        "it belongs in model_info, beside litellm_params": ("id",),
-        "it belongs in router_settings": (
-            "fallbacks", "retry_policy", "retry_strategy", "routing_strategy", "enable_tag_filtering",
-            "caching_groups", "max_fallbacks", "context_window_fallback_dict", "model_alias_map",
-        ),
-        "litellm uses it for its own logs; to send it to the provider, set it under extra_body": (
-            "metadata", "litellm_metadata",
-        ),
-        "callbacks are not called in this version": (
-            "turn_off_message_logging", "litellm_disabled_callbacks", "gcs_path_service_account", "logger_fn", "no-log",
-            "litellm_session_id", "litellm_request_debug", "log_client_error_tracebacks", "verbose",
-        ),
-        "answers are not cached in this version": (
-            "cache", "caching", "ttl", "preset_cache_key", "cache_key", "enable_prompt_caching",
-        ),
-        "prompts are not managed in this version": (
-            "prompt_id", "prompt_variables", "prompt_version", "prompt_environment", "prompt_label",
-            "litellm_system_prompt", "custom_prompt_dict",
-        ),
-        "litellm uses it internally, and gatewayd does not": (
-            "allowed_model_region", "data_residency", "fastest_response", "force_timeout", "search_tool_name",
-            "provider_specific_header", "max_agentic_loops", "complete_response", "stream_chunk_size",
-            "stream_response", "enable_json_schema_validation", "disable_add_transform_inline_image_block",
-        ),
-        "automatic routers do not exist in this version": (
-            "auto_router_config_path", "auto_router_config", "auto_router_default_model",
-            "auto_router_embedding_model", "complexity_router_config", "complexity_router_default_model",
-            "adaptive_router_config", "adaptive_router_default_model", "quality_router_config",
-            "quality_router_default_model",
-        ),
-    }  # fmt: skip
-    FAMILIES: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "costs are not counted in this version": (
-            "output_cost_per_", "input_cost_per_", "cache_read_input_", "cache_creation_input_", "ocr_cost_per_",
-            "annotation_cost_per_", "citation_cost_per_", "regional_processing_uplift_", "regional_endpoint_uplift_",
-        ),
-        "callbacks are not called in this version": (
-            "langfuse_", "langsmith_", "humanloop_", "arize_", "posthog_", "wandb_", "weave_", "dd_", "newrelic_",
-            "signoz_",
-        ),
-        "automatic routers do not exist in this version": ("auto_router_", "complexity_router_", "quality_router_"),
-        "vector stores do not exist in this version": ("milvus_", "valkey_", "vector_store_", "vector_bucket_"),
-    }  # fmt: skip
-    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "requests would pass unchecked": ("guardrails",),
-    }
-
 
 COMPLETION_PARAMETERS = (
     "temperature", "top_p", "max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty", "seed", "n",
@@ -274,18 +175,6 @@ class ModelInfo(Section):
         max_length=200,
     )
     base_model: str | None = key(None, "The same as `litellm_params.base_model`, which takes precedence.", min_length=1)
-    IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "teams and access groups do not exist in this version: every caller with the key can call every model": (
-            "team_id", "team_public_model_name", "access_groups",
-        ),
-        "`model_info.cooldown_time` has no effect; it belongs in litellm_params": ("cooldown_time",),
-    }  # fmt: skip
-    EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset({"supported_environments"})
-    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "the deployment would answer although the file restricts it": (
-            "blocked", "access_windows", "supported_environments",
-        ),
-    }  # fmt: skip
 
 
 class ModelEntry(Section):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gatewayd.config.schema.base import Section, below, unused
+from gatewayd.config.schema.base import Section, below, listed, unused
 from gatewayd.config.schema.mock import MockResponse
 from gatewayd.config.schema.root import SECTIONS, Root
 
@@ -71,7 +71,7 @@ def json_schema() -> dict[str, Any]:
 
 def _section(section: type[Section], raw: Mapping[str, Any]) -> dict[str, Any]:
     properties = {name: _property(value) for name, value in raw.get("properties", {}).items()}
-    for purpose, names in section.TRANSLATED.items():
+    for purpose, names in listed(section, "translated").items():
         properties.update({name: {"description": f"For litellm: {purpose}."} for name in names})
     if not section.OWN:
         for name, (support, reason) in unused(section).items():

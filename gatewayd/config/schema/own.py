@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -169,8 +168,6 @@ class Log(Section):
         "info", "Lowest severity to log. Packages that gatewayd uses log only warnings and errors."
     )
 
-    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {_NOT_YET: ("prompts",)}
-
 
 class Gatewayd(Section):
     """gatewayd's own settings."""
@@ -214,5 +211,3 @@ class Gatewayd(Section):
         "Names of refused keys in litellm's sections that gatewayd should ignore instead.",
         why="ignoring a security setting silently would be dangerous",
     )
-
-    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {_NOT_YET: ("keys", "store", "state", "tls")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from gatewayd.config.schema.base import Section, key
 from gatewayd.config.schema.deployment import Credential, ModelEntry
@@ -36,19 +36,6 @@ class Root(Section):
         "Files to merge into this one, relative to it, or patterns such as `conf.d/*.yaml`. Lists are joined. Any "
         "other value in an included file replaces the value in this one.",
     )
-
-    IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "callbacks are not called in this version": ("callback_settings",),
-        "not used by gatewayd": (
-            "mcp_servers", "mcp_tools", "agents", "agent_list", "prompts", "vector_store_registry", "search_tools",
-            "sandbox_tools", "worker_registry", "assistant_settings", "finetune_settings", "files_settings",
-            "default_vertex_config", "coordination_redis",
-        ),
-    }  # fmt: skip
-    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "requests would pass unchecked": ("guardrails", "policies", "policy_attachments"),
-        "requests that the file forbids would be allowed": ("enable_jwt_auth", "litellm_jwtauth"),
-    }
 
 
 SECTIONS: Mapping[str, type[Section]] = {

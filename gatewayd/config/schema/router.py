@@ -6,7 +6,7 @@ Fallbacks and aliases have several forms; the functions here convert all of them
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -77,35 +77,6 @@ class RouterSettings(Section):
     debug_level: Literal["DEBUG", "INFO"] | None = key(
         None, "`DEBUG`: the same as `gatewayd.log.level: debug`, which takes precedence."
     )
-
-    IGNORED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "`simple-shuffle` has no settings": ("routing_strategy_args", "routing_groups", "weights"),
-        "the kind of error decides what is retried: see docs/errors.md": (
-            "retry_policy", "model_group_retry_policy", "allowed_fails_policy", "max_retries",
-        ),
-        "gatewayd does not count tokens before a call; use context_window_fallbacks": ("enable_pre_call_checks",),
-        "no such checks in this version": ("optional_pre_call_checks", "model_group_affinity_config",
-            "deployment_affinity_ttl_seconds"),
-        "tag routing does not exist in this version": (
-            "enable_tag_filtering", "tag_filtering_match_any", "tag_routing_prefix",
-        ),
-        "other deployments of the group are always tried before fallbacks": ("enable_weighted_failover",),
-        "budgets are not enforced in this version": ("provider_budget_config",),
-        "requests are not queued": ("default_max_parallel_requests", "default_priority", "polling_interval"),
-        "cooldowns and counters are kept in this process": (
-            "redis_url", "redis_host", "redis_port", "redis_password", "redis_db",
-        ),
-        "answers are not cached in this version": ("cache_responses", "cache_kwargs", "caching_groups", "client_ttl"),
-        "gatewayd measures health by the requests that deployments serve": (
-            "enable_health_check_routing", "health_check_staleness_threshold",
-            "health_check_ignore_transient_errors", "background_health_check_model_groups",
-        ),
-        "an invalid deployment makes the file invalid": ("ignore_invalid_deployments",),
-        "alerts do not exist in this version; watch the metrics": ("alerting_config",),
-        "not used by gatewayd": ("router_general_settings", "assistants_config", "search_tools", "plugins"),
-    }  # fmt: skip
-    EMPTY_COUNTS: ClassVar[frozenset[str]] = frozenset({"tag_filtering_match_any"})
-    REFUSED: ClassVar[Mapping[str, tuple[str, ...]]] = {"requests would pass unchecked": ("guardrail_list",)}
 
 
 def targets(value: Any) -> Iterator[tuple[str, str, Path, Path]]:

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
-from gatewayd.config.schema.base import Section, below, known, nested, numeral, truth, unused
+from gatewayd.config.schema.base import Kind, Section, below, known, listed, nested, numeral, truth, unused
 from gatewayd.config.schema.deployment import COMPLETION_PARAMETERS, LitellmParams
 from gatewayd.config.schema.mock import MockResponse
 from gatewayd.config.schema.root import Root
+from gatewayd.config.tables import table
 from tests.config.corpus import GOOD
 
+KINDS: tuple[Kind, ...] = ("translated", "ignored", "refused")
 SECTIONS = tuple(dict.fromkeys((*below(Root), *below(MockResponse))))
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
 def test_every_key_has_one_place_and_a_description(section: type[Section]) -> None:
     names = list(section.model_fields)
-    for table in (section.TRANSLATED, section.IGNORED, section.REFUSED):
-        names += [name for group in table.values() for name in group]
+    for kind in KINDS:
+        names += [name for group in listed(section, kind).values() for name in group]
     assert len(names) == len(set(names)) == len(known(section))
     assert section.__doc__
     for field in section.model_fields.values():
         assert field.description
         assert field.description.endswith(".")
+
+
+def test_every_list_of_keys_belongs_to_a_section_and_is_of_a_known_kind() -> None:
+    names = {section.__name__ for section in SECTIONS}
+    sections = {name: lists for name, lists in table("keys").items() if name[0].isupper()}
+    assert names >= sections.keys() | table("keys")["empty_counts"].keys()
+    assert {kind for lists in sections.values() for kind in lists} == set(get_args(Kind))
 
 
 def test_support_is_told_with_a_reason() -> None:
@@ -66,7 +75,7 @@ def test_every_key_that_works_is_exercised_by_a_good_file() -> None:
     missing = [
         f"{section.__name__}.{name}"
         for section in SECTIONS
-        for name in (*section.model_fields, *(name for group in section.TRANSLATED.values() for name in group))
+        for name in (*section.model_fields, *(n for group in listed(section, "translated").values() for n in group))
         if (section, name) not in seen
     ]
     assert missing == []

@@ -1,0 +1,16 @@
+"""The data files beside this module: what is known about litellm's keys and about providers, as TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+@cache
+def table(name: str) -> Mapping[str, Any]:
+    """The content of `NAME.toml`, read when somebody asks for it first."""
+    import tomllib
+
+    return tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text(encoding="utf-8"))
