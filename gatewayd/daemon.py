@@ -241,7 +241,7 @@ class Daemon:
         """What was live last, in place of a file that is refused. Raises ConfigInvalid when there is no such thing."""
         if self._last_good is None:
             raise ConfigInvalid(refused.problems)
-        kept, self.instead = lastgood.load(self._last_good, self._environ, self._overriding())
+        kept, self.instead = lastgood.load_last_good(self._last_good, self._environ, self._overriding())
         kept = self._overrides.apply(kept)
         if kept.snapshot is None:
             raise ConfigInvalid((*refused.problems, *kept.problems))

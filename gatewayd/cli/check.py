@@ -13,11 +13,11 @@ from gatewayd.cli import exits
 from gatewayd.cli.output import complain, paint, problems_text
 from gatewayd.config import search, source
 from gatewayd.config.overrides import Overrides
-from gatewayd.config.problems import Format, Problem, errors, warnings
+from gatewayd.config.problems import Problem, ProblemFormat, errors, warnings
 from gatewayd.config.result import Result
 from gatewayd.config.schema.deployment import ModelInfo
 from gatewayd.config.validator import ConfigValidator
-from gatewayd.config.yaml_reader import MAX_BYTES
+from gatewayd.config.yaml_reader import MAX_CONFIG_BYTES
 
 _FACTS = "model_list[].model_info."
 _STDIN = "<stdin>"
@@ -33,11 +33,11 @@ _SUPPORT = {
 """What a problem's code says about how a key of litellm's is supported."""
 
 
-def check(named: str | None, *, form: Format, strict: bool, on_invalid_deployment: str | None = None) -> int:
+def check(named: str | None, *, form: ProblemFormat, strict: bool, on_invalid_deployment: str | None = None) -> int:
     """Prints every problem of the file at once; `strict`: warnings fail too."""
     overrides = Overrides(on_invalid_deployment=on_invalid_deployment)
     if named == "-":
-        return _check(_STDIN, sys.stdin.buffer.read(MAX_BYTES + 1), form, strict, overrides)
+        return _check(_STDIN, sys.stdin.buffer.read(MAX_CONFIG_BYTES + 1), form, strict, overrides)
     path = search.find(named, os.environ)
     if path is None or not os.path.exists(path):
         places = ", ".join(search.candidates(os.environ)) if path is None else path
@@ -46,7 +46,7 @@ def check(named: str | None, *, form: Format, strict: bool, on_invalid_deploymen
     return _check(path, None, form, strict, overrides)
 
 
-def _check(path: str, data: bytes | None, form: Format, strict: bool, overrides: Overrides) -> int:
+def _check(path: str, data: bytes | None, form: ProblemFormat, strict: bool, overrides: Overrides) -> int:
     document = source.read(path, data)
     result = ConfigValidator(environ=os.environ, overrides=overrides).check_document(document)
     failed = bool(errors(result.problems)) or (strict and bool(result.problems))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from gatewayd.config.problems import Format, Problem, render
+from gatewayd.config.problems import Problem, ProblemFormat, render
 
 _PLACE = re.compile(r"^(?P<place>\S+?:\d+:\d+: )?(?P<severity>error|warning)(?P<code>\[\w+\])", re.MULTILINE)
 _COLOURS = {"error": "31", "warning": "33", "ok": "32", "bold": "1", "dim": "2"}
@@ -21,7 +21,7 @@ def paint(text: str, style: str, stream: TextIO) -> str:
     return f"\x1b[{_COLOURS[style]}m{text}\x1b[0m"
 
 
-def problems_text(problems: Sequence[Problem], form: Format, stream: TextIO) -> str:
+def problems_text(problems: Sequence[Problem], form: ProblemFormat, stream: TextIO) -> str:
     """All problems, with a line feed at the end; "" if there are none (JSON: an empty list)."""
     text = render(problems, form)
     if form == "text":

@@ -97,10 +97,10 @@ def complete(
     donors: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
         params = entry.get("litellm_params")
-        if isinstance(params, Mapping) and (found := known.split(str(params.get("model")))) is not None:
+        if isinstance(params, Mapping) and (found := known.split_model(str(params.get("model")))) is not None:
             donors.setdefault(found[0], params)
     for name in fallback_names(fallbacks):
-        found = None if name in groups else known.split(name)
+        found = None if name in groups else known.split_model(name)
         if found is not None and found[0] not in donors:
             found = _owner(name)
         if found is not None:
@@ -121,9 +121,9 @@ def known_provider(model: str) -> known.Provider | None:
 
 
 def _owner(model: str) -> tuple[str, str] | None:
-    """As `providers.split`, except for Gemini's models without a prefix: litellm takes them for Vertex AI's, which
+    """As `providers.split_model`, except for Gemini models without a prefix: litellm takes them for Vertex AI's, which
     needs a Google Cloud project, and a name without a provider means the API that needs a key only."""
-    found = known.split(model)
+    found = known.split_model(model)
     is_vertex = found is not None and found[0].startswith("vertex_ai") and "/" not in model
     return ("gemini", model) if is_vertex and known.catalogue("gemini", model) is not None else found
 
@@ -188,7 +188,7 @@ def _access(name: str, key: str | None, base: str | None, environ: Mapping[str, 
 
 def _serving(key: str, model: str, access: Mapping[str, Mapping[str, str]]) -> tuple[str, str]:
     """Which of the chosen providers serves a model, and the model's name there."""
-    found = known.split(model)
+    found = known.split_model(model)
     if found is not None and found[0] in access:
         return found
     prefixed = found is not None and model.startswith(f"{found[0]}/")

@@ -90,7 +90,7 @@ def _provider(params: Mapping[Any, Any]) -> str | None:
     if not isinstance(model, str):
         return None
     custom = params.get("custom_llm_provider")
-    found = providers.split(model, custom if isinstance(custom, str) else None)
+    found = providers.split_model(model, custom if isinstance(custom, str) else None)
     return None if found is None else found[0]
 
 

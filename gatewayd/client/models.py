@@ -27,9 +27,9 @@ def to_name(config: GatewayConfig | None, default: str | None, model: str | None
         return omit if default is None else default
     if config is None or model in config.groups:
         return model
-    from gatewayd.config.providers import split
+    from gatewayd.config.providers import split_model
 
-    found = split(model)
+    found = split_model(model)
     if found is not None and f"{found[0]}/*" in config.groups:
         return "/".join(found)
     if found is not None and model.startswith(f"{found[0]}/"):

@@ -27,7 +27,7 @@ PATIENCE = 3.0
 file too."""
 
 
-def main() -> None:
+def child_main() -> None:
     """Reads the file named by the first argument, writes the frames and ends the process.
 
     The second argument holds the `Overrides`, as JSON. A third one says where a copy of what is valid is kept

@@ -86,7 +86,7 @@ def confirm(revision: str, target: str) -> None:
         return
 
 
-def load(target: str, environ: Mapping[str, str], overrides: Overrides | None = None) -> tuple[Result, str]:
+def load_last_good(target: str, environ: Mapping[str, str], overrides: Overrides | None = None) -> tuple[Result, str]:
     """The copy, checked anew, under the revision it had; and a description of it. Never raises for what is in it."""
     from gatewayd.config import source
     from gatewayd.config.validator import ConfigValidator

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from gatewayd.config import providers
 from gatewayd.config.snapshot import Deployment
 
-MOST = 250
+MOST_LISTED = 250
 """Names that one pattern becomes at most."""
 _SERVED = frozenset({"chat", "completion", "embedding"})
 _SPECIAL = re.compile(r"^(ft:|sample_spec|\d+-x-\d+/)|/\d+-month-commitment/|[*]")
@@ -47,6 +47,6 @@ def _behind(deployment: Deployment) -> list[str]:
         entry = providers.catalogue(deployment.provider, model)
         if entry is not None and entry.get("mode") in _SERVED and retired(deployment.provider, model) is None:
             found.append(deployment.group.replace("*", middle))
-            if len(found) == MOST:
+            if len(found) == MOST_LISTED:
                 break
     return found

@@ -25,7 +25,7 @@ from gatewayd.gc_tuning import gc_paused
 from gatewayd.tasks import Yielder, spawn
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_START = "import sys; sys.path.append(sys.argv.pop(1)); from gatewayd.config.child import main; main()"
+_START = "import sys; sys.path.append(sys.argv.pop(1)); from gatewayd.config.child import child_main; child_main()"
 """`-m gatewayd.config.child` would not find a gatewayd that runs from a source tree instead of site-packages."""
 
 _MANY_FRAMES = 8

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
-Format = Literal["text", "json", "github"]
+ProblemFormat = Literal["text", "json", "github"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def warnings(problems: Iterable[Problem]) -> list[Problem]:
     return [p for p in problems if p.severity == "warning"]
 
 
-def render(problems: Sequence[Problem], form: Format = "text") -> str:
+def render(problems: Sequence[Problem], form: ProblemFormat = "text") -> str:
     """All problems, errors first, each group in file order. An empty sequence gives `""` (`[]` as JSON)."""
     ordered = sorted(problems, key=lambda p: (p.severity != "error", p.file, p.line, p.column, p.path))
     if form == "json":

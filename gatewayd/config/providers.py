@@ -95,7 +95,7 @@ def names() -> frozenset[str]:
     return frozenset(_providers())
 
 
-def split(model: str, custom_llm_provider: str | None = None) -> tuple[str, str] | None:
+def split_model(model: str, custom_llm_provider: str | None = None) -> tuple[str, str] | None:
     """Provider and the provider's own name of the model, from `litellm_params.model`.
 
     `custom_llm_provider` wins, known or not; then the part before the first slash if it names a provider; then the

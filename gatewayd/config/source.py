@@ -17,7 +17,7 @@ from gatewayd.config.include import merge_includes
 from gatewayd.config.nodes import MappingNode, Places
 from gatewayd.config.problems import Problem, Severity
 from gatewayd.config.rawfile import Unreadable, read_regular
-from gatewayd.config.yaml_reader import MAX_BYTES, MAX_DEPTH, MAX_NODES, Budget, read_yaml
+from gatewayd.config.yaml_reader import MAX_CONFIG_BYTES, MAX_DEPTH, MAX_NODES, Budget, read_yaml
 
 _MAX_BITS = 400
 """A longer integer is no setting; in a file it would be text (`yaml_scalars`)."""
@@ -77,10 +77,10 @@ class _Reading:
         """The root of one file; None when its problems have been noted. Raises Unreadable."""
         self._files.append(path)
         try:
-            data = self._read(path, MAX_BYTES - self._budget.bytes)
+            data = self._read(path, MAX_CONFIG_BYTES - self._budget.bytes)
         except Unreadable as error:
             if error.code == "config_too_large":
-                limit = f"is too large: the files of a configuration may hold {MAX_BYTES >> 20} MiB together"
+                limit = f"is too large: the files of a configuration may hold {MAX_CONFIG_BYTES >> 20} MiB together"
                 raise Unreadable(error.code, limit) from None
             raise
         self._budget.bytes += len(data)

@@ -24,7 +24,7 @@ class Explanation:
     hint: str | None
 
 
-def explain(error: Exception, lines: list[str]) -> Explanation:
+def explain_syntax_error(error: Exception, lines: list[str]) -> Explanation:
     """What `error`, raised by PyYAML while it read `lines`, means to the person who wrote them."""
     problem = (getattr(error, "problem", None) or "the file cannot be read as YAML").strip()
     context = (getattr(error, "context", None) or "").strip()

@@ -17,11 +17,11 @@ import yaml
 from gatewayd.config.document import Path, dotted
 from gatewayd.config.nodes import AnyNode, MappingNode, MergeKeyNode, Node, ScalarNode, SequenceNode
 from gatewayd.config.problems import Problem, Severity
-from gatewayd.config.yaml_hints import explain
+from gatewayd.config.yaml_hints import explain_syntax_error
 from gatewayd.config.yaml_scalars import MERGE, PREFIX, TEXT_TAGS, TYPED_TAGS, construct, tag_of
 from gatewayd.config.yaml_text import Undecodable, decode
 
-MAX_BYTES = 16 * 1024 * 1024
+MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_ALIASES = 1000
 MAX_NODES = 2_000_000
@@ -128,7 +128,7 @@ class _Reader:
             yield from yaml.parse(text, Loader=self._loader)
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             # The pure Python scanner lets errors of int() and chr() through, on `%YAML` lines and in escapes.
-            found = explain(error, text.splitlines())
+            found = explain_syntax_error(error, text.splitlines())
             self._stop("yaml_syntax", found.message, found.line, found.column, found.hint)
 
     # --- collections ----------------------------------------------------------------------------------------------

@@ -27,8 +27,7 @@ from gatewayd.tasks import Yielder
 from gatewayd.upstream.base import Timeouts, Upstream
 from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.scripted import ScriptedUpstream
-from gatewayd.upstream.translate import TranslateUpstream
-from gatewayd.upstream.translate import load as load_litellm
+from gatewayd.upstream.translate import TranslateUpstream, load_litellm
 
 TimeoutsOf = Callable[[float | None, float | None, bool], Timeouts]
 """Of a deployment's `timeout` and `stream_timeout`, for a stream or not."""
@@ -141,7 +140,7 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target], yielder: Yie
         by_model[f"{deployment.provider}/{deployment.model}"].append(target)
         await yielder()
     if any("/" in name and "*" in name for name in members):
-        await asyncio.to_thread(providers.split, "gpt")  # reads a large table once, off the loop
+        await asyncio.to_thread(providers.split_model, "gpt")  # reads a large table once, off the loop
     routing = snapshot.routing
     groups: dict[str, Group] = {}
     for name, group in members.items():
@@ -169,7 +168,7 @@ async def _table(snapshot: Snapshot, targets: Mapping[str, Target], yielder: Yie
 
 
 def _provider_of(model: str) -> str | None:
-    found = providers.split(model)
+    found = providers.split_model(model)
     return None if found is None else found[0]
 
 

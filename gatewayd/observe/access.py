@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from gatewayd.observe.escape import escape
-from gatewayd.observe.log import ACCESS, Format, LineFormatter, LineHandler
+from gatewayd.observe.log import ACCESS, LineFormatter, LineHandler, LogFormat
 
 _logger = logging.getLogger(ACCESS)
 _TO_QUOTE = re.compile(r"""[^!#-<>-~]""")
@@ -86,7 +86,7 @@ class AccessRecord:
         parts = (str(self.status), self.method, self.path, route, took, what, self.code if what or not tries else "")
         return " ".join(filter(None, parts)) + (f" (tried {', '.join(tries)})" if tries else "")
 
-    def fields(self, form: Format = "json") -> dict[str, Any]:
+    def fields(self, form: LogFormat = "json") -> dict[str, Any]:
         """What the line shows, in order. `_text` has the same."""
         shown: dict[str, Any] = {
             "request_id": self.request_id,

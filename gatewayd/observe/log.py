@@ -25,7 +25,7 @@ from gatewayd.observe.redact import Redactor
 from gatewayd.observe.stderr import Unblocked, is_journal
 from gatewayd.secret import MASK
 
-Format = Literal["text", "json", "terminal"]
+LogFormat = Literal["text", "json", "terminal"]
 """terminal: for people, short and in colours; what `text` becomes where stderr is a terminal."""
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -55,7 +55,7 @@ class LineFormatter(logging.Formatter):
     the message says the same in words.
     """
 
-    def __init__(self, form: Format, redactor: Redactor, *, colours: bool = False) -> None:
+    def __init__(self, form: LogFormat, redactor: Redactor, *, colours: bool = False) -> None:
         super().__init__()
         self.form = form
         self.redactor = redactor
@@ -201,7 +201,7 @@ def lost_lines() -> int:
     return _lost
 
 
-def set_up(form: Format, level: Level, redactor: Redactor, *, stream: TextIO | None = None) -> LineHandler:
+def set_up(form: LogFormat, level: Level, redactor: Redactor, *, stream: TextIO | None = None) -> LineHandler:
     """Makes the root logger write lines to `stream` (default: stderr) and nothing else. May be called again.
 
     On a terminal, `text` is short and coloured. Lines that journald reads have their priority.

@@ -60,7 +60,7 @@ try:
 except (AttributeError, OSError):  # another C library than glibc
     _trim = None
 
-Source = tuple[Callable[[], int], int]
+_Source = tuple[Callable[[], int], int]
 """What is used, and the limit, in bytes."""
 
 
@@ -91,7 +91,7 @@ class Memory:
         highest = max(_FOR_ANSWERS, min(self.rest + ABOVE_REST, HIGHEST))
         return all(used() + size <= highest * limit for used, limit in self._sources)
 
-    def _cgroup(self) -> Iterator[Source]:
+    def _cgroup(self) -> Iterator[_Source]:
         """Of this process's cgroup and of those above it, as far as they can be seen."""
         for line in self._read("proc/self/cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
@@ -108,7 +108,7 @@ class Memory:
                 if limits and (limit := min(limits)) < _UNLIMITED:
                     yield partial(self._held, folder, kind), limit
 
-    def _own(self) -> Iterator[Source]:
+    def _own(self) -> Iterator[_Source]:
         for which, number in ((resource.RLIMIT_AS, _VIRTUAL), (resource.RLIMIT_DATA, _DATA)):
             limit, _ = resource.getrlimit(which)
             if 0 < limit < _UNLIMITED:

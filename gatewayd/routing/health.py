@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 from gatewayd.errors import GatewayError, UpstreamConnection, Verdict
 from gatewayd.routing.candidate import Candidate
 
-WINDOW = 60.0
+FAILURE_WINDOW = 60.0
 """Seconds over which failures are counted (litellm counts per minute)."""
 MIN_REQUESTS = 5
 """Requests in the window before the failure rate says anything (litellm's figure)."""
@@ -169,7 +169,7 @@ class HealthBook:
         state = self.state(candidate.identity)
         if now >= state.window_end:
             state.requests = state.fails = 0
-            state.window_end = now + WINDOW
+            state.window_end = now + FAILURE_WINDOW
         state.requests += 1
         state.in_flight += 1
         if not state.probation or state.probing:

@@ -187,7 +187,7 @@ def _extras(body: dict[str, Any]) -> dict[str, Any]:
 
 
 class Translator:
-    """Implements `stream.StreamWatcher` for bytes that become others."""
+    """Implements `stream.EventWatcher` for bytes that become others."""
 
     error: bytes | None = None
     surplus = withheld = False

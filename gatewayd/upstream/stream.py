@@ -31,7 +31,7 @@ MAX_INFLATED: Final = 4 * 1024 * 1024
 _EVENTS: Final = b"text/event-stream"
 
 
-class StreamWatcher(Protocol):
+class EventWatcher(Protocol):
     """What decides over a stream's bytes: `wire.sse.StreamWatcher`, or something that makes others of them."""
 
     started: bool
@@ -58,7 +58,7 @@ class StreamAnswer(Answer):
     __slots__ = ("_end", "_error", "_held", "_held_size", "_inflater", "_settled", "_sink", "_sink_full", "_watcher",
                  "alive", "headers", "live", "secrets", "usage")  # fmt: skip
 
-    def __init__(self, ready: asyncio.Future[None], watcher: StreamWatcher) -> None:
+    def __init__(self, ready: asyncio.Future[None], watcher: EventWatcher) -> None:
         super().__init__(ready)
         self._watcher = watcher
         self._inflater: Inflater | None = None

@@ -63,7 +63,7 @@ _GEMINI_END: Final = re.compile(rb'"(finishReason|blockReason)"')
 _END_MARKS: Final = dict.fromkeys(("gemini", "vertex_ai", "vertex_ai_beta"), _GEMINI_END)
 
 
-async def load(*providers: str) -> ModuleType:
+async def load_litellm(*providers: str) -> ModuleType:
     """litellm, imported off the loop and tamed; once per process (3 seconds of CPU, 230 MB). Raises ImportError.
 
     What the first calls to these providers would import is imported too, as far as that is known.
@@ -166,7 +166,7 @@ class TranslateUpstream:
             raise InvalidRequest(f"{self._provider} has no such endpoint.", code="endpoint_not_supported")
         arguments = self._arguments.of(call)
         fetched = await self._media.prepare(arguments.get("messages", ()), call.timeouts)
-        litellm = await load(self._provider) if self._pools is None else _load()
+        litellm = await load_litellm(self._provider) if self._pools is None else _load()
         left: tuple[detours.Reason, str] | None = None
         if self._suits and not fetched and fits(self._deployment, call, arguments):  # what was fetched may be large
             if (direct := self._way()) is None:

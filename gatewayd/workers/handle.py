@@ -26,7 +26,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 _START = """import signal, sys
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)
 sys.path.append(sys.argv.pop(1))
-from gatewayd.workers.worker import main; main()"""
+from gatewayd.workers.worker import worker_main; worker_main()"""
 """`-m gatewayd.workers.worker` would not find a gatewayd that runs from a source tree instead of site-packages.
 A worker ignores, from its first instruction on, the signals that a terminal or systemd sends to all processes."""
 _NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")

@@ -50,7 +50,7 @@ SETTLE = 1.5
 """Seconds that connections to upstreams get to close at the end."""
 
 
-def main() -> None:
+def worker_main() -> None:
     """The process. Arguments: the descriptor of its channel, the number of workers, and `Gateway.instance`."""
     faulthandler.enable(2)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

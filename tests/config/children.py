@@ -42,6 +42,6 @@ fake = types.ModuleType("gatewayd.config.validator")
 fake.ConfigValidator = ConfigValidator
 sys.modules[fake.__name__] = fake
 
-from gatewayd.config.child import main
-main()
+from gatewayd.config.child import child_main
+child_main()
 """

@@ -128,7 +128,7 @@ def test_unknown_names() -> None:
     ],
 )
 def test_split(model: str, custom: str | None, expected: tuple[str, str] | None) -> None:
-    assert providers.split(model, custom) == expected
+    assert providers.split_model(model, custom) == expected
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gatewayd.config.document import Document, Position
 from gatewayd.config.problems import errors
 from gatewayd.config.source import from_mapping, read
-from gatewayd.config.yaml_reader import MAX_BYTES, MAX_DEPTH
+from gatewayd.config.yaml_reader import MAX_CONFIG_BYTES, MAX_DEPTH
 
 GOOD = b"include: [models.yaml]\nmodel_list:\n  - model_name: demo\nlitellm_settings: {timeout: 3}\n"
 MODELS = b"model_list:\n  - model_name: other\n"
@@ -106,9 +106,9 @@ def test_names_that_are_not_unicode(tmp_path: Path) -> None:
 def test_too_large_alone_and_together(tmp_path: Path) -> None:
     """E-07."""
     path = write(tmp_path, b"a: 1\n")
-    os.truncate(path, MAX_BYTES + 1)
+    os.truncate(path, MAX_CONFIG_BYTES + 1)
     assert only(read(path)) == ("config_too_large", 0, 0)
-    padding = b"#" * (MAX_BYTES // 2)
+    padding = b"#" * (MAX_CONFIG_BYTES // 2)
     document = read(write(tmp_path, GOOD + padding, MODELS + padding))
     assert only(document) == ("config_too_large", 1, 11)
     assert "16 MiB together" in document.problems[0].message

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from gatewayd.config.source import read
-from gatewayd.config.yaml_hints import explain
+from gatewayd.config.yaml_hints import explain_syntax_error
 
 CORPUS = sorted((Path(__file__).parent / "bad_yaml").glob("*.yaml"))
 
@@ -32,11 +32,11 @@ def test_hints_do_not_quote_values() -> None:
     for text in ("api_key:sk-secret\nb: 1", 'api_key: "sk-secret', "api_key: sk-secret: x", "a: 1\n sk-secret: b"):
         with pytest.raises(yaml.YAMLError) as caught:
             yaml.safe_load(text)
-        found = explain(caught.value, text.splitlines())
+        found = explain_syntax_error(caught.value, text.splitlines())
         assert "sk-secret" not in found.message + (found.hint or "")
 
 
 def test_an_error_without_a_place_is_put_at_the_start() -> None:
-    found = explain(ValueError("secret"), [])
+    found = explain_syntax_error(ValueError("secret"), [])
     assert (found.line, found.column, found.hint) == (1, 1, None)
     assert "secret" not in found.message

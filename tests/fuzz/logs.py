@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from random import Random
 
-from gatewayd.observe.log import Format, LineFormatter
+from gatewayd.observe.log import LineFormatter, LogFormat
 from gatewayd.observe.redact import Redactor
 from tests.fuzz.runner import Target
 
@@ -26,7 +26,7 @@ _FILL = ("", " ", "Bearer ", "key=", '{"a":"', '"}', "\n", "sk-", "***", "\\n", 
 class Case:
     secrets: list[str]
     text: str
-    form: Format
+    form: LogFormat
     how: str
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.observe.access import AccessRecord, FailedTry, access
-from gatewayd.observe.log import SOON, Format, LineFormatter, LineHandler, set_up
+from gatewayd.observe.log import SOON, LineFormatter, LineHandler, LogFormat, set_up
 from gatewayd.observe.redact import Redactor
 
 
@@ -106,7 +106,7 @@ def test_quiet_records_are_for_the_debug_level() -> None:
     ),
 )
 def test_the_quick_line_is_the_slow_line(
-    form: Format,
+    form: LogFormat,
     path: str,
     group: str,
     key: str,

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.observe.log import Format, LineFormatter, set_up
+from gatewayd.observe.log import LineFormatter, LogFormat, set_up
 from gatewayd.observe.redact import Redactor
 
 SECRET = 'sk-live-"quoted"-é-0123456789'
@@ -36,7 +36,7 @@ def _root_restored() -> Iterator[None]:
     logging.logThreads, logging.logProcesses, logging.logMultiprocessing = flags
 
 
-def line_of(form: Format, message: str, *args: object, redactor: Redactor | None = None, **extra: Any) -> str:
+def line_of(form: LogFormat, message: str, *args: object, redactor: Redactor | None = None, **extra: Any) -> str:
     record = logging.LogRecord("gatewayd.test", logging.INFO, "", 0, message, args, extra.pop("exc_info", None))
     record.__dict__.update(extra)
     return LineFormatter(form, redactor or Redactor()).format(record)
@@ -82,7 +82,7 @@ def test_details_of_other_packages_are_not_written() -> None:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 @given(text=st.text(st.characters(), max_size=60))
-def test_no_text_can_forge_a_line(form: Format, text: str) -> None:
+def test_no_text_can_forge_a_line(form: LogFormat, text: str) -> None:
     """C-07: whatever a client sends; lone surrogates too."""
     fields = {"path": text, "request_id": text}
     try:
@@ -103,7 +103,7 @@ def test_no_text_can_forge_a_line(form: Format, text: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_known_secrets_are_replaced_wherever_they_stand(form: Format) -> None:
+def test_known_secrets_are_replaced_wherever_they_stand(form: LogFormat) -> None:
     """D-02, D-03, D-04: message, arguments, fields, tracebacks; the short ones are words."""
     redactor = Redactor()
     redactor.know([SECRET, "abc", "sk-live"])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.observe.log import Format, LineFormatter
+from gatewayd.observe.log import LineFormatter, LogFormat
 from gatewayd.observe.redact import Redactor
 
 
@@ -57,7 +57,7 @@ PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhki\nG9w0BAQEFAASCBKcw\n-----END KEY
 
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("secret", [QUOTED, PEM], ids=["quoted", "lines"])
-def test_no_form_of_a_log_line_shows_a_secret(secret: str, form: Format) -> None:
+def test_no_form_of_a_log_line_shows_a_secret(secret: str, form: LogFormat) -> None:
     """D-02: as it is, as Python or JSON quote it, in several lines, in a traceback."""
     redactor = Redactor()
     redactor.know([secret])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from gatewayd.observe.access import AccessRecord, SuccessLine, access
-from gatewayd.observe.log import Format, LineFormatter, LineHandler
+from gatewayd.observe.log import LineFormatter, LineHandler, LogFormat
 from gatewayd.observe.redact import Redactor
 
 RECORD = AccessRecord(
@@ -31,7 +31,7 @@ class Used:
 @pytest.fixture(params=["text", "json"])
 def written(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
     stream = io.StringIO()
-    form: Format = request.param
+    form: LogFormat = request.param
     redactor = Redactor()
     redactor.know([SECRET])
     logger = logging.getLogger("gatewayd.access")

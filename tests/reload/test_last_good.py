@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewayd.config.lastgood import check_and_keep, confirm, load, place
+from gatewayd.config.lastgood import check_and_keep, confirm, load_last_good, place
 from gatewayd.config.loader import load_in_child
 from tests.e2e.process import Daemon, command, config
 
@@ -51,7 +51,7 @@ def test_the_copy_means_what_the_file_meant_and_holds_no_secret(tmp_path: Path) 
     assert stat.S_IMODE(Path(target).stat().st_mode) == 0o600
     file.write_text("model_list: [")
 
-    kept, told = load(target, ENVIRON)
+    kept, told = load_last_good(target, ENVIRON)
     assert kept.snapshot is not None, kept.problems
     assert f"revision {result.snapshot.revision}" in told
     assert kept.snapshot.revision == result.snapshot.revision
@@ -98,8 +98,8 @@ async def test_a_state_folder_that_cannot_be_written_is_told_and_no_more(tmp_pat
 def test_a_copy_that_is_none_is_no_copy(text: str, tmp_path: Path) -> None:
     target = tmp_path / "copy.yaml"
     target.write_text(text)
-    assert [problem.code for problem in load(str(target), {})[0].problems] == ["last_good_missing"]
-    assert [problem.code for problem in load(str(tmp_path / "no"), {})[0].problems] == ["last_good_missing"]
+    assert [problem.code for problem in load_last_good(str(target), {})[0].problems] == ["last_good_missing"]
+    assert [problem.code for problem in load_last_good(str(tmp_path / "no"), {})[0].problems] == ["last_good_missing"]
 
 
 @pytest.mark.parametrize(

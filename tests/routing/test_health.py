@@ -6,7 +6,7 @@ import pytest
 
 from gatewayd.errors import GatewayError, InvalidRequest, UpstreamAuth, UpstreamConnection, UpstreamStatus
 from gatewayd.routing.candidate import Candidate
-from gatewayd.routing.health import WINDOW, HealthBook, Policy
+from gatewayd.routing.health import FAILURE_WINDOW, HealthBook, Policy
 
 A, B = Candidate("a", "a"), Candidate("b", "b")
 DOWN = UpstreamConnection("down")
@@ -38,8 +38,8 @@ def test_more_than_the_allowed_failures_in_a_minute_cool_down_and_time_heals() -
 def test_failures_of_an_older_minute_are_forgotten() -> None:
     book = HealthBook()
     for index in range(8):
-        fail(book, A, DOWN, index * (WINDOW / 2))
-        assert book.available(A, index * (WINDOW / 2))
+        fail(book, A, DOWN, index * (FAILURE_WINDOW / 2))
+        assert book.available(A, index * (FAILURE_WINDOW / 2))
 
 
 def test_more_than_half_of_five_requests_failing_is_enough() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gatewayd.errors import UpstreamConnection, UpstreamIncomplete, UpstreamRedirect, UpstreamTimeout
 from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.bridge import Exchange, Pools, Wire, current
-from gatewayd.upstream.translate import load
+from gatewayd.upstream.translate import load_litellm
 from tests.fakeup import FIN, HANG, FakeUpstream, body_reply, head, json_reply, raw_reply, split, sse_reply
 from tests.stand_ins import anthropic
 from tests.upstream.doubles import LONG, SILENT, call, eventually
@@ -183,7 +183,7 @@ def working() -> set[asyncio.Task[object]]:
 @WAYS
 async def test_leaving_before_the_answer_closes_the_connection_at_once(direct: bool) -> None:
     """A-21, A-22."""
-    await load()
+    await load_litellm()
     async with FakeUpstream(raw_reply(HANG)) as up:
         before = working()
         for stream in (False, True):
@@ -201,7 +201,7 @@ async def test_leaving_before_the_answer_closes_the_connection_at_once(direct: b
 @WAYS
 async def test_leaving_in_the_middle_of_a_whole_answer(direct: bool) -> None:
     """A-22."""
-    await load()
+    await load_litellm()
     partial = raw_reply(head(200, [("content-type", "application/json"), ("content-length", "500")]) + b'{"id":', HANG)
     async with FakeUpstream(partial) as up:
         opening = asyncio.get_running_loop().create_task(translating(up, direct=direct).open(call(messages=MESSAGES)))
@@ -247,7 +247,7 @@ async def test_a_stream_that_is_never_read_is_closed_too(direct: bool) -> None:
 @WAYS
 async def test_leaving_at_any_moment_leaves_nothing_behind(direct: bool) -> None:
     """H-04: no connection, no task, no coroutine that nobody awaits (which would be a warning, hence an error here)."""
-    await load()
+    await load_litellm()
     async with FakeUpstream(anthropic.answer) as up:
         before = working()
         for turns in range(0, 120, 3):

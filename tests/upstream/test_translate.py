@@ -214,11 +214,11 @@ LOAD = """
 import asyncio, logging, socket, sys
 def refuse(*_, **__): sys.exit("network")
 socket.getaddrinfo = socket.socket.connect = socket.socket.connect_ex = refuse
-from gatewayd.upstream.translate import load
+from gatewayd.upstream.translate import load_litellm
 async def main():
-    litellm = await load()
+    litellm = await load_litellm()
     logging.getLogger("LiteLLM").error("a prompt")
-    again = await load()
+    again = await load_litellm()
     left = asyncio.all_tasks() - {asyncio.current_task()}
     callbacks = litellm.callbacks, litellm.success_callback, litellm.failure_callback
     print(litellm is again, *callbacks, litellm.num_retries, left)

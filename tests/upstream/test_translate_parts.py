@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gatewayd.upstream.translate import load
+from gatewayd.upstream.translate import load_litellm
 from gatewayd.upstream.translate_parts import gather, remember_models
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic
@@ -73,7 +73,7 @@ def test_other_questions_are_passed_on() -> None:
 
 async def test_what_is_remembered_is_what_litellm_says() -> None:
     """And this litellm is one whose tables can be remembered."""
-    await load()
+    await load_litellm()
     from litellm import utils
 
     first, now = utils._get_model_info_helper, utils.get_model_info_helper  # the one as it was imported, the other ours
@@ -101,7 +101,7 @@ import asyncio, socket, sys, warnings
 warnings.simplefilter("ignore")
 def refuse(*_, **__): sys.exit("network")
 socket.getaddrinfo = socket.socket.connect = socket.socket.connect_ex = refuse
-from gatewayd.upstream.translate import load
+from gatewayd.upstream.translate import load_litellm
 assert not {"litellm", "boto3", "httpx"} & set(sys.modules)
 asyncio.run(load("anthropic", "bedrock", "cohere", "gemini"))
 print(sorted({"litellm", "boto3", "httpx"} & set(sys.modules)))
@@ -118,7 +118,7 @@ async def test_what_a_first_call_would_import_is_imported_before() -> None:
 async def test_a_litellm_that_is_built_otherwise_is_used_its_own_way(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    litellm = await load()
+    litellm = await load_litellm()
     monkeypatch.delattr(litellm.utils, "validate_and_fix_thinking_param")
     gather.cache_clear()
     try:

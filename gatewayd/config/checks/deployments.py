@@ -20,7 +20,7 @@ from gatewayd.config.checks.ids import Ids
 from gatewayd.config.checks.modes import unserved
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.secrecy import is_secret_name
-from gatewayd.config.checks.target import Target, check_provider, find_target
+from gatewayd.config.checks.target import Destination, check_provider, find_target
 from gatewayd.config.checks.trust import Trusts
 from gatewayd.config.checks.values import explain
 from gatewayd.config.document import Path, shortened
@@ -236,7 +236,7 @@ class _Entry:
             return None, True
         return script.model_dump(exclude_unset=True), True
 
-    def _unserved(self, params: LitellmParams, target: Target) -> str:
+    def _unserved(self, params: LitellmParams, target: Destination) -> str:
         info = self._entry.get("model_info")
         named = params.api_base or params.base_url
         own_address = bool(named) and target.provider != "azure"  # every Azure resource has an address of its own
@@ -253,7 +253,7 @@ class _Entry:
             self._report.once("approximated", path, "only the effort is sent: summaries belong to the Responses API")
         return effort
 
-    def _trust(self, params: LitellmParams, target: Target) -> Trust:
+    def _trust(self, params: LitellmParams, target: Destination) -> Trust:
         path = (*self._path, "litellm_params", "ssl_verify")
         trust = self._shared.trusts.of(params.ssl_verify, path)
         if trust is None:
@@ -277,7 +277,7 @@ class _Entry:
                 headers[name.lower()] = value
         return headers
 
-    def _others(self, params: LitellmParams, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _others(self, params: LitellmParams, target: Destination) -> tuple[dict[str, Any], dict[str, Any]]:
         """What goes to litellm beside the named fields, and the completion parameters."""
         handed_on: dict[str, Any] = {}
         completion: dict[str, Any] = {}
@@ -338,7 +338,7 @@ def _ordered(deployments: list[Deployment], orders: Mapping[str, list[int | None
     return result
 
 
-def _family(entry: ModelEntry, target: Target) -> str:
+def _family(entry: ModelEntry, target: Destination) -> str:
     """The name that says what kind of model it is: `base_model`, or Azure's with one of litellm's hints (`o_series/`,
     `gpt5_series/`). Forwarded requests need it for Azure only, where the names of deployments are free."""
     azure = target.provider == "azure"

@@ -7,7 +7,7 @@ from typing import Any
 
 from gatewayd.config import providers
 from gatewayd.config.checks.report import Report
-from gatewayd.config.checks.target import Target
+from gatewayd.config.checks.target import Destination
 from gatewayd.config.document import Path
 
 _RESPONSES = "responses"
@@ -29,7 +29,7 @@ _PREFIX = "responses/"
 """litellm's way of asking for the Responses API in the model's name."""
 
 
-def unserved(target: Target, info: Mapping[str, Any], own_address: bool, path: Path, report: Report) -> str:
+def unserved(target: Destination, info: Mapping[str, Any], own_address: bool, path: Path, report: Report) -> str:
     """What the deployment's model does, if no endpoint serves that; else "". `info`: `model_info` as written.
 
     `own_address`: whether the deployment names an address, where the price table knows nothing about its models.
@@ -49,7 +49,7 @@ def unserved(target: Target, info: Mapping[str, Any], own_address: bool, path: P
     return what
 
 
-def _mode(target: Target, info: Mapping[str, Any], own_address: bool) -> str:
+def _mode(target: Destination, info: Mapping[str, Any], own_address: bool) -> str:
     if target.model.startswith(_PREFIX):
         return _RESPONSES
     written = info.get("mode")

@@ -11,7 +11,7 @@ from gatewayd.config.problems import Problem, Severity
 from gatewayd.config.secrets import without_keys
 from gatewayd.suggest import did_you_mean
 
-MAX_PROBLEMS = 500
+MAX_REPORTED = 500
 """Of each severity. More than anyone reads; bounds time and memory for a file that is wrong everywhere."""
 
 MAX_SUGGESTIONS = 200
@@ -68,7 +68,7 @@ class Report:
         """Findings made elsewhere, which have their places already."""
         for problem in problems:
             self._counts[problem.severity] += 1
-            if self._counts[problem.severity] <= MAX_PROBLEMS:
+            if self._counts[problem.severity] <= MAX_REPORTED:
                 self._problems.append(problem)
             self.has_errors |= problem.severity == "error"
             self._stops |= problem.severity == "error"
@@ -118,15 +118,15 @@ class Report:
             if count > 1:
                 found[index] = replace(found[index], message=f"{found[index].message} ({count} times in all)")
         for severity, count in self._counts.items():
-            if count > MAX_PROBLEMS:
-                message = f"{count - MAX_PROBLEMS} more {severity}s are not shown"
+            if count > MAX_REPORTED:
+                message = f"{count - MAX_REPORTED} more {severity}s are not shown"
                 found.append(Problem("too_many_problems", message, severity=severity))
         return (*self._document.problems, *found)
 
     def _add(self, code: str, path: Path, message: str, hint: str | None, severity: Severity, at_key: bool) -> bool:
         self.has_errors |= severity == "error"
         self._counts[severity] += 1
-        if self._counts[severity] > MAX_PROBLEMS:
+        if self._counts[severity] > MAX_REPORTED:
             return False
         place = self._document.locate(path, at_key)
         problem = Problem(code, message, dotted(path), place.file, place.line, place.column, hint, severity)

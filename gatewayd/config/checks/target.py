@@ -37,7 +37,7 @@ _OTHER_SIGN_IN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Destination:
     kind: UpstreamKind
     provider: str
     model: str
@@ -54,7 +54,7 @@ def find_target(
     listeners: Listeners,
     path: Path,
     report: Report,
-) -> Target | None:
+) -> Destination | None:
     """None after an error was reported. `raw`: the resolved litellm_params, defaults and credential included."""
     params = entry.litellm_params
     inner = (*path, "litellm_params")
@@ -64,12 +64,12 @@ def find_target(
             "wildcard_mismatch", (*inner, "model"), message, "write the model's name, or a pattern as model_name"
         )
         return None
-    parts = providers.split(params.model, params.custom_llm_provider)
+    parts = providers.split_model(params.model, params.custom_llm_provider)
     if not scripted:
         parts = _told_by_address(params, parts, inner, report)
     if scripted:
         name, model = parts or (MOCK, params.model)
-        return Target("scripted", name, model)
+        return Destination("scripted", name, model)
     if parts is None or (provider := providers.get(parts[0])) is None:
         _unknown_provider(params.model, params.custom_llm_provider, raw, inner, report)
         return None
@@ -104,7 +104,7 @@ class _Way:
         self._path = path
         self._report = report
 
-    def target(self) -> Target | None:
+    def target(self) -> Destination | None:
         provider = self._provider
         key = self._own_key()
         configured = self._params.api_base or self._params.base_url
@@ -136,7 +136,7 @@ class _Way:
         if key is None:
             key = self._key_from_environment(configured)
         version = self._told_version or self._version(base)
-        return Target(kind, provider.name, self._model, base, key, version)
+        return Destination(kind, provider.name, self._model, base, key, version)
 
     def _azure_resource(self, base: str) -> str:
         """What litellm wants of the "Target URI" that Azure's portal shows: the resource alone. What else is in it (the
@@ -310,7 +310,7 @@ def check_provider(raw: Mapping[str, Any], path: Path, report: Report) -> None:
     model, provider = raw.get("model"), raw.get("custom_llm_provider")
     if not isinstance(model, str) or not model or not isinstance(provider, str | None) or raw.get("mock_response"):
         return
-    parts = providers.split(model, provider)
+    parts = providers.split_model(model, provider)
     if parts is None or providers.get(parts[0]) is None:
         _unknown_provider(model, provider, raw, path, report)
 

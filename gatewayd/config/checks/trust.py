@@ -12,7 +12,7 @@ from gatewayd.config.rawfile import Unreadable, read_regular
 from gatewayd.config.secrets import Resolver, looks_like_a_key
 from gatewayd.config.snapshot import Trust
 
-MAX_BYTES = 4 * 1024 * 1024
+MAX_CA_BYTES = 4 * 1024 * 1024
 """Of a file of authorities; a system's bundle has a quarter of a megabyte."""
 
 
@@ -51,7 +51,7 @@ class Trusts:
     def _read(self, name: str) -> Trust | Unreadable:
         self._resolver.files[name] = ""
         try:
-            data = read_regular(name, MAX_BYTES)
+            data = read_regular(name, MAX_CA_BYTES)
         except Unreadable as error:
             return error
         self._resolver.files[name] = digest = hashlib.sha256(data).hexdigest()

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
+from gatewayd.config.document import Path
 from gatewayd.config.schema.base import Count, Flag, Seconds, Section, key
-
-Path = tuple[str | int, ...]
 
 Fallbacks = list[str | dict[str, str | list[str]]] | dict[str, str | list[str]]
 """`[{group: [target, ...]}, ...]` (litellm's form), `{group: [target, ...]}`, or `[target, ...]` for every group."""
@@ -20,7 +19,7 @@ Fallbacks = list[str | dict[str, str | list[str]]] | dict[str, str | list[str]]
 FALLBACKS: TypeAdapter[Any] = TypeAdapter(Fallbacks | None, config=ConfigDict(strict=True, hide_input_in_errors=True))
 """Checks a single value of this form."""
 
-STRATEGIES = (
+LITELLM_STRATEGIES = (
     "simple-shuffle", "least-busy", "latency-based-routing", "usage-based-routing", "usage-based-routing-v2",
     "cost-based-routing", "lar1",
 )  # fmt: skip
@@ -40,7 +39,7 @@ class AliasItem(Section):
 class RouterSettings(Section):
     """How the deployments of a group share its requests, and what happens when one fails."""
 
-    routing_strategy: Literal[STRATEGIES] | None = key(  # type: ignore[valid-type]  # one list for type and docs
+    routing_strategy: Literal[LITELLM_STRATEGIES] | None = key(  # type: ignore[valid-type]  # one list for type and docs
         None,
         "How a deployment is chosen. Default: `simple-shuffle`.",
         approximated="`simple-shuffle` and `least-busy` work as in litellm; every other strategy is replaced by "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatewayd.config.checks.report import MAX_PROBLEMS, MAX_SUGGESTIONS, Report
+from gatewayd.config.checks.report import MAX_REPORTED, MAX_SUGGESTIONS, Report
 from gatewayd.config.document import Document, Path, Position
 from gatewayd.config.problems import Problem
 
@@ -43,15 +43,15 @@ def test_failed_paths_are_remembered() -> None:
 
 def test_a_flood_is_cut_and_counted_for_each_severity() -> None:
     report = Report(document())
-    for index in range(MAX_PROBLEMS + 7):
+    for index in range(MAX_REPORTED + 7):
         report.warning("unknown_key", ("a", index), "m")
     report.error("invalid_value", ("z",), "m")
     problems = report.problems()
-    assert len(problems) == MAX_PROBLEMS + 2
+    assert len(problems) == MAX_REPORTED + 2
     assert problems[-1].code == "too_many_problems"
     assert problems[-1].severity == "warning"
     assert "7 more warnings" in problems[-1].message
-    for index in range(MAX_PROBLEMS):
+    for index in range(MAX_REPORTED):
         report.error("invalid_value", ("y", index), "m")
     assert [p.severity for p in report.problems() if p.code == "too_many_problems"] == ["warning", "error"]
 
