@@ -22,19 +22,24 @@ Fields = dict[bytes, bytes]
 class KnownHead:
     """A head that answers had before, but for their Content-Length."""
 
-    __slots__ = ("_relayed", "_secrets", "fields", "status")
+    __slots__ = ("_relayed", "fields", "status")
+
+    MOST: Final = 16
+    """Deployments at one address that usually share a head."""
 
     def __init__(self, status: int, fields: Fields) -> None:
         self.status = status
         self.fields = {name: value for name, value in fields.items() if name != b"content-length"}
-        self._relayed = ""
-        self._secrets: Secrets | None = None
+        self._relayed: dict[Secrets, str] = {}
 
     def relayed(self, secrets: Secrets) -> str:
         """What of the fields goes to the client, as lines of a head, without a deployment's secrets."""
-        if self._secrets is not secrets:
-            self._secrets, self._relayed = secrets, lines(secrets.relayed(self.fields))
-        return self._relayed
+        relayed = self._relayed.get(secrets)
+        if relayed is None:
+            if len(self._relayed) >= self.MOST:
+                self._relayed.clear()
+            relayed = self._relayed[secrets] = lines(secrets.relayed(self.fields))
+        return relayed
 
 
 def lines(headers: Iterable[Header]) -> str:

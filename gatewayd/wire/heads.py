@@ -88,7 +88,7 @@ class HeadCache(OrderedDict[bytes, Known], Generic[Known]):
 
     def find(self, key: bytes) -> Known | None:
         known = self.get(key)
-        if known is not None:
+        if known is not None and self._bytes * 2 > self._most_bytes:  # else nothing goes for long
             self.move_to_end(key)
         return known
 
