@@ -1,11 +1,11 @@
 # docker build -t gatewayd .
 # docker run -v ./gatewayd.yaml:/etc/gatewayd/gatewayd.yaml:ro -e LITELLM_MASTER_KEY -p 4000:4000 gatewayd
 #
-# The image listens on every address of its container, so the configuration must name a master key
-# (general_settings: {master_key: os.environ/LITELLM_MASTER_KEY}); without one the daemon refuses to start.
-# Mount the directory of the file, not the file, if edits are to be followed: an editor replaces the file, and a mount
-# of the file alone keeps showing the old one.
-# The health check asks the admin listener; with `gatewayd: {admin: off}` use --no-healthcheck, and /livez from outside.
+# The image listens on all addresses of its container, so a master key is required: LITELLM_MASTER_KEY, or
+# general_settings.master_key in the configuration. Without a key the daemon refuses to start.
+# To edit the file live, mount its directory and not the file: editors replace the file, and a mounted file would stay the
+# old one.
+# The health check uses the admin listener. With `gatewayd: {admin: off}` use --no-healthcheck, and check /livez instead.
 
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -27,7 +27,7 @@ ENV PATH=/opt/gatewayd/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     GATEWAYD_CONFIG=/etc/gatewayd/gatewayd.yaml
 COPY --from=build /opt/gatewayd /opt/gatewayd
-# A numeric user, so that "runAsNonRoot" can be checked; nothing in the image is writable for it.
+# A numeric user, so that Kubernetes can check "runAsNonRoot". It cannot write to the image.
 USER 10001:10001
 EXPOSE 4000
 STOPSIGNAL SIGTERM

@@ -1,7 +1,7 @@
-# Needs Python >= 3.11 and make. Everything is installed into virtual environments of its own, from lock files whose every
-# package is checked by hash: .venv (development), .venv-run (what a user gets), .venv-openai3 (openai 3.x, for a test).
-# One has no lock, .venv-fresh: what `pip install .` brings on the day of the test, made anew when pyproject.toml changes.
-# --no-deps: the locks are complete, and pip left to resolve anew stumbles over releases that are newer than a lock.
+# Needs Python >= 3.11 and make. Installs into virtual environments, from lock files with a hash for every package:
+# .venv (development), .venv-run (as for users), .venv-openai3 (openai 3.x, for a test).
+# .venv-fresh has no lock: it holds what `pip install .` installs today, and is made again when pyproject.toml changes.
+# --no-deps: the locks are complete, and pip would otherwise resolve to newer releases.
 
 PYTHON ?= python3 python3.13 python3.12 python3.11
 CONFIG ?= configs/quickstart.yaml
@@ -20,10 +20,10 @@ B = .venv/bin
 
 default: test
 
-run: $(RUN)  ## start the daemon on CONFIG (default: the demo that needs no key)
+run: $(RUN)  ## start the daemon on CONFIG (default: a demo that needs no key)
 	@exec .venv-run/bin/gatewayd run --config $(CONFIG)
 
-test: check $(OPENAI3) $(FRESH)  ## everything a change must pass: lint, types, import contracts, docs, tests
+test: check $(OPENAI3) $(FRESH)  ## all checks of a change: lint, types, import contracts, docs, tests
 	GATEWAYD_TEST_PYTHONS=$(CURDIR)/.venv-openai3/bin/python GATEWAYD_FRESH_PYTHON=$(CURDIR)/.venv-fresh/bin/python \
 		$(B)/python -m pytest -n 2 --dist loadfile -m 'not real' $(TESTS)
 
@@ -34,14 +34,14 @@ check: $(DEV)  ## lint, types, import contracts, generated docs
 	$(B)/lint-imports
 	$(B)/python -m docs.generate --check
 
-fmt: $(DEV)  ## format the code and mend what ruff can
+fmt: $(DEV)  ## format the code and apply ruff's fixes
 	$(B)/ruff check --fix .
 	$(B)/ruff format .
 
-docs: $(DEV)  ## write the generated parts of docs/ anew
+docs: $(DEV)  ## write the generated parts of docs/
 	$(B)/python -m docs.generate
 
-lock:  ## resolve the dependencies anew (needs uv); UPGRADE=1 takes newer versions
+lock:  ## resolve the dependencies (needs uv); UPGRADE=1 allows newer versions
 	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -o requirements/dev.lock
 	printf 'editables\nhatchling\n' | $(LOCK) pyproject.toml - -c requirements/dev.lock -o requirements/run.lock
 	printf 'openai>=3,<4\n' | $(LOCK) - -o requirements/openai3.lock
@@ -49,15 +49,15 @@ lock:  ## resolve the dependencies anew (needs uv); UPGRADE=1 takes newer versio
 bench: $(DEV)  ## gatewayd beside other gateways, one core each (needs nginx and wrk; an hour)
 	$(B)/python -m benchmarks $(BENCH)
 
-soak: $(DEV)  ## a daemon under load, faults, leavers and edits: does it lie or leak? SOAK="--unary 1000000 --streams 100000"; "--storm 10000", "--flood 200", "--burst 100"
+soak: $(DEV)  ## check a daemon under load, faults, client disconnects and edits for wrong answers and leaks; SOAK="--unary 1000000 --streams 100000"; "--storm 10000", "--flood 200", "--burst 100"
 	$(B)/python -m tests.soak $(SOAK)
 	$(B)/python -m tests.soak --flood 200
 	$(B)/python -m tests.soak --burst 100
 
-storm: $(DEV)  ## edits, half of them bad, amid 1,000 streams and 100,000 requests; STORM="--edits 100" for less
+storm: $(DEV)  ## edits, half of them invalid, during 1,000 streams and 100,000 requests; STORM="--edits 100" for fewer
 	$(B)/python -m tests.reload.storm $(STORM)
 
-fuzz: $(DEV)  ## random input for everything that reads input; FUZZ="config sse --runs 1000000" (default: all targets, then new examples for all property tests; two minutes)
+fuzz: $(DEV)  ## random input for all parsers; FUZZ="config sse --runs 1000000" (default: all targets, then new examples for all property tests; two minutes)
 	$(B)/python -m tests.fuzz $(FUZZ)
 	$(if $(FUZZ),,$(B)/python -m pytest -n 2 -m 'hypothesis and not real' --hypothesis-profile=new $(TESTS))
 

@@ -158,12 +158,12 @@ class Daemon:
         self.gateway.loading = False
         _tell(logging.WARNING, render(warnings(result.problems)).splitlines())
         if self.instead:
-            _log.error("%s is refused; served instead, as it was live last: %s", self._source, self.instead)
+            _log.error("%s is invalid; serving the last valid version: %s", self._source, self.instead)
             self._outcome(self.reloader.last or Rejected(()))
         else:
             self.metrics.reloaded("applied", result.snapshot.revision, datetime.now(UTC))
         if unused := self._inherited.unused:
-            _log.warning("handed over, but not at an address of the configuration: %s", ", ".join(unused))
+            _log.warning("inherited sockets that match no address in the configuration: %s", ", ".join(unused))
         if not self.instead:
             self._notifier.send(READY=1, STATUS=f"serving revision {result.snapshot.revision}")
         self._tasks.append(supervise(self._beat, name="signs of life", failed=self.metrics.task_failed))
@@ -245,7 +245,7 @@ class Daemon:
         kept = self._overrides.apply(kept)
         if kept.snapshot is None:
             raise ConfigInvalid((*refused.problems, *kept.problems))
-        message = f"not this file is served but what was live last: {self.instead}"
+        message = f"this file is not served; gatewayd serves the last valid version: {self.instead}"
         told = Problem("last_good_served", message, file=str(self._source), severity="warning")
         self.reloader.last, self.reloader.last_at = Rejected((told, *refused.problems)), datetime.now(UTC)
         return kept
@@ -320,10 +320,10 @@ class Daemon:
             case Rejected(problems):
                 self.metrics.reloaded("rejected", revision, datetime.now(UTC))
                 count = len(errors(problems))
-                status += f"; the last edit was refused: {count} error{'s' * (count > 1)}"
+                status += f"; the last edit was rejected: {count} error{'s' * (count > 1)}"
                 # The same refusal again (a poll, an impatient signal) is not told twice (E-18).
                 level = logging.DEBUG if outcome == self._told else logging.ERROR
-                _log.log(level, "configuration refused, revision %s stays", revision)
+                _log.log(level, "configuration rejected; still serving revision %s", revision)
                 _tell(level, render(problems).splitlines())
         self._told = outcome
         self._notifier.send(READY=1, STATUS=status)

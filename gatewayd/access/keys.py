@@ -56,11 +56,11 @@ def authenticate(headers: Headers, server: ServerSettings) -> Principal:
             raise InvalidApiKey(
                 "The Authorization header does not start with 'Bearer '. Send the key as 'Authorization: Bearer KEY'."
             )
-        raise InvalidApiKey("No API key was sent. Send it as 'Authorization: Bearer KEY'.")
+        raise InvalidApiKey("The request has no API key. Send it as 'Authorization: Bearer KEY'.")
     expected = server.master_key.reveal().encode("utf-8", "surrogateescape")
     # Bytes, not str: compare_digest refuses str beyond ASCII, and header bytes that are no UTF-8 arrive as surrogates.
     if not expected or not hmac.compare_digest(presented.encode("utf-8", "surrogateescape"), expected):
-        raise InvalidApiKey("The API key is not one this gateway knows.")
+        raise InvalidApiKey("The API key is not valid for this gateway.")
     return MASTER
 
 
@@ -85,12 +85,12 @@ def refuse_foreign_pages(headers: Headers) -> None:
     host = headers.get("host")
     if host and not is_private_host(host):
         raise Forbidden(
-            "The Host header names a public domain, and no key is configured here. "
+            "The Host header names a public domain, and this gateway has no key. "
             "Use the address, localhost or a name without a dot, or configure a master key."
         )
     origin = headers.get("origin")
     if origin is not None and not is_own_origin(origin, host):
-        raise Forbidden("Web pages of other sites may not use a gateway that has no key configured.")
+        raise Forbidden("Web pages of other sites may not use a gateway without a key.")
 
 
 def is_valid_host(host: str) -> bool:

@@ -110,7 +110,7 @@ class AdminApp:
             if (site is not None and site not in _OWN_SITE) or (
                 origin is not None and origin.partition("://")[2] != headers.get("host")
             ):
-                raise Forbidden("This page may not do that.")
+                raise Forbidden("Web pages of other sites may not use the admin listener.")
 
     def _page(self, request: web.BaseRequest) -> _Page:
         path = request.raw_path.partition("?")[0]

@@ -109,13 +109,13 @@ def make_parser() -> Parser:
     )
 
     run = commands.add_parser("run", parents=[config], help="run the daemon in the foreground")
-    run.add_argument("--host", help="listen here instead of where the file says")
-    run.add_argument("--port", type=_port, help="listen on this port; 0 takes any free one")
+    run.add_argument("--host", help="listen on this host instead of the file's")
+    run.add_argument("--port", type=_port, help="listen on this port; 0: any free port")
     run.add_argument(
         "--admin",
         metavar="ADDR",
         type=_address,
-        help="the admin listener, in place of the file's: HOST:PORT, unix:/PATH or off",
+        help="use this admin listener instead of the file's: HOST:PORT, unix:/PATH or off",
     )
     run.add_argument(
         "--last-good",
@@ -129,21 +129,20 @@ def make_parser() -> Parser:
         type=_count,
         default=1,
         metavar="N",
-        help="answer requests in N processes that share the addresses (default: 1, all in one process)",
+        help="answer requests in N processes on the same addresses (default: 1)",
     )
 
     check = commands.add_parser(
         "check", parents=[config], help="print every problem of a configuration file (`-`: standard input)"
     )
     check.add_argument("--format", choices=("text", "json", "github"), default="text")
-    check.add_argument("--strict", action="store_true", help="warnings fail too")
+    check.add_argument("--strict", action="store_true", help="fail on warnings too")
 
     for command in (run, check):
         command.add_argument(
             "--on-invalid-deployment",
             choices=("refuse", "skip"),
-            help="skip entries of model_list that cannot be used, and serve the rest (default: as the file says, else "
-            "refuse)",
+            help="skip invalid entries of model_list and serve the rest (default: the file's setting, else refuse)",
         )
 
     reload = commands.add_parser("reload", parents=[admin], help="ask the running daemon to read its file again")
@@ -153,7 +152,7 @@ def make_parser() -> Parser:
     status.add_argument("--format", choices=("text", "json"), default="text")
 
     commands.add_parser("schema", help="print the JSON Schema of the configuration file, for editors")
-    commands.add_parser("version", help="print the versions of gatewayd and of what it runs on")
+    commands.add_parser("version", help="print the versions of gatewayd, Python and the main packages")
     about = commands.add_parser("help", help="print the help of a command")
     about.add_argument("topic", nargs="?", metavar="COMMAND", help="the command (default: all of them)")
     return parser

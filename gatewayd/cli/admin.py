@@ -55,10 +55,10 @@ class Admin:
             if isinstance(error, http.client.InvalidURL):
                 raise NoDaemon(f"not an address: {self.url}") from error
             if isinstance(error, http.client.HTTPException | json.JSONDecodeError | UnicodeDecodeError):
-                raise NoDaemon(f"what answers at {self.url} is no admin listener of gatewayd") from error
+                raise NoDaemon(f"{self.url} answers, but it is not an admin listener of gatewayd") from error
             reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-            hint = f" (the default: {self.default}; --admin names another)" if self.default else ""
-            hint = " (a guess: the file does not tell; name it with --admin)" if self.guessed else hint
+            hint = f" (the default: {self.default}; use --admin for another)" if self.default else ""
+            hint = " (a guess, because the file does not say it; use --admin)" if self.guessed else hint
             raise NoDaemon(f"no daemon answers at {self.url}{hint}: {reason.lower()}") from error
         finally:
             connection.close()
@@ -109,11 +109,11 @@ def discover(url: str | None, config: str | None, environ: Mapping[str, str]) ->
     if not tree:
         address = _scan(path)
     if address is False or address == "off":  # YAML 1.1 reads a plain `off` as false
-        raise NoDaemon(f"{path} says `admin: off`, so there is nobody to ask")
+        raise NoDaemon(f"{path} says `admin: off`, so gatewayd has no admin listener")
     try:
         place = parse_address(address)
         if isinstance(written, str) and written != address and not _is_ours(place):
-            raise ValueError("a variable has become the name of a host, which looking up would tell to strangers")
+            raise ValueError("do not look up this host name: it may be a variable's secret value")
     except ValueError:
         return Admin(_DEFAULT, key, guessed=address is not None or not tree, default=f"{path} has no gatewayd.admin")
     if key is None and not place.is_loopback and _is_ours(place):  # a loopback address asks for none

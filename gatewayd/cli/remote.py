@@ -32,14 +32,14 @@ def reload(url: str | None, config: str | None, *, wait: bool) -> int:
         return exits.UNAVAILABLE
     except TimeoutError:
         if wait:
-            complain("the daemon took the request and did not answer")
+            complain("the daemon accepted the request but did not answer")
             return exits.UNAVAILABLE
-        sys.stdout.write("asked for a reload\n")
+        sys.stdout.write("reload requested\n")
         return exits.OK
     if status not in (200, 422):
         return _refused(status, answer)
     if not wait:
-        sys.stdout.write("asked for a reload\n")
+        sys.stdout.write("reload requested\n")
         return exits.OK
     return _print_outcome(answer)
 
@@ -49,7 +49,7 @@ def status(url: str | None, config: str | None, *, form: Literal["text", "json"]
     try:
         code, answer = discover(url, config, os.environ).request("GET", "/status", timeout=10.0)
     except (NoDaemon, TimeoutError) as error:
-        complain(str(error) if isinstance(error, NoDaemon) else "the daemon took the request and did not answer")
+        complain(str(error) if isinstance(error, NoDaemon) else "the daemon accepted the request but did not answer")
         return exits.UNAVAILABLE
     if code != 200:
         return _refused(code, answer)
@@ -60,7 +60,7 @@ def status(url: str | None, config: str | None, *, form: Literal["text", "json"]
 
 def _refused(status: int, answer: Any) -> int:
     error = answer.get("error", {}) if isinstance(answer, dict) else {}
-    hint = "; put the master key into $GATEWAYD_API_KEY" if status == 401 else ""
+    hint = "; set $GATEWAYD_API_KEY to the master key" if status == 401 else ""
     complain(f"the daemon answered {status}: {error.get('message', 'no reason given')}{hint}")
     return exits.UNAVAILABLE
 
@@ -73,7 +73,7 @@ def _print_outcome(answer: dict[str, Any]) -> int:
         case "unchanged":
             lines = [f"unchanged: revision {answer['revision']}, live for {_duration(answer['live_seconds'])}"]
         case _:
-            lines = [f"{paint('rejected', 'error', sys.stdout)}: the daemon goes on with what it has"]
+            lines = [f"{paint('rejected', 'error', sys.stdout)}; still serving the previous revision"]
     problems = [Problem(**found) for found in (*answer.get("problems", ()), *answer.get("warnings", ()))]
     sys.stdout.write("\n".join(lines) + "\n" + problems_text(problems, "text", sys.stdout))
     return exits.CONFIG if answer["result"] == "rejected" else exits.OK
@@ -99,8 +99,8 @@ def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
             yield textwrap.indent(problems_text(problems, "text", sys.stdout).rstrip(), " " * 10)
     if (held := answer.get("held_edit")) is not None:
         why = " and ".join(held["losses"])
-        yield f"held      {paint('an edit waits', 'warning', sys.stdout)}, because it {why}: the file may be incomplete"
-        yield f"          it goes live in {held['live_in_seconds']:g} s, or at once with `gatewayd reload`"
+        yield f"held      {paint('an edit waits', 'warning', sys.stdout)}: it {why}, so the file may be incomplete"
+        yield f"          it is applied in {held['live_in_seconds']:g} s, or at once with `gatewayd reload`"
     for entry in answer.get("left_out", ()):
         name = paint(entry["group"] or "an entry", "bold", sys.stdout)
         yield f"left out  {name} ({entry['place']}): {entry['reason']}"
@@ -128,7 +128,7 @@ def _deployment_lines(deployment: dict[str, Any]) -> Iterator[str]:
     if deployment["cooling_for_seconds"]:
         told += f" for {deployment['cooling_for_seconds']:.1f} s"
     if state != "ok" and deployment["since"]:
-        told += f", in trouble since {_moment(deployment['since'])}"
+        told += f", failing since {_moment(deployment['since'])}"
     if last is not None:
         told += f": {last['reason']}" if state != "ok" else f", last failure {_moment(last['at'])}: {last['reason']}"
     yield told

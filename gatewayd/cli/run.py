@@ -109,7 +109,7 @@ async def _serve(
             _log.warning("%s again: stopping now", number.name)
             daemon.hurry()
         else:
-            _log.info("%s: draining; once more stops now", number.name)
+            _log.info("%s: stopping; waiting for requests in flight; a second signal stops immediately", number.name)
             stopping.set()
 
     for number in HANDLED:
@@ -125,7 +125,7 @@ async def _serve(
             starting.cancel()
         await starting
     except asyncio.CancelledError:
-        _log.info("stopped during the start")
+        _log.info("stopped during startup")
         return exits.OK
     except (CannotListen, WorkerStartFailed) as error:
         tell(problems_text(error.problems, "text", sys.stderr))
@@ -138,7 +138,7 @@ async def _serve(
     _announce(daemon, source, workers)
     await stopped
     struck = await daemon.stop()
-    _log.info("stopped; %d requests were cut short", struck)
+    _log.info("stopped; interrupted requests: %d", struck)
     return exits.OK
 
 
@@ -147,7 +147,7 @@ def _announce(daemon: Daemon, source: Source, workers: int) -> None:
     snapshot = daemon.gateway.current.snapshot
     origin = source if isinstance(source, str) else "the provider keys in the environment (no configuration file)"
     if daemon.instead:
-        origin = f"the last good copy ({daemon.instead}) in place of {origin}, which is refused"
+        origin = f"the last good copy ({daemon.instead}) instead of {origin}, which is invalid"
     urls = [_url(address) for address in daemon.addresses]
     admin = [_url(address) for address in daemon.admin_addresses]
     bases = providers.bases_from(os.environ, ((d.provider, d.api_base) for d in snapshot.deployments))

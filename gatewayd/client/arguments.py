@@ -36,10 +36,10 @@ def check_name(key: str, value: object) -> str:
         raise _wrong_type(key, value, "text")
     if not value or not value.isprintable() or any(char.isspace() for char in value):
         raise ConfigurationError(
-            f"{key}: this cannot be a name: {value!r}",
+            f"{key}: this is not a valid name: {value!r}",
             config_key=key,
             invalid_value=value,
-            suggestion="write it as the provider does, for example 'gpt-5.5' or 'anthropic/claude-sonnet-5-5'",
+            suggestion="write the provider's own name, for example 'gpt-5.5' or 'anthropic/claude-sonnet-5-5'",
         )
     return value
 
@@ -69,7 +69,7 @@ def check_texts(key: str, value: object, what: str) -> dict[str, str]:
         if not isinstance(text, str):
             raise _wrong_type(here, text, "text", show=False)
         if not text.strip() or not text.isprintable():
-            raise ConfigurationError(f"{here} is empty or holds control characters", config_key=here)
+            raise ConfigurationError(f"{here} is empty or has control characters", config_key=here)
     return {provider: text.strip() for provider, text in value.items()}
 
 
@@ -80,7 +80,7 @@ def check_base_url(key: str, value: object) -> str:
     parts = _http_url(value.strip())
     if parts is None:
         raise ConfigurationError(
-            f"{key} is no http or https URL",
+            f"{key} is not an http or https URL",
             config_key=key,
             suggestion="the daemon prints its address when it starts; the default is http://127.0.0.1:4000/v1",
         )
@@ -88,7 +88,7 @@ def check_base_url(key: str, value: object) -> str:
         raise ConfigurationError(
             f"{key} must be an address only, without user name, password, query or fragment",
             config_key=key,
-            suggestion="the key goes into api_key or $GATEWAYD_API_KEY",
+            suggestion="pass the key as api_key or $GATEWAYD_API_KEY",
         )
     return parts._replace(path=parts.path.rstrip("/") or "/v1").geturl()
 
@@ -98,7 +98,7 @@ def check_upstream_url(key: str, value: str) -> str:
     parts = _http_url(value)
     if parts is None or "@" in parts.netloc:
         raise ConfigurationError(
-            f"{key} is no http or https URL without user name and password",
+            f"{key} is not an http or https URL without user name and password",
             config_key=key,
             suggestion="for example 'http://127.0.0.1:8080/v1'",
         )
@@ -110,7 +110,7 @@ def check_key_text(key: str, value: object) -> str:
     if not isinstance(value, str):
         raise _wrong_type(key, value, "text", show=False)
     if not value.strip() or not value.isprintable() or not value.isascii():
-        raise ConfigurationError(f"{key} is empty or holds characters that no key has", config_key=key)
+        raise ConfigurationError(f"{key} is empty or has characters that are not allowed in a key", config_key=key)
     return value.strip()
 
 

@@ -125,7 +125,7 @@ def _texts(text: str | Sequence[str]) -> list[str]:
     texts = [text] if isinstance(text, str) else list(text)
     for item in texts:
         if not isinstance(item, str):
-            raise TypeError(f"what is embedded is a text or a list of texts, not {type(item).__name__}")
+            raise TypeError(f"generate_embeddings takes a text or a list of texts, not {type(item).__name__}")
     return texts
 
 
@@ -154,7 +154,7 @@ def _parsed(raw: Any) -> Any:
         raise
     except Exception as error:
         raise openai.APIResponseValidationError(
-            raw.http_response, None, message="The answer is not what this call is answered with; it cannot be read."
+            raw.http_response, None, message="The answer does not fit this call and cannot be read."
         ) from error
 
 
@@ -164,7 +164,7 @@ def _text(completion: Any, response: Any) -> str:
         content = completion.choices[0].message.content
     except (AttributeError, IndexError, TypeError):
         raise openai.APIResponseValidationError(
-            response, None, message="The answer is no chat completion: it has no choice with a message."
+            response, None, message="The answer is not a chat completion: it has no choice with a message."
         ) from None
     return text_of(content)
 
@@ -177,7 +177,7 @@ def _vectors(answer: Any, expected: int, response: Any) -> list[list[float]]:
         found = []
     if len(found) != expected:
         raise openai.APIResponseValidationError(
-            response, None, message=f"The answer holds {len(found)} embeddings for {expected} texts."
+            response, None, message=f"The answer has {len(found)} embeddings for {expected} texts."
         )
     return found
 

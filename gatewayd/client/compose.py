@@ -51,7 +51,7 @@ def compose(
         _known_provider(f"providers[{index}]", name)
     if not chosen:
         raise ConfigurationError(
-            "no provider is named",
+            "no provider is given",
             config_key="providers",
             invalid_value=chosen,
             suggestion="create_gateway(providers=['openai'], default_model='gpt-5.5', api_keys={'openai': ...})",
@@ -168,7 +168,7 @@ def _access(name: str, key: str | None, base: str | None, environ: Mapping[str, 
     elif provider.kind == "forward" and provider.api_base is None:
         variables = "".join(f" or set {v}" for v in provider.base_env)
         raise ConfigurationError(
-            f"{name} has no address of its own, and none is given",
+            f"{name} has no default address, and none is given",
             config_key=f"api_bases.{name}",
             suggestion=f"pass api_bases={{'{name}': 'http://...'}}{variables}",
         )
@@ -257,7 +257,7 @@ def _sections(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 suggestion=f"did you mean '{close}'?"
                 if close
                 else "options are keys of router_settings or "
-                "litellm_settings (docs/configuration.md); for anything else write a GatewayConfig or a file",
+                "litellm_settings (docs/configuration.md); for other settings use a GatewayConfig or a file",
             )
         section = "router_settings" if name in RouterSettings.model_fields else "litellm_settings"
         sections[section][name] = value

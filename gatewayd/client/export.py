@@ -22,7 +22,7 @@ def as_yaml(tree: Mapping[str, Any], *, include_keys: bool = False) -> str:
     the name of a variable that the tree itself relies on.
     """
     if include_keys:
-        head = ["# Holds keys in clear: keep it readable for its owner only (chmod 600)."]
+        head = ["# Contains keys: keep it readable only for its owner (chmod 600)."]
         shown: Any = tree
     else:
         variables = _Variables(set(_relied_on(tree)))

@@ -70,7 +70,7 @@ def create_gateway(
         )
         given = {"providers": providers, "api_keys": api_keys, "fallbacks": fallbacks, "api_bases": api_bases, **kwargs}
         if unused := [name for name, value in given.items() if value]:
-            _log.warning("%s decides by its own configuration, not by %s", gateway.base_url, ", ".join(unused))
+            _log.warning("%s uses its own configuration and ignores %s", gateway.base_url, ", ".join(unused))
         return gateway
 
     with all_requirements():
@@ -297,16 +297,16 @@ def provider_with_key(model: str | None, *, environ: Mapping[str, str]) -> str:
         return provider.name
     name, variables = ("openai", ("OPENAI_API_KEY",)) if provider is None else (provider.name, provider.key_env)
     if model is None:
-        missing = "no default_model is named"
+        missing = "no default_model is given"
     elif provider is None:
-        missing = f"litellm does not know whose model '{model}' is"
+        missing = f"litellm does not know which provider '{model}' belongs to"
     else:
-        missing = f"the environment holds no key of {name} for '{model}'"
+        missing = f"the environment has no key of {name} for '{model}'"
     raise ConfigurationError(
-        f"there is no daemon to use and nothing to start one with: none answers at {DEFAULT_BASE_URL}, and {missing}",
+        f"cannot attach to a daemon or start one: no daemon answers at {DEFAULT_BASE_URL}, and {missing}",
         config_key="default_model" if provider is None else f"api_keys.{name}",
         invalid_value=model,
-        suggestion=f"(1) start a daemon with `gatewayd run`, or name one with base_url or $GATEWAYD_BASE_URL; "
+        suggestion=f"(1) start a daemon with `gatewayd run`, or set base_url or $GATEWAYD_BASE_URL; "
         f"(2) pass providers and keys: api_keys={{'{name}': ...}}; "
-        f"(3) set {' or '.join(variables)} and name a default_model",
+        f"(3) set {' or '.join(variables)} and pass a default_model",
     )

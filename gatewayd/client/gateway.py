@@ -80,7 +80,7 @@ class LiteLLMGateway:
             )
         if config is not None and base_url is not None:
             raise ConfigurationError(
-                "config starts a private daemon and base_url names a running one: give one of the two",
+                "config starts a private daemon and base_url attaches to a running one: pass only one of them",
                 config_key="base_url",
             )
         self.config = config
@@ -254,7 +254,7 @@ class LiteLLMGateway:
         except APIError as error:
             return Health(False, reason=f"{url} does not answer: {error.message}")
         except Exception:  # the SDK meets what it cannot read with exceptions of all kinds
-            return Health(False, reason=f"{url} answers, but not as OpenAI's API does")
+            return Health(False, reason=f"{url} answers, but not with OpenAI's API")
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ def to_name(config: GatewayConfig | None, default: str | None, model: str | None
     if model is None:
         if default is None and config is not None and not config.is_file:
             raise ConfigurationError(
-                "this call names no model, and the gateway has no default_model",
+                "this call has no model, and the gateway has no default_model",
                 config_key="default_model",
                 suggestion="pass model=..., or create the gateway with default_model=...",
             )

@@ -17,7 +17,7 @@ def all_requirements() -> Iterator[None]:
         if error.name is None or error.name.partition(".")[0] == "gatewayd":
             raise
         raise ConfigurationError(
-            f"without a daemon to attach to, all of gatewayd's requirements are needed, and '{error.name}' is missing",
-            suggestion="name a running daemon with base_url or $GATEWAYD_BASE_URL, or install gatewayd together with "
-            "its requirements",
+            f"a private daemon needs all of gatewayd's requirements, and '{error.name}' is missing",
+            suggestion="attach to a running daemon with base_url or $GATEWAYD_BASE_URL, or install gatewayd with its "
+            "requirements",
         ) from error

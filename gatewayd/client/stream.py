@@ -70,9 +70,9 @@ class TextStream:
         try:
             value = json.loads(data)
         except ValueError:
-            raise BrokenStream("The stream holds an event that is not JSON.") from None
+            raise BrokenStream("The stream has an event that is not JSON.") from None
         if not isinstance(value, dict):
-            raise BrokenStream("The stream holds an event that is no object.")
+            raise BrokenStream("The stream has an event that is not an object.")
         if error := value.get("error"):
             message = error.get("message") if isinstance(error, dict) else None
             raise BrokenStream(str(message or "The upstream failed in the middle of the stream."), error)

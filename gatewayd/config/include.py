@@ -91,7 +91,7 @@ class _Merger:
             if not isinstance(node, SequenceNode):
                 self._report("include_invalid", entry, "must be a list of file names", "write include: [models.yaml]")
             elif not isinstance(item, ScalarNode) or not isinstance(item.value, str) or "\0" in item.value:
-                self._report("include_invalid", entry, "must be the name of a file")
+                self._report("include_invalid", entry, "must be a file name")
             else:
                 entries.append(_Entry(item.value, item, entry.path, file))
         return entries
@@ -107,8 +107,8 @@ class _Merger:
             path = os.path.normpath(os.path.join(here, name))
             real = os.path.realpath(path)
             if not any(real.startswith(os.path.join(folder, "")) for folder in self._folders):
-                hint = "move it there; everything outside is out of reach of `include`"
-                self._report("include_outside", entry, f"{name} lies outside the folder of the main file", hint)
+                hint = "move it there; `include` reaches no files outside"
+                self._report("include_outside", entry, f"{name} is outside the folder of the main file", hint)
             elif real in entry.file.chain and name == entry.text:
                 self._report("include_cycle", entry, f"{name} includes itself, directly or through other files")
             elif real not in self._seen:
@@ -118,7 +118,7 @@ class _Merger:
 
     def _matches(self, entry: _Entry, here: str) -> list[str]:
         if os.path.isabs(entry.text) or ".." in entry.text.split("/"):
-            self._report("include_outside", entry, "a pattern may not leave the folder of its file")
+            self._report("include_outside", entry, "a pattern must stay in the folder of its file")
             return []
         self.patterns.append(os.path.join(glob.escape(here), entry.text))
         names = sorted(glob.glob(entry.text, root_dir=here))
@@ -135,7 +135,7 @@ class _Merger:
             "include_elsewhere",
             entry,
             f"{entry.text} was found beside the main file, not beside {entry.file.shown}",
-            "write the path as seen from the file that includes it",
+            "write the path relative to the file that includes it",
             "warning",
         )
         return os.path.relpath(os.path.join(above, entry.text), here)
@@ -167,7 +167,7 @@ class _Merger:
             if isinstance(old, MappingNode | SequenceNode) and old.children:
                 first = base.keys[name]
                 message = f"this replaces all of `{name}` in {first.file}, line {first.line}"
-                hint = "files are not merged key by key: keep each section in one file"
+                hint = "gatewayd does not merge sections key by key; keep each section in one file"
                 self._problems.append(
                     Problem("include_replaced", message, name, key.file, key.line, key.column, hint, "warning")
                 )

@@ -54,8 +54,8 @@ def keep(document: Document, revision: str, target: str) -> Problem | None:
     found = literal_secret(document.tree)
     if found is not None:
         at = document.locate(found, False)
-        hint = "write os.environ/NAME, file:PATH or credential:NAME in its place"
-        message = "no last good copy is kept: a secret stands here as text"
+        hint = "replace it by os.environ/NAME, file:PATH or credential:NAME"
+        message = "no last good copy is kept: this is a secret as text"
         return Problem("last_good_secret", message, dotted(found), at.file, at.line, at.column, hint, "warning")
     try:
         tree = json.dumps(document.tree, ensure_ascii=False, allow_nan=False, default=lambda date: date.isoformat())

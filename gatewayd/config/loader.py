@@ -127,7 +127,7 @@ async def read_from(
     except TimeoutError:
         return failure(f"was stopped: it did not finish within {timeout:g} seconds")
     except ChannelError as error:
-        return failure(f"sent something that is no result: {error}")
+        return failure(f"sent an invalid result: {error}")
     finally:
         # In a task of its own, for a second cancellation must not leave a zombie behind.
         await asyncio.shield(spawn(asyncio.to_thread(_reap, child), name="reap config child"))

@@ -70,7 +70,7 @@ def read_regular(path: str, limit: int) -> bytes:
     except OSError as error:
         raise _not_opened(path, error) from None
     except ValueError:
-        raise Unreadable("config_missing", "cannot exist: its name holds a NUL character") from None
+        raise Unreadable("config_missing", "cannot exist: its name contains a NUL character") from None
     try:
         try:
             status = os.fstat(descriptor)

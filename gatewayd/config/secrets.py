@@ -112,7 +112,7 @@ class Resolver:
     def _variable(self, name: str) -> str:
         if not _NAME.fullmatch(name):
             raise Unresolved(
-                "the reference does not name an environment variable",
+                "the reference has no environment variable",
                 "write the variable's name after `os.environ/`, not its value",
             )
         value = self.environ.get(name)
@@ -139,18 +139,18 @@ class Resolver:
 
     def _credential(self, name: str) -> str:
         if not name or "/" in name or "\0" in name or name in (".", ".."):
-            raise Unresolved("the reference does not name a credential", "write credential:NAME, without a folder")
+            raise Unresolved("the reference has no credential name", "write credential:NAME, without a folder")
         directory = self.environ.get("CREDENTIALS_DIRECTORY")
         if not directory:
             raise Unresolved(
-                f"the credential {name} cannot be looked up: $CREDENTIALS_DIRECTORY is not set",
+                f"the credential {name} cannot be read: $CREDENTIALS_DIRECTORY is not set",
                 f"systemd sets it for a service with LoadCredential={name}:/path",
             )
         return self._read(os.path.join(directory, name), f"the credential {name}")
 
     def _file(self, path: str) -> str:
         if not path.strip():
-            raise Unresolved("the reference does not name a file", "write file:/path/to/the/secret")
+            raise Unresolved("the reference has no file", "write file:/path/to/the/secret")
         return self._read(path, "the secret file" if looks_like_a_key(path) else f"the secret file {path}")
 
     def _read(self, path: str, label: str) -> str:
@@ -170,7 +170,7 @@ class Resolver:
         if not text.strip():
             raise Unresolved(f"{label} is empty")
         if "\0" in text:
-            raise Unresolved(f"{label} holds a NUL character")
+            raise Unresolved(f"{label} contains a NUL character")
         self._texts[path] = text
         return text
 
@@ -203,17 +203,17 @@ def export_environment(
 
     for name, value in mapping.items():
         if not name or "=" in name or "\0" in name:
-            report("environment_value", name, "this cannot be the name of an environment variable")
+            report("environment_value", name, "this is not a valid name of an environment variable")
         elif name in _BLOCKED or name.startswith("DYLD_") or name.upper() == _MCP_STDIO:
             report(
                 "environment_blocked",
                 name,
-                "this variable steers how programs are loaded or reached and is not taken from a configuration",
+                "this variable controls how programs are loaded or connected, so a configuration may not set it",
                 "set it where gatewayd is started; the entry is skipped, as litellm does",
                 "warning",
             )
         elif value is None:
-            message = "has no value, so the variable is left as it is"
+            message = "has no value, so the variable does not change"
             report("environment_value", name, message, 'write "" for an empty text', "warning")
         elif not isinstance(value, str | int | float | date):
             kind = f"a {type(value).__name__}"
@@ -225,7 +225,7 @@ def export_environment(
                 report("reference_unresolved", name, error.message, error.hint)
                 continue
             if "\0" in text:
-                report("environment_value", name, "the value holds a NUL character")
+                report("environment_value", name, "the value contains a NUL character")
                 continue
             exported[name] = resolver.environ[name] = text
     return exported, problems

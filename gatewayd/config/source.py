@@ -93,8 +93,8 @@ class _Reading:
             return root
         if root is None or root.value is None:
             if not problems:
-                hint = "an empty file is refused: it may be half-written"
-                self._problems.append(Problem("config_empty", "the file holds no value", "", shown, 1, 1, hint))
+                hint = "gatewayd refuses an empty file, because it may be half-written"
+                self._problems.append(Problem("config_empty", "the file has no value", "", shown, 1, 1, hint))
         else:
             message = "the top level must be `key: value` pairs"
             self._problems.append(
@@ -123,7 +123,7 @@ class _Copying:
     def document(self, mapping: Mapping[str, Any]) -> Document:
         tree = self._copy(mapping, ())
         if "include" in tree:
-            message = "only a configuration that is a file can include others"
+            message = "only a configuration file can include other files"
             self._report("include_invalid", ("include",), message, "give the path of a file instead of a mapping")
             del tree["include"]
         text = json.dumps(tree, sort_keys=True, default=str)
@@ -150,11 +150,13 @@ class _Copying:
             finally:
                 self._above.remove(id(value))
         if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-            self._report("config_value", path, "a number with this many digits cannot be in a configuration")
+            self._report("config_value", path, "a number with so many digits is not allowed in a configuration")
         elif value is None or isinstance(value, str | int | float | date):
             return value
         else:
-            self._report("config_value", path, f"a value of type {type(value).__name__} cannot be in a configuration")
+            self._report(
+                "config_value", path, f"a value of type {type(value).__name__} is not allowed in a configuration"
+            )
         return None
 
     def _copy_mapping(self, mapping: Mapping[Any, Any], path: Path) -> dict[str, Any]:
@@ -162,7 +164,7 @@ class _Copying:
         for key, value in mapping.items():
             name = str(key)
             if type(key) is int:
-                self._report("yaml_key", (*path, name), "the key is a number and is taken as text", severity="warning")
+                self._report("yaml_key", (*path, name), "the key is a number; it is used as text", severity="warning")
             elif not isinstance(key, str):
                 message = f"the key is not text but of type {type(key).__name__}"
                 self._report("yaml_key", (*path, name), message)

@@ -163,7 +163,7 @@ class _Validation:
             others = [name for name in tree if name not in Root.model_fields]
             meant = nearest("model_list", others)
             hint = "it is a list of entries with model_name and litellm_params"
-            hint = hint if meant is None else f"'{meant}' looks like it, mistyped"
+            hint = hint if meant is None else f"'{meant}' looks like a misspelling of it"
             report.error("no_models", ("model_list",), "the key model_list is missing", hint)
         return tree
 
@@ -175,7 +175,7 @@ class _Validation:
             if isinstance(name, str) and name not in refusable():
                 path = ("gatewayd", "ignore_unsupported", index)
                 hint = self._report.suggest(name, refusable())
-                message = f"{self._report.quote(path, name)} is no key that could be accepted here"
+                message = f"{self._report.quote(path, name)} is not a key that can be listed here"
                 self._report.error("invalid_value", path, message, hint or "see docs/configuration.md")
         return frozenset(name for name in names if isinstance(name, str))
 
@@ -229,7 +229,7 @@ class _Validation:
             if not check_partial(values, (*path, "credential_values"), self._report):
                 values = {}
             if name in credentials:
-                message = f"{self._report.quote((*path, 'credential_name'), name)} stands twice in credential_list"
+                message = f"{self._report.quote((*path, 'credential_name'), name)} is in credential_list twice"
                 self._report.error("duplicate_id", (*path, "credential_name"), message)
             if not (self._report.skips and self._report.failed_below(path)):
                 credentials[name] = values

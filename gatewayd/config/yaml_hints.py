@@ -51,13 +51,13 @@ def _hint(problem: str, context: str, lines: list[str], row: int, column: int) -
     for number, text in near:
         if found := _INVISIBLE.search(text):
             place = f"line {number + 1}, column {found.start() + 1}"
-            return f"{place} holds the invisible character U+{ord(found[0]):04X}; retype that part"
+            return f"{place} has the invisible character U+{ord(found[0]):04X}; retype that part"
     if "quoted scalar" in context:
         if "escape" in problem:
             return "inside double quotes write a backslash as \\\\, or use single quotes"
         return "the quote opened here is never closed"
     if "flow" in context:
-        return "the bracket opened here is not closed, or a comma is missing; quote entries that hold : { } [ ] or ,"
+        return "the bracket opened here is not closed, or a comma is missing; quote entries that contain : { } [ ] or ,"
     if "alias" in context:
         return 'a value that begins with * must be quoted: "*"'
     if "anchor" in context:
@@ -71,7 +71,7 @@ def _hint(problem: str, context: str, lines: list[str], row: int, column: int) -
             if glued := _GLUED.match(text):
                 return f"line {number + 1} needs a space after the colon: `{glued['key']}: ...`"
     if "mapping values" in problem:
-        return "quote a value that holds `: `; if this line is a key, compare its indentation with the line above"
+        return "quote a value that contains `: `; if this line is a key, compare its indentation with the line above"
     if "expected ':'" in problem:
         return "a line that is neither `key: value` nor `- item`; is a colon missing?"
     if any(words in problem for words in ("expected <block end>", "did not find expected")):

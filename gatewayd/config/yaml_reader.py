@@ -112,7 +112,7 @@ class _Reader:
             elif kind is yaml.AliasEvent:
                 node = self._alias(event)
             elif kind is yaml.DocumentStartEvent and (documents := documents + 1) > 1:
-                hint = "remove the line `---`, or move what follows into a file of its own"
+                hint = "remove the line `---`, or move what follows into another file"
                 self._report("yaml_documents", "a second document begins here", *_at(event), hint)
                 break
             else:
@@ -193,7 +193,7 @@ class _Reader:
                     f"{kind} cannot be a key",
                     key.line,
                     key.column,
-                    "quote text that begins with { or [; templates such as {{ NAME }} are not filled in",
+                    "quote text that begins with { or [; gatewayd does not fill in templates such as {{ NAME }}",
                 )
 
     def _key_name(self, key: ScalarNode) -> str | None:
@@ -204,17 +204,17 @@ class _Reader:
         severity: Severity = "error"
         message = f"the key is not text: YAML reads it as {_KINDS.get(type(key.value), 'a date')}"
         if text is not None and type(key.value) is int and _DECIMAL.fullmatch(text):
-            severity, message = "warning", "the key is a number and is taken as text"
+            severity, message = "warning", "the key is a number; it is used as text"
         self._report("yaml_key", message, key.line, key.column, "quote it", (text or "",), severity)
         return text
 
     def _duplicate(self, name: str, first: Node, second: Node) -> None:
         self._report(
             "yaml_duplicate_key",
-            f"the key stands twice in one mapping: on line {first.line} and again on line {second.line}",
+            f"the mapping has the key twice: on line {first.line} and again on line {second.line}",
             second.line,
             second.column,
-            "join the two; YAML would silently drop the first",
+            "merge the two; YAML would silently drop the first",
             (name,),
         )
 
@@ -225,7 +225,7 @@ class _Reader:
         sources = list(reversed(node.children)) if isinstance(node, SequenceNode) else [node]
         top.merges = [source for source in sources if isinstance(source, MappingNode)]
         if len(top.merges) != len(sources):
-            message = "`<<` takes a mapping or a list of mappings"
+            message = "`<<` needs a mapping or a list of mappings"
             self._report("yaml_merge", message, key.line, key.column, "write <<: *name or <<: [*one, *two]", ("<<",))
 
     # --- anchors and aliases --------------------------------------------------------------------------------------
@@ -245,10 +245,10 @@ class _Reader:
         node = self._anchors.get(name)
         if node is None:
             if name in self._anchors:
-                self._report("yaml_alias", f"the alias {name} stands inside the value it repeats", *_at(event))
+                self._report("yaml_alias", f"the alias {name} is inside the value that it repeats", *_at(event))
             else:
                 hint = 'define it before, as &name; a value that begins with * must be quoted: "*"'
-                self._report("yaml_alias", f"no anchor is called {name}", *_at(event), hint)
+                self._report("yaml_alias", f"there is no anchor {name}", *_at(event), hint)
             return ScalarNode(None, self._file, *_at(event), None)
         if len(self._stack) + node.height > MAX_DEPTH:
             self._stop("config_limit", f"more than {MAX_DEPTH} levels of nesting, aliases followed", *_at(event))
@@ -273,7 +273,7 @@ class _Reader:
             self._bad_tag(event)
         elif not plain and _SURROGATE.search(text):
             # libyaml refuses these escapes; the pure Python parser makes strings of them that cannot be encoded.
-            self._report("yaml_character", "an escape gives half of a surrogate pair", *_at(event))
+            self._report("yaml_character", "an escape is half of a surrogate pair", *_at(event))
         node = make(value, self._file, *_at(event), text if plain else None)
         self._anchor(event, node)
         return node

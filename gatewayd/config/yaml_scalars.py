@@ -51,7 +51,7 @@ def construct(tag: str, text: str) -> Any:
         value = _CONSTRUCTORS[tag](SafeConstructor(), yaml.ScalarNode(tag, text))
     except (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError):
         # PyYAML checks nothing: each of these comes from int(), a table of words, or a match that is None.
-        raise ValueError(f"the value looks like {_NAMES[tag.removeprefix(PREFIX)]} but is none") from None
+        raise ValueError(f"the value looks like {_NAMES[tag.removeprefix(PREFIX)]} but is not one") from None
     if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        raise ValueError("the number has more digits than any setting needs")
+        raise ValueError("the number has too many digits")
     return value

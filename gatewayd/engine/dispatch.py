@@ -179,7 +179,9 @@ def _may_retry(group: Group) -> bool:
 
 
 def _nobody_in_time(seconds: float) -> GatewayError:
-    message = "Every deployment that could answer is cooling down after failures for longer than this request may take."
+    message = (
+        "Every deployment that could answer is cooling down after failures, for longer than the request's timeout."
+    )
     return NoDeploymentAvailable(message, retry_after=seconds)
 
 

@@ -62,8 +62,8 @@ _MANY = 500
 _REST = 1.0
 """Seconds from one look for a quiet moment to the next."""
 _HELD = (
-    "edit held: the file may be incomplete, because the edit %s; it goes live in %g s unless the file changes, or at "
-    "once with `gatewayd reload`"
+    "edit held: the file may be incomplete, because the edit %s; it is applied in %g s unless the file changes, or "
+    "immediately with `gatewayd reload`"
 )
 _STOPPING = Rejected((Problem("shutting_down", "the daemon is stopping"),))
 
@@ -162,7 +162,7 @@ class Reloader:
             return refused
         if self._pending is None:
             self._pending = _Batch()
-        _log.debug("reload asked for: %s", why)
+        _log.debug("reload requested: %s", why)
         self._asked.set()
         if explicit:
             self._pending.explicit = True

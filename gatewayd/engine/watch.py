@@ -157,7 +157,7 @@ class Watcher:
             return
         self._told = up
         if not up:
-            _log.warning("file events are off (%s); changes are found by looking every %g s", why, self._poll)
+            _log.warning("file events do not work (%s); checking for changes every %g s", why, self._poll)
         self._observe(up)
 
 

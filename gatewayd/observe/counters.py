@@ -78,7 +78,7 @@ class RequestCounters(Collector):
     def collect(self) -> Iterator[Metric]:
         groups = [(group or OTHER, counters) for group, counters in self._groups.items()]
         requests = CounterMetricFamily(
-            "gatewayd_requests", "Requests to models, by the group asked for.", labels=["group", "outcome"]
+            "gatewayd_requests", "Requests to models, by the requested group.", labels=["group", "outcome"]
         )
         for group, counters in groups:
             for outcome, count in counters.outcomes.items():
@@ -96,12 +96,12 @@ class RequestCounters(Collector):
         )
         yield _counter(
             "gatewayd_retries",
-            "Further tries in the same group, by the group asked for.",
+            "Retries in the same group, by the requested group.",
             [(group, counters.retries) for group, counters in groups],
         )
         yield _counter(
             "gatewayd_fallbacks",
-            "Fallback groups tried, by the group asked for.",
+            "Fallback groups tried, by the requested group.",
             [(group, counters.fallbacks) for group, counters in groups],
         )
 

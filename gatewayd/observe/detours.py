@@ -23,9 +23,9 @@ def note(reason: Reason, provider: str, exception: str) -> None:
     _counts[reason] += 1
     if (told := (reason, provider, exception)) not in _logged:
         _logged.add(told)
-        why = f"{exception} while the call was prepared" if reason == "failed" else "this litellm is not known"
+        why = f"{exception} while preparing the call" if reason == "failed" else "unknown litellm version"
         _log.warning(
-            "calls to %s go through litellm.acompletion, which costs more than the direct way (%s); "
+            "calls to %s use litellm.acompletion, which costs more than the direct path (%s); "
             "gatewayd_direct_path_left_total counts them",
             provider,
             why,

@@ -125,8 +125,8 @@ class Table:
             hop = self._find(target)
             if hop is None and target in self._left_out:
                 raise UnknownModel(
-                    f"The model '{printable(model)}' is left out, because its configuration is invalid: "
-                    "the operator of this gateway finds the reason with `gatewayd status`.",
+                    f"The model '{printable(model)}' is not served, because its configuration is invalid. "
+                    "`gatewayd status` shows the reason to the operator of this gateway.",
                     param="model",
                 )
             if hop is None and target in self._unserved:
@@ -136,7 +136,7 @@ class Table:
             if hop is None:
                 meant = nearest(model, (*self._groups, *self._aliases), many=_COMPARED)
                 hint = "" if meant is None else f" Did you mean '{printable(meant)}'?"
-                text = f"The model '{printable(model)}' does not exist.{hint} GET /v1/models lists what does."
+                text = f"The model '{printable(model)}' does not exist.{hint} GET /v1/models lists the models."
                 raise UnknownModel(text, param="model")
             chain = Chain(hop, {kind: hops for kind in FallbackKind if (hops := self._flatten(kind, target, hop))})
             if model in self._groups or model in self._aliases:

@@ -130,7 +130,7 @@ def too_large(size: int, limit: int) -> GatewayError | None:
     """What a request ends with that has got so many bytes of an answer, which is more than the limit or than there is
     memory for; None if it is not."""
     if size > limit:
-        return UpstreamBadResponse("The upstream's answer is larger than the gateway takes.")
+        return UpstreamBadResponse("The upstream's answer is larger than the gateway's limit.")
     if own_memory().has_room(2 * size):  # it is held twice for a moment
         return None
     return ServerBusy("The gateway's memory is nearly used up: there is no room for this answer.", retry_after=1.0)

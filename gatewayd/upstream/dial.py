@@ -191,8 +191,8 @@ def _translated(error: OSError, *, handshake: bool) -> UpstreamError:
             62: "it is for another host",
             64: "it is for another host",
         }
-        reason = reasons.get(error.verify_code, "it is not signed by anyone this machine trusts")
-        return UpstreamTls(f"The upstream's certificate was refused: {reason}.")
+        reason = reasons.get(error.verify_code, "it is not signed by an authority that this machine trusts")
+        return UpstreamTls(f"The upstream's certificate is not valid: {reason}.")
     if isinstance(error, ssl.SSLError) or handshake:
         reason = getattr(error, "reason", None) or "connection closed"
         return UpstreamTls(f"The TLS handshake with the upstream failed: {reason.replace('_', ' ').lower()}.")

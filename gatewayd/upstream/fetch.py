@@ -80,10 +80,10 @@ class Fetcher:
         try:
             origin, parts = Origin.of(url)
         except ConfigurationError:
-            raise FetchError("it is no https address") from None
+            raise FetchError("it is not an https address") from None
         if not origin.tls and not self.http:
             raise FetchError(
-                "plain http is not fetched (`gatewayd: {fetch: {http: true}}` in the configuration allows it)"
+                "gatewayd does not fetch plain http (`gatewayd: {fetch: {http: true}}` in the configuration allows it)"
             )
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         lines = [f"GET {path} HTTP/1.1", f"host: {origin.authority}", f"user-agent: gatewayd/{__version__}"]

@@ -220,7 +220,9 @@ def _fields(deployment: Deployment, origin: Origin, hop: str) -> tuple[bytes, fr
         fields[HOP] = hop
     for name, value in fields.items():
         if not value.isascii() or not value.isprintable():
-            raise ConfigurationError(f"the value of the header {name!r} has characters that no header may have")
+            raise ConfigurationError(
+                f"the value of the header {name!r} has characters that are not allowed in a header"
+            )
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return lines.encode("ascii"), own
 

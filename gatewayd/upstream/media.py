@@ -79,13 +79,13 @@ class Media:
     async def _fetch(self, place: _Place, timeouts: Timeouts, limit: int) -> tuple[str, int]:
         try:
             if limit <= 0:
-                raise FetchError("the call's media are larger than 20 MB together")
+                raise FetchError("the media of the call are larger than 20 MB in total")
             data, kind = await self._fetcher.get(place.url, timeouts, limit)
             kind = place.kind or (kind if kind.startswith(_KINDS) else _sniffed(data))
         except FetchError as error:
             raise _refused(
-                f"{self._provider} takes no such address, and the gateway could not fetch it: {error}. It fetches "
-                "from public https addresses only, 20 MB at most for a call.",
+                f"{self._provider} does not accept this address, and the gateway could not fetch it: {error}. It "
+                "fetches only from public https addresses, and at most 20 MB for a call.",
                 place,
             ) from None
         text = await asyncio.to_thread(lambda: base64.b64encode(data).decode("ascii"))
@@ -149,7 +149,7 @@ def _sniffed(data: bytes) -> str:
     for signature, kind in _SIGNATURES:
         if signature.match(data):
             return kind
-    raise FetchError("its type is not one that a model reads")
+    raise FetchError("its type is not supported by models")
 
 
 def _refused(message: str, place: _Place) -> InvalidRequest:

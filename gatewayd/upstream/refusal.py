@@ -72,7 +72,7 @@ def refused(
     if 300 <= status < 400:
         return UpstreamRedirect("The upstream answered with a redirect; the gateway does not follow them.")
     if status in (401, 403) or (status == 400 and _NO_SUCH_KEY in body):
-        return UpstreamAuth(f"The upstream refused the gateway's credentials ({status}).")
+        return UpstreamAuth(f"The upstream rejected the gateway's credentials ({status}).")
     return _status(status, came or f"{status}", _parsed(body), body, secrets, retry_after(fields))
 
 

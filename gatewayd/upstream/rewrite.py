@@ -177,8 +177,8 @@ class _Rules:
 
 def _without_effect(name: str) -> InvalidRequest:
     error = InvalidRequest(
-        f"The field '{name}' has no effect in Ollama's OpenAI API. Set it in the gateway's configuration, or ask "
-        "for `drop_params` there.",
+        f"The field '{name}' has no effect in Ollama's OpenAI API. Set it in the gateway's configuration, or set "
+        "`drop_params` there.",
         param=name,
         code="param_without_effect",
     )

@@ -224,7 +224,7 @@ async def _pause(seconds: float, limit: float, kind: str) -> None:
         await asyncio.sleep(min(seconds, limit))
     if seconds > limit:
         if kind == "idle":
-            raise UpstreamTimeout("The upstream fell silent in the middle of its answer.", kind=kind)
+            raise UpstreamTimeout("The upstream stopped sending in the middle of its answer.", kind=kind)
         raise UpstreamTimeout("The upstream did not begin to answer in time.", kind=kind)
 
 
@@ -236,7 +236,7 @@ _FALLBACKS = {
 
 def _failure(fail: MockFail) -> GatewayError:
     if fail.status in (401, 403):
-        return UpstreamAuth("The upstream refused the gateway's key.")
+        return UpstreamAuth("The upstream rejected the gateway's key.")
     return UpstreamStatus(
         fail.message,
         status=fail.status,

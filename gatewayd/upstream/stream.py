@@ -197,7 +197,7 @@ class StreamAnswer(Answer):
             if self._held_size > MAX_HELD and self._connection is not None:
                 self._connection.pause()
         elif self._held_size > MAX_BEFORE:
-            self._break(UpstreamBadResponse("The upstream's stream does not begin."))
+            self._break(UpstreamBadResponse("The upstream's stream does not start."))
 
     def _over(self) -> None:
         """The watcher has seen the end of the stream; its message may have some bytes of framing left."""
@@ -236,7 +236,7 @@ class StreamAnswer(Answer):
         self.usage = self._watcher.usage()
         if not self.ready.done():
             if error is None or (isinstance(error, UpstreamIncomplete) and not self._held_size):
-                error = UpstreamIncomplete("The upstream's stream held no event.")
+                error = UpstreamIncomplete("The upstream's stream had no event.")
             self.ready.set_exception(error)
         self._error = error
         end = self._end

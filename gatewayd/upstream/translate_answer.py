@@ -32,7 +32,7 @@ def whole(call: Call, answer: Any) -> WholeReply:
     """Raises UpstreamBadResponse for an answer that says nothing: Gemini gives some now and then."""
     body = _tree(answer)
     if call.endpoint != "embeddings" and not body.get("choices"):
-        raise UpstreamBadResponse("The upstream's answer holds no choice.")
+        raise UpstreamBadResponse("The upstream's answer has no choice.")
     if call.endpoint == "completions":
         body = as_text(body)
     elif call.endpoint == "embeddings" and call.intent.value("encoding_format") == "base64":

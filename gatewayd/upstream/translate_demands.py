@@ -30,8 +30,8 @@ def check_demands(arguments: dict[str, Any], deployment: Deployment) -> None:
 
 def unsupported(what: str, param: str, provider: str) -> InvalidRequest:
     """The error for something that the provider does not take."""
-    hint = "with 'drop_params' the gateway would leave that out."
-    error = InvalidRequest(f"{provider} does not take {what}; {hint}", param=param)
+    hint = "with 'drop_params' the gateway leaves it out."
+    error = InvalidRequest(f"{provider} does not accept {what}; {hint}", param=param)
     error.verdict = Verdict.ELSEWHERE  # another provider may take it
     return error
 

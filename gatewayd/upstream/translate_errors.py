@@ -91,14 +91,14 @@ def translated(error: Exception, exchange: Facts, provider: str, secrets: Secret
     if exchange.status >= 400:
         return _refused(exchange, names, secrets)
     if not _AUTH.isdisjoint(names) or (told is not None and told.status in (401, 403)):
-        return UpstreamAuth("The upstream refused the gateway's credentials.")
+        return UpstreamAuth("The upstream rejected the gateway's credentials.")
     if told is not None:
         return _worded(told, names)
     if "Timeout" in names:
         return UpstreamTimeout("The upstream did not answer in time.", kind="first_byte")
     if (fallback := _fallback(names)) is not None:
         kind, code = fallback
-        return UpstreamStatus("The upstream refused the request.", status=400, code=code, fallback=kind)
+        return UpstreamStatus("The upstream rejected the request.", status=400, code=code, fallback=kind)
     # litellm has a status for this too, often 400. The upstream answered 200, so the request was good and the answer
     # was not.
     return UpstreamBadResponse("The upstream's answer could not be understood.")
@@ -127,7 +127,7 @@ def no_stream(exchange: Facts, secrets: Secrets) -> UpstreamError:
     """What a streaming call was answered with, when that held no event."""
     told = _told(exchange.last, secrets)
     if told is not None:
-        return UpstreamAuth("The upstream refused the gateway's credentials.") if told.status in (401, 403) else told
+        return UpstreamAuth("The upstream rejected the gateway's credentials.") if told.status in (401, 403) else told
     if not is_stream(exchange.fields):
         return UpstreamBadResponse("The upstream answered a streaming call without a stream.")
     return UpstreamIncomplete("The upstream's answer ended before its first event.")
@@ -193,7 +193,7 @@ def _unsent(error: Exception, names: list[str], provider: str) -> GatewayError:
     if "UnsupportedParamsError" in names:
         fields, what = _untaken(text)
         return InvalidRequest(
-            f"{provider} does not take {what}; with 'drop_params' the gateway would leave that out.",
+            f"{provider} does not accept {what}; with 'drop_params' the gateway leaves it out.",
             param=fields[0] if fields else None,
         )
     if "LiteLLMUnknownProvider" in names or "Unmapped LLM provider" in text:
@@ -201,10 +201,10 @@ def _unsent(error: Exception, names: list[str], provider: str) -> GatewayError:
     if "Timeout" in names:
         return UpstreamTimeout("The upstream did not answer in time.", kind="first_byte")
     if any(type(one).__name__ == "ImageFetchError" for one in chain):
-        return InvalidRequest("An image could not be fetched from the address that was given for it.", param="messages")
+        return InvalidRequest("An image could not be fetched from its address.", param="messages")
     if isinstance(cause, OSError):  # a provider that does its own I/O, past the bridge
         return unreachable(cause) if cause.errno else UpstreamConnection("No connection to the upstream.")
-    return InvalidRequest(f"The request cannot be expressed in the terms of {provider}.")
+    return InvalidRequest(f"{provider} cannot express this request.")
 
 
 def _fallback(names: list[str]) -> tuple[FallbackKind, str] | None:

@@ -21,7 +21,7 @@ def mend() -> None:
         try:
             one()
         except (ImportError, AttributeError) as error:
-            _log.warning("this litellm is not known (%s): what it gets wrong is not mended", error)
+            _log.warning("unknown litellm version (%s): gatewayd's fixes for it are not applied", error)
 
 
 def _fetch_nothing() -> None:
@@ -68,7 +68,7 @@ def _map_reasons() -> None:
         def get(self, key: str, default: Any = None) -> Any:
             """Raises UpstreamBadResponse for a failure."""
             if key in _FAILED:
-                raise UpstreamBadResponse(f"The model failed: it ended its answer with '{key}'.")
+                raise UpstreamBadResponse(f"The model failed: its answer ended with '{key}'.")
             return super().get(key, default)
 
     core_helpers._FINISH_REASON_MAP = Reasons(core_helpers._FINISH_REASON_MAP, model_context_window_exceeded="length")
@@ -230,5 +230,5 @@ def _called(event: dict[str, Any], function: dict[str, Any], **more: Any) -> dic
 def _reason(told: Any) -> str:
     """Raises UpstreamBadResponse for an answer that is none."""
     if told in _FAILED:
-        raise UpstreamBadResponse(f"The model failed: it ended its answer with '{told}'.")
+        raise UpstreamBadResponse(f"The model failed: its answer ended with '{told}'.")
     return _REASONS.get(told, "stop")

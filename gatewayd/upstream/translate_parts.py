@@ -60,7 +60,7 @@ def gather() -> Parts | None:
     try:
         return Parts()
     except (ImportError, AttributeError) as error:
-        _log.warning("this litellm is not known (%s): translated calls take its own way, which costs more", error)
+        _log.warning("unknown litellm version (%s): translated calls use litellm's own path, which costs more", error)
         return None
 
 

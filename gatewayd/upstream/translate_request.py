@@ -215,7 +215,9 @@ def _check_parts(messages: list[dict[str, Any]], deployment: Deployment) -> None
         content = message.get("content")
         for part in content if isinstance(content, list) else ():
             if isinstance(part, dict) and (kind := part.get("type")) in lost:
-                error = InvalidRequest(f"{deployment.provider} takes no '{kind}'.", param=f"messages[{index}].content")
+                error = InvalidRequest(
+                    f"{deployment.provider} does not accept '{kind}'.", param=f"messages[{index}].content"
+                )
                 error.verdict = Verdict.ELSEWHERE  # another provider may
                 raise error
 
@@ -237,6 +239,6 @@ def _check(endpoint: str, arguments: Mapping[str, Any], provider: str) -> None:
             texts = [given] if isinstance(given, str) else given
             if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
                 raise InvalidRequest(
-                    f"The field 'input' must be a text or an array of texts; {provider} takes no token arrays.",
+                    f"The field 'input' must be a text or an array of texts; {provider} does not accept token arrays.",
                     param="input",
                 )

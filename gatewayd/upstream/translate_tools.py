@@ -24,7 +24,7 @@ def check_tools(tools: Any, provider: str) -> None:
         if not isinstance(kind, str) or kind not in _OPENAIS:
             continue
         if kind not in _ALSO.get(provider, ()):
-            raise _refused(f"{provider} takes no tool of type '{kind}'.", index)
+            raise _refused(f"{provider} does not accept tools of type '{kind}'.", index)
         if kind == "mcp" and not str(tool.get("server_url")).startswith("https://"):
             raise _refused("The 'server_url' of an MCP server must be an https address.", index)
 

@@ -384,7 +384,7 @@ class Connection(asyncio.Protocol):
         elif self._waiting:
             self._lose(UpstreamTimeout("The upstream did not begin to answer in time.", kind="first_byte"))
         else:
-            self._lose(UpstreamTimeout("The upstream fell silent in the middle of its answer.", kind="idle"))
+            self._lose(UpstreamTimeout("The upstream stopped sending in the middle of its answer.", kind="idle"))
 
     def _sending(self) -> bool:
         """Whether the upstream took some of a long request body since the last look."""

@@ -29,7 +29,7 @@ class Bodies:
         """Counts one more piece. Raises ServerBusy if it is one too many, and does not count it then."""
         if not self.has_room(size):
             raise ServerBusy(
-                "The gateway holds as many large request bodies as it may; send this one again in a moment.",
+                "The gateway is at its limit of memory for large request bodies; send this request again in a moment.",
                 retry_after=1.0,
             )
         self.held += size

@@ -21,10 +21,10 @@ _IN_USE: Final = (
 )
 _FLAGS: Final = {"gatewayd.listen": "--port PORT", "gatewayd.admin": "--admin ADDR or --admin off"}
 _HINTS: Final[Mapping[object, str]] = {
-    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 stands for all it has",
-    errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE, a socket file a folder that may be written",
+    errno.EADDRNOTAVAIL: "this machine has no such address; use 0.0.0.0 for all its addresses",
+    errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE, and a socket file needs a writable folder",
     errno.ENOENT: "the socket file's folder must exist",
-    socket.gaierror: "the host name is not known here; an address needs no looking up",
+    socket.gaierror: "this machine cannot resolve the host name; use an address",
 }
 
 

@@ -193,7 +193,7 @@ class Connection(web.RequestHandler):
     def _refuse(self, transport: asyncio.BaseTransport) -> None:
         self._force_close = True
         wire = cast(asyncio.Transport, transport)
-        wire.write(last_words(ServerBusy("The gateway has as many connections as it may.", retry_after=1.0)))
+        wire.write(last_words(ServerBusy("The gateway is at its limit of connections.", retry_after=1.0)))
         wire.close()
 
     # --- reading ------------------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ class Connection(web.RequestHandler):
 
 def not_http(exc: BaseException | None, request_id: str) -> bytes:
     """The answer to what aiohttp's parser refuses. Nothing of the input is repeated, here or in the log."""
-    _log.debug("%s is not HTTP: %s", request_id, type(exc).__name__)
+    _log.debug("%s sent invalid HTTP: %s", request_id, type(exc).__name__)
     return last_words(InvalidRequest("The request is not valid HTTP/1.1, or its head is too large."), request_id)
 
 
@@ -327,5 +327,5 @@ class HttpServer(web.Server):
         now = self._loop.time()
         if now >= self._told_full:  # one line a second, however many knock
             self._told_full = now + 1.0
-            _log.warning("%d connections are open, which is the limit: refusing more", len(self.open))
+            _log.warning("%d connections are open, which is the limit: refusing new ones", len(self.open))
         return True

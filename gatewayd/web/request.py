@@ -72,7 +72,7 @@ class ClientRequest:
                 raise RequestTimeout("The request body did not arrive in time.") from None
             except web.RequestPayloadError:
                 raise InvalidRequest(
-                    "The request body is not framed as its head says, or its chunks have more framing than body."
+                    "The framing of the request body is invalid, or its chunks have more framing than body."
                 ) from None
             except ConnectionError:
                 raise ClientGone from None
@@ -120,15 +120,15 @@ def complaint(message: RawRequestMessage) -> GatewayError | None:
     """Why a request's head is refused, or None."""
     headers = message.headers
     if message.version not in (HttpVersion11, HttpVersion10):
-        return InvalidRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+        return InvalidRequest("Only HTTP/1.1 and HTTP/1.0 are supported.")
     coding = headers.get("transfer-encoding")
     if coding is not None and (coding.strip().lower() != "chunked" or message.version == HttpVersion10):
-        return InvalidRequest("The only transfer coding accepted is chunked, in HTTP/1.1.")
+        return InvalidRequest("The only accepted transfer coding is chunked, in HTTP/1.1.")
     hosts = headers.getall("host", [])
     if len(hosts) > 1 or (hosts and not is_valid_host(hosts[0])):
         return InvalidRequest("The request must have one valid Host header.")
     if message.method == "CONNECT":
-        return InvalidRequest("This is no proxy: CONNECT is not spoken here.")
+        return InvalidRequest("This is not a proxy: CONNECT is not supported.")
     if not message.path.startswith(("/", "*")) and not _is_own_target(message):
         return InvalidRequest("The request target must be a path, or an http URL without user and password.")
     if len(headers.getall("authorization", [])) > 1:
@@ -139,7 +139,7 @@ def complaint(message: RawRequestMessage) -> GatewayError | None:
         return UpgradeRefused("There is no WebSocket endpoint here. Send the request as a POST over HTTP.")
     expect = headers.get("expect")
     if expect is not None and expect.strip().lower() != "100-continue":
-        error = InvalidRequest("The only expectation that can be met is 100-continue.")
+        error = InvalidRequest("The only supported expectation is 100-continue.")
         error.status = 417  # RFC 9110, 15.5.18
         return error
     return None

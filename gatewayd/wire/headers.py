@@ -79,8 +79,8 @@ def unlooped(headers: list[Header], instance: str) -> list[Header]:
     for name, value in headers:
         if name == HOP and instance in value:
             raise LoopDetected(
-                "This request has come back to the gateway that sent it: the address of a deployment leads here again, "
-                "maybe through another proxy."
+                "This request came back to the gateway that sent it: the address of a deployment leads to this "
+                "gateway, maybe through another proxy."
             )
     return headers
 

@@ -106,7 +106,7 @@ def parsed(name: str, raw: msgspec.Raw) -> Any:
     try:
         return _any.decode(raw)
     except msgspec.DecodeError:  # the syntax was checked when the body came in; `1e999` is valid JSON and no double
-        raise InvalidRequest(f"The field '{name}' holds a number that is out of range.", param=name) from None
+        raise InvalidRequest(f"The field '{name}' has a number that is out of range.", param=name) from None
     except RecursionError:
         raise InvalidRequest(f"The field '{name}' is nested too deeply.", param=name) from None
 
@@ -206,7 +206,7 @@ def _outside(body: bytes, needle: bytes, fields: dict[str, msgspec.Raw]) -> int:
 
 def _refuse_twice(name: str, names: Sequence[object]) -> None:
     if names.count(name) > 1:
-        raise InvalidRequest(f"The field '{name}' stands twice in the body.", param=name, code="duplicate_key")
+        raise InvalidRequest(f"The field '{name}' is in the body twice.", param=name, code="duplicate_key")
 
 
 def _too_many() -> InvalidRequest:

@@ -249,7 +249,7 @@ class Supervisor:
                 # A worker that has sent nothing yet is still importing.
                 stuck_after = self._stuck_after if worker.heard else max(self._stuck_after, STUCK_AFTER)
                 if now - worker.alive_at > stuck_after and not worker.gone:
-                    _log.error("%s gave no sign of life for %g s: killing it", worker, stuck_after)
+                    _log.error("%s has not responded for %g s: killing it", worker, stuck_after)
                     worker.alive_at = now
                     worker.abort()
             checked = now

@@ -112,10 +112,10 @@ def test_the_files_address(text: str, url: str, guessed: bool, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (MODELS, "(the default: FILE has no gatewayd.admin; --admin names another)"),
+        (MODELS, "(the default: FILE has no gatewayd.admin; use --admin for another)"),
         (
             MODELS + "gatewayd: {admni: '127.0.0.1:9'}\n",
-            "(the default: FILE has no gatewayd.admin; --admin names another)",
+            "(the default: FILE has no gatewayd.admin; use --admin for another)",
         ),
         (MODELS + "broken: [", "(a guess: the file does not tell; name it with --admin)"),
         (MODELS + "gatewayd: {admin: '127.0.0.1:1'}\n", "no daemon answers at 127.0.0.1:1: "),

@@ -135,7 +135,7 @@ def test_an_encoding_without_arrows(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert r"in a circle: a \u2192 b \u2192 a" in run.stdout
+    assert r"form a cycle: a \u2192 b \u2192 a" in run.stdout
     assert run.stderr == ""
 
 

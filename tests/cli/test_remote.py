@@ -39,7 +39,7 @@ async def test_reload_and_its_outcomes(tmp_path: Path, capsys: pytest.CaptureFix
         assert any(line.startswith(f"{file}:2:") for line in out)
         assert any(line.startswith(f"{file}:3:") for line in out)
         assert await run(*ask) == 0
-        assert capsys.readouterr().out == "asked for a reload\n"
+        assert capsys.readouterr().out == "reload requested\n"
 
 
 async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +58,7 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         out = capsys.readouterr().out
         assert "1 rejected" in out
         assert f"\n          {file}:1:1: error[no_models]" in out
-        assert "\n              hint: 'modle_list' looks like it, mistyped\n" in out
+        assert "\n              hint: 'modle_list' looks like a misspelling of it\n" in out
         assert out.index("error[no_models]") < out.index("warning[unknown_key]")  # as `gatewayd check` tells them
         assert await run(*ask, "--format", "json") == 0
         assert json.loads(capsys.readouterr().out)["revision"] == daemon.gateway.current.snapshot.revision

@@ -142,9 +142,9 @@ async def test_a_crash() -> None:
         ("raise SystemExit(3)", "ended with exit status 3 and no result"),
         ("pass", "ended with exit status 0 and no result"),
         ("print('gwd', end='')", "ended with exit status 0 and no result"),
-        ("print('garbage, but quite a lot of it')", "sent something that is no result: "),
-        ("import os\nfor _ in range(1000): os.write(1, bytes(10_000))", "sent something that is no result: "),
-        ("import sys; sys.stdout.write('gwd\\1\\0\\0\\0\\7garbage')", "sent something that is no result: "),
+        ("print('garbage, but quite a lot of it')", "sent an invalid result: "),
+        ("import os\nfor _ in range(1000): os.write(1, bytes(10_000))", "sent an invalid result: "),
+        ("import sys; sys.stdout.write('gwd\\1\\0\\0\\0\\7garbage')", "sent an invalid result: "),
         ("import sys; sys.stdout.write('gwd\\1\\0\\0\\1\\0short')", "ended with exit status 0 and no result"),
     ],
 )

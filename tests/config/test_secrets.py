@@ -94,7 +94,7 @@ def test_a_missing_variable_suggests_a_similar_name(resolver: Resolver) -> None:
 def test_a_key_written_in_place_of_a_name_is_not_repeated(resolver: Resolver, text: str) -> None:
     """D-02."""
     message, _ = refusal(resolver, text)
-    assert message == "the reference does not name an environment variable"
+    assert message == "the reference has no environment variable"
 
 
 @pytest.mark.parametrize("text", ["${", "a${HOST", "${}", "${sk-canary}", "${HOST:canary}", "${ HOST }"])
@@ -119,18 +119,18 @@ def test_files_that_cannot_be_used(resolver: Resolver, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert refusal(resolver, "file:empty")[0] == "the secret file empty is empty"
     assert refusal(resolver, "file:binary")[0] == "the secret file binary is not UTF-8 text"
-    assert refusal(resolver, "file:nul")[0] == "the secret file nul holds a NUL character"
+    assert refusal(resolver, "file:nul")[0] == "the secret file nul contains a NUL character"
     assert refusal(resolver, "file:large")[0] == f"the secret file large is larger than {MAX_SECRET_BYTES} bytes"
     assert refusal(resolver, "file:pipe")[0] == "the secret file pipe is a named pipe, not a file"
     assert refusal(resolver, "file:/no/such")[0] == "the secret file /no/such does not exist"
-    assert refusal(resolver, "file: ")[0] == "the reference does not name a file"
+    assert refusal(resolver, "file: ")[0] == "the reference has no file"
 
 
 def test_credentials_that_cannot_be_used(resolver: Resolver) -> None:
     """E-15."""
     assert refusal(resolver, "credential:other")[0] == "the credential other does not exist"
     for name in ("", "..", "../key", "/etc/passwd", "a\0b"):
-        assert refusal(resolver, f"credential:{name}")[0] == "the reference does not name a credential"
+        assert refusal(resolver, f"credential:{name}")[0] == "the reference has no credential name"
     del resolver.environ["CREDENTIALS_DIRECTORY"]
     message, hint = refusal(resolver, "credential:openai")
     assert "$CREDENTIALS_DIRECTORY is not set" in message

@@ -152,7 +152,7 @@ class TestReferences:
         environ = {"RAW": "sk-\udcff"}
         result = ConfigValidator(environ=environ).check({"model_list": [entry(api_key="os.environ/RAW")]})
         assert [p.code for p in result.problems] == ["invalid_value"]
-        assert result.problems[0].message == "what it refers to is not UTF-8 text"
+        assert result.problems[0].message == "the referenced value is not UTF-8 text"
 
 
 class TestKeys:

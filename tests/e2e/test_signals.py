@@ -79,7 +79,7 @@ async def test_a_clean_stop(number: signal.Signals, tmp_path: Path) -> None:
         await daemon.chat("a")  # leaves an idle connection behind, which must not hold the daemon
         daemon.signal(number)
         assert await daemon.exit_code() == 0
-        assert "stopped; 0 requests were cut short" in daemon.log[-2]
+        assert "stopped; interrupted requests: 0" in daemon.log[-2]
 
 
 async def test_sigterm_lets_an_open_stream_end(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ async def test_a_stream_that_outlasts_the_drain_gets_an_error_of_its_own(tmp_pat
             daemon.signal(signal.SIGTERM)
             await _ends_with_shutdown_error(response)
             assert await daemon.exit_code() == 0
-            assert any("1 requests were cut short" in line for line in daemon.log)
+            assert any("interrupted requests: 1" in line for line in daemon.log)
         async with asyncio.timeout(PATIENCE):
             await up.peers[0].gone.wait()
 

@@ -49,7 +49,7 @@ async def test_a_thousand_streams_end_as_if_nothing_had_happened(tmp_path: Path)
                 await daemon.logged("draining")
                 go.set()
             assert await daemon.exit_code() == 0
-            assert any("stopped; 0 requests were cut short" in line for line in daemon.log)
+            assert any("stopped; interrupted requests: 0" in line for line in daemon.log)
 
 
 @pytest.mark.parametrize("how", ["deadline", signal.SIGTERM, signal.SIGINT])

@@ -58,7 +58,7 @@ async def test_models_that_no_endpoint_serves_get_no_requests() -> None:
         for name, what in (
             ("image", "generates images"),
             ("picture", "generates images"),
-            ("codex", "is served by the Responses API only"),
+            ("codex", "is available only in the Responses API"),
         ):
             with pytest.raises(UnservedModel) as caught:
                 table.chain(name)

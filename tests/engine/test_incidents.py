@@ -75,8 +75,8 @@ def test_a_failure_is_a_warning_with_name_address_place_and_reason(alone: Book) 
     [
         (UpstreamConnection("The upstream's host name cannot be resolved."), "host name cannot be resolved"),
         (
-            UpstreamAuth("The upstream refused the gateway's credentials (401)."),
-            "refused the gateway's credentials (401)",
+            UpstreamAuth("The upstream rejected the gateway's credentials (401)."),
+            "rejected the gateway's credentials (401)",
         ),
         (UpstreamStatus("Overloaded,\n try later", status=529), "answered 529: Overloaded, try later"),
         (UpstreamStatus("The upstream answered 500.", status=500), "answered 500"),
@@ -116,12 +116,12 @@ def test_lines_of_one_kind_are_written_once_a_minute_and_counted(alone: Book) ->
 
 def test_a_cooldown_and_its_end_are_a_line_each(paired: Book) -> None:
     """U-D2"""
-    paired.fail(UpstreamAuth("The upstream refused the gateway's credentials (401)."), 0.0)
-    paired.fail(UpstreamAuth("The upstream refused the gateway's credentials (401)."), 6.0)
+    paired.fail(UpstreamAuth("The upstream rejected the gateway's credentials (401)."), 0.0)
+    paired.fail(UpstreamAuth("The upstream rejected the gateway's credentials (401)."), 6.0)
     paired.succeed(12.0)
     paired.succeed(13.0)
     assert paired.lines == [
-        ("WARNING", f"{NAME}: refused the gateway's credentials (401); out of rotation for 5 s"),
+        ("WARNING", f"{NAME}: rejected the gateway's credentials (401); out of rotation for 5 s"),
         ("INFO", f"{NAME}: answers again after 12 s"),
     ]
 

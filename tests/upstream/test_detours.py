@@ -60,8 +60,8 @@ async def test_an_unknown_litellm_is_counted_and_logged_once(
     assert metrics()["unknown_litellm"] == before + 2
     (record,) = caplog.records
     assert record.getMessage() == (
-        "calls to anthropic go through litellm.acompletion, which costs more than the direct way "
-        "(this litellm is not known); gatewayd_direct_path_left_total counts them"
+        "calls to anthropic use litellm.acompletion, which costs more than the direct path "
+        "(unknown litellm version); gatewayd_direct_path_left_total counts them"
     )
 
 

@@ -250,7 +250,7 @@ async def test_an_answer_of_geminis_without_a_candidate_is_none(stream: bool) ->
         failed = (await same(up, of("gemini", up), ASKED, stream=stream))["failed"]
         assert (failed["status"], failed["verdict"]) == (502, Verdict.RETRY)
         if not stream:
-            assert failed["message"] == "The upstream's answer holds no choice."
+            assert failed["message"] == "The upstream's answer has no choice."
 
 
 @pytest.mark.parametrize("stream", [False, True])

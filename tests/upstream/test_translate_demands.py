@@ -54,7 +54,7 @@ async def test_what_the_api_cannot_do_is_refused_by_name(
     with pytest.raises(InvalidRequest) as caught:
         await sent(family, fields, direct=direct)
     assert (caught.value.param, caught.value.verdict) == (param, Verdict.ELSEWHERE)
-    assert caught.value.message.startswith(f"{family} does not take ")
+    assert caught.value.message.startswith(f"{family} does not accept ")
     assert "'drop_params'" in caught.value.message
     await sent(family, fields, direct=direct, drop_params=True)
 

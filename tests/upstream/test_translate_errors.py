@@ -197,7 +197,7 @@ BROKE: list[tuple[str, list[bytes], tuple[int, str, str]]] = [
     (
         "gemini",
         gemini_broke(403, "No."),
-        (502, "upstream_auth_error", "The upstream refused the gateway's credentials."),
+        (502, "upstream_auth_error", "The upstream rejected the gateway's credentials."),
     ),
     (
         "bedrock",
@@ -321,8 +321,8 @@ async def test_what_a_provider_does_not_take_is_named(endpoint: str, fields: Any
         upstream = TranslateUpstream(of("gemini", up))
         with pytest.raises(GatewayError) as caught:
             await upstream.open(call(fields, endpoint=endpoint))
-        hint = "with 'drop_params' the gateway would leave that out."
-        assert (caught.value.param, caught.value.message) == (param, f"gemini does not take {what}; {hint}")
+        hint = "with 'drop_params' the gateway leaves it out."
+        assert (caught.value.param, caught.value.message) == (param, f"gemini does not accept {what}; {hint}")
 
 
 async def test_with_drop_params_it_is_asked_without() -> None:

@@ -40,7 +40,7 @@ async def test_an_mcp_server_is_refused_where_the_api_has_none(family: str, url:
         with pytest.raises(InvalidRequest) as caught:
             await upstream.open(call(messages=MESSAGES, tools=[TOOL, server(url)], stream=stream))
         assert (caught.value.status, caught.value.param, caught.value.verdict) == (400, "tools[1]", Verdict.ELSEWHERE)
-        assert caught.value.message == f"{family} takes no tool of type 'mcp'."
+        assert caught.value.message == f"{family} does not accept tools of type 'mcp'."
         assert up.requests == []
         await upstream.aclose()
 

@@ -67,7 +67,7 @@ async def test_an_upstreams_own_error_passes_with_status_and_body() -> None:
 
 async def test_an_upstream_that_refuses_our_key_is_no_401() -> None:
     async with (
-        serving({"chat": {"d1": Teller([UpstreamAuth("The upstream refused the gateway's key.")])}}) as site,
+        serving({"chat": {"d1": Teller([UpstreamAuth("The upstream rejected the gateway's key.")])}}) as site,
         RawClient.to(site.port) as client,
     ):
         client.post("/v1/chat/completions")

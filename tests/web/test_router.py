@@ -113,5 +113,5 @@ async def test_an_unknown_model_is_named_with_what_was_meant() -> None:
             client.post("/v1/chat/completions", f'{{"model":"{model}"}}'.encode())
             answer = await client.answer()
             assert (answer.status, answer.error["code"]) == (404, "model_not_found")
-            said = f"The model '{model}' does not exist.{hint} GET /v1/models lists what does."
+            said = f"The model '{model}' does not exist.{hint} GET /v1/models lists the models."
             assert answer.error["message"] == said

@@ -231,7 +231,7 @@ class _Entry:
             if isinstance(params.mock_response, dict):
                 explain(error, fields, path, self._report)
             elif not self._report.failed(path):
-                message = "must be a text, a list of numbers (an embedding) or a mapping"
+                message = "must be text, a list of numbers (an embedding) or a mapping"
                 self._report.error("wrong_type", path, message)
             return None, True
         return script.model_dump(exclude_unset=True), True
@@ -247,10 +247,10 @@ class _Entry:
         path = (*self._path, "litellm_params", "reasoning_effort")
         effort = value.get("effort")
         if not isinstance(effort, str):
-            self._report.error("wrong_type", path, "must be a text, or a mapping with the text effort")
+            self._report.error("wrong_type", path, "must be text, or a mapping with the text `effort`")
             return None
         if value.get("summary") is not None:
-            self._report.once("approximated", path, "only the effort is sent: summaries belong to the Responses API")
+            self._report.once("approximated", path, "gatewayd sends only the effort; summaries need the Responses API")
         return effort
 
     def _trust(self, params: LitellmParams, target: Destination) -> Trust:
@@ -269,11 +269,11 @@ class _Entry:
                 path = (*self._path, "litellm_params", key, name)
                 text = value.reveal()
                 if not name or not name.isascii() or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name):
-                    self._report.error("invalid_value", path, "that is no name of an HTTP header", at_key=True)
+                    self._report.error("invalid_value", path, "this is not a valid HTTP header name", at_key=True)
                 elif name.lower() in _NO_HEADERS:
-                    self._report.error("invalid_value", path, "this header is gatewayd's own to set", at_key=True)
+                    self._report.error("invalid_value", path, "gatewayd sets this header itself", at_key=True)
                 elif not _fits_header(text):
-                    self._report.error("invalid_value", path, "holds characters that no HTTP header may hold")
+                    self._report.error("invalid_value", path, "has characters that are not allowed in an HTTP header")
                 headers[name.lower()] = value
         return headers
 
@@ -301,7 +301,7 @@ class _Entry:
                 handed_on[name] = _secretive(name, value)
             elif target.kind == "forward" and name in self._own:
                 path = (*self._path, "litellm_params", name)
-                message = f"has no effect: {target.provider} speaks OpenAI's wire, so litellm is not involved"
+                message = f"has no effect: {target.provider} has an OpenAI-compatible API, so litellm is not used"
                 self._report.once("unused_key", path, message)
         return handed_on, completion
 
@@ -381,10 +381,10 @@ def _name_is_sane(entry: ModelEntry, path: Path, report: Report) -> bool:
         (("litellm_params", "model"), entry.litellm_params.model),
     ):
         if not text.isprintable() or len(text) > 500:
-            report.error("invalid_value", (*path, *inner), "holds line ends or control characters, or is too long")
+            report.error("invalid_value", (*path, *inner), "has line ends or control characters, or is too long")
             return False
         if text != text.strip():
             hint = f'write "{shortened(text.strip())}"' if (*path, *inner) not in report.referenced else None
-            report.error("invalid_value", (*path, *inner), "begins or ends with a blank", hint)
+            report.error("invalid_value", (*path, *inner), "begins or ends with a space", hint)
             return False
     return True

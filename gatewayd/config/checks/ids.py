@@ -46,7 +46,7 @@ class Ids:
         if not deployment.id:
             return self._derived[int(path[1])], identity
         if deployment.id in self._given:
-            message = f"model_list[{self._given[deployment.id][1]}] has the same id; ids are unique"
+            message = f"model_list[{self._given[deployment.id][1]}] has the same id; ids must be unique"
             self._report.error("duplicate_id", (*path, "model_info", "id"), message)
         self._given[deployment.id] = path
         return deployment.id, identity

@@ -100,7 +100,7 @@ class _Visit:
             message = f"has no effect, as accepted in gatewayd.ignore_unsupported: {reason}"
             self._report.once("ignored_key", place, message)
         else:
-            hint = f"remove it, or accept that: `gatewayd: {{ignore_unsupported: [{name}]}}`"
+            hint = f"remove it, or accept this with `gatewayd: {{ignore_unsupported: [{name}]}}`"
             self._report.error("unsupported_key", place, f"not supported, and {reason}", hint, at_key=at_key)
 
     def _unknown(self, section: type[Section], name: str, path: Path) -> None:

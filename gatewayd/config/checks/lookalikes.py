@@ -49,7 +49,7 @@ def other_reference(text: str, path: Path) -> tuple[str, str] | None:
     for pattern in _REFERENCES:
         if (found := pattern.fullmatch(text)) is not None:
             name = found.groupdict().get("name") or "NAME"
-            return "is taken as it stands: this notation is not looked up", f"write os.environ/{name}"
+            return "is used as it is: gatewayd does not resolve this notation", f"write os.environ/{name}"
     return None
 
 
@@ -65,4 +65,4 @@ def odd_quotes(text: str, shown: Callable[[str], str]) -> tuple[str, str] | None
     inside = text.strip(_QUOTES)
     if not text or not inside or any(quote in inside for quote in "“”„«»"):
         return None
-    return "stands in typographic quotes, which YAML takes for a part of the text", f'write "{shown(inside)}"'
+    return "is in typographic quotes, which YAML reads as part of the text", f'write "{shown(inside)}"'

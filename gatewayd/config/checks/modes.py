@@ -12,7 +12,7 @@ from gatewayd.config.document import Path
 
 _RESPONSES = "responses"
 _UNSERVED = {
-    _RESPONSES: "is served by the Responses API only",
+    _RESPONSES: "is available only in the Responses API",
     "image_generation": "generates images",
     "image_edit": "edits images",
     "audio_transcription": "transcribes audio",
@@ -20,7 +20,7 @@ _UNSERVED = {
     "video_generation": "generates videos",
     "rerank": "reranks documents",
     "moderation": "classifies texts for moderation",
-    "realtime": "is served by the Realtime API only",
+    "realtime": "is available only in the Realtime API",
     "ocr": "reads documents",
     "search": "searches the web",
 }
@@ -45,7 +45,9 @@ def unserved(target: Destination, info: Mapping[str, Any], own_address: bool, pa
         return ""  # litellm asks that API by itself
     if what:
         message = f"no endpoint serves this model yet: it {what}"
-        report.warning("unserved_model", place, message, "requests for it get an error; it is not listed")
+        report.warning(
+            "unserved_model", place, message, "requests for it get an error, and GET /v1/models does not list it"
+        )
     return what
 
 

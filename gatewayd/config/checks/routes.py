@@ -90,7 +90,7 @@ def build_routing(
     """The two sections merged, `router_settings` first, with litellm's defaults. `top_level`: the key `fallbacks`."""
     strategy = router.routing_strategy
     if strategy not in (None, *CARRIED_OUT):
-        message = f"{strategy} is carried out as simple-shuffle: at random by weight, rpm or tpm"
+        message = f"{strategy} is replaced by simple-shuffle: at random by weight, rpm or tpm"
         if strategy.startswith("usage-based"):
             message += ", which are shares here and not limits"
         report.warning("approximated", ("router_settings", "routing_strategy"), message)
@@ -167,7 +167,7 @@ def _winner(written: Sequence[tuple[Path, Any]], report: Report) -> tuple[Path, 
     """The first place that says anything; a warning for every other that does, too."""
     said = [(path, value) for path, value in written if value is not None]
     for path, _ in said[1:]:
-        message = f"has no effect: the same key of {said[0][0][0]} wins"
+        message = f"has no effect: the same key in {said[0][0][0]} takes precedence"
         report.warning("overridden_key", path, message, at_key=True)
     return said[0] if said else ((), None)
 
@@ -197,7 +197,7 @@ def _check_circles(edges: Sequence[Edge], kind: FallbackKind, report: Report) ->
     for circle in circles(graph):
         if len(circle) == 3:
             continue
-        message = f"{kind.value} run in a circle: {' → '.join(map(shortened, circle))}"
+        message = f"{kind.value} form a cycle: {' → '.join(map(shortened, circle))}"
         hint = "each group is tried once for a request, so this is allowed"
         report.warning("fallback_cycle", paths[circle[-2], circle[-1]], message, hint)
 
@@ -232,7 +232,7 @@ def _aliases(router: RouterSettings, names: Names, report: Report) -> dict[str, 
             aliases[name] = Alias(target, hidden)
         elif target in written:
             hint = "name the model group itself"
-            message = f"{report.quote(path, target)} is an alias too; aliases are looked up once"
+            message = f"{report.quote(path, target)} is an alias too; an alias cannot refer to another alias"
             report.error("alias_chain", path, message, hint)
             continue
         elif names.known(target):

@@ -52,7 +52,7 @@ def build_server(
     key, source = _master_key(general, environ, report)
     _check_addresses(listen, admin, key, report)
     if general.cancel_on_disconnect is False:
-        message = "has no effect: the upstream is always stopped when the client has gone"
+        message = "has no effect: gatewayd always cancels the upstream request when the client disconnects"
         report.warning("approximated", ("general_settings", "cancel_on_disconnect"), message)
     timeouts = own.timeouts
     body_mb = own.limits.body_mb
@@ -60,7 +60,7 @@ def build_server(
         body_mb = general.max_request_size_mb
     bodies_mb = own.limits.bodies_mb
     if bodies_mb < body_mb and "bodies_mb" in own.limits.model_fields_set:
-        message = f"is less than one body may have ({body_mb:g} MB), so that one could never be sent"
+        message = f"is less than the limit of one body ({body_mb:g} MB), so the largest bodies could never be sent"
         report.error("invalid_value", ("gatewayd", "limits", "bodies_mb"), message)
     return ServerSettings(
         listen=listen,
@@ -98,8 +98,8 @@ def check_permissions(files: tuple[str, ...], tree: Mapping[str, Any], report: R
             message = f"other users may write {shown}, through its group"
             report.error("file_writable", (), message, f"chmod g-w {name}")
         if secret is not None and status.st_mode & stat.S_IROTH:
-            message = f"every user of this machine may read {shown}, and a secret stands in the configuration"
-            hint = f"chmod o-r {name}, or write os.environ/NAME instead of the secret"
+            message = f"every user of this machine may read {shown}, and the configuration contains a secret"
+            hint = f"chmod o-r {name}, or replace the secret by os.environ/NAME"
             report.warning("secret_readable", secret, message, hint)
 
 
@@ -125,15 +125,15 @@ def _master_key(general: GeneralSettings, environ: Mapping[str, str], report: Re
         subject = f"{source} "
     text = key.reveal()
     if not text.strip():
-        hint = "leave the key out to serve without one, on loopback addresses only"
+        hint = "remove the key to serve without one, on loopback addresses only"
         report.error("invalid_value", path, "must not be empty", hint)
         return None, ""
     if text != text.strip() or not text.isascii() or not text.isprintable():
-        message = f"{subject}holds spaces at its ends, or characters that no HTTP header may hold"
+        message = f"{subject}begins or ends with spaces, or has characters that are not allowed in an HTTP header"
         report.error("invalid_value", path, message)
     elif len(text) < SHORTEST_KEY:
         message = f"{subject}has fewer than {SHORTEST_KEY} characters and can be guessed"
-        hint = "python3 -c 'import secrets; print(\"sk-\" + secrets.token_urlsafe(32))' prints a good one"
+        hint = "python3 -c 'import secrets; print(\"sk-\" + secrets.token_urlsafe(32))' prints a strong one"
         report.warning("weak_master_key", path, message, hint)
     return key, source
 

@@ -59,7 +59,7 @@ def find_target(
     params = entry.litellm_params
     inner = (*path, "litellm_params")
     if "*" in params.model and "*" not in entry.model_name:
-        message = "nothing fills the `*`: model_name holds none"
+        message = "nothing replaces the `*`: model_name has none"
         report.error(
             "wildcard_mismatch", (*inner, "model"), message, "write the model's name, or a pattern as model_name"
         )
@@ -123,7 +123,7 @@ class _Way:
                 return None
             if self._options and urlsplit(base).port == _OLLAMA_PORT:
                 message = "has no effect: Ollama's OpenAI API ignores it"
-                hint = "write `model: ollama_chat/NAME`: then gatewayd uses Ollama's own API"
+                hint = "write `model: ollama_chat/NAME` to use Ollama's own API"
                 self._report.once("unused_key", (*self._path, self._options[0]), message, hint)
         elif base is not None and provider.name.startswith("azure") and "/openai/" in base:
             base = self._azure_resource(base)
@@ -155,12 +155,12 @@ class _Way:
             return None
         path = (*self._path, "api_key")
         if not text.isascii() or not text.isprintable():
-            self._report.error("invalid_value", path, "holds characters that no HTTP header may hold")
+            self._report.error("invalid_value", path, "has characters that are not allowed in an HTTP header")
         elif text.lower().startswith("bearer "):
-            message = "begins with `Bearer`, which is added anyway"
-            self._report.error("invalid_value", path, message, "write the key alone")
+            message = "begins with `Bearer`, which gatewayd adds itself"
+            self._report.error("invalid_value", path, message, "write only the key")
         elif is_placeholder(text):
-            message = "looks like the placeholder of a manual and not like a key"
+            message = "looks like a placeholder from a manual, not like a key"
             self._report.warning("placeholder_key", path, message, self._key_hint())
         return Secret(text)
 
@@ -185,7 +185,7 @@ class _Way:
             self._report.error("missing_api_key", self._path, message, hint)
         elif configured is not None and (present := self._set_names(provider.key_env)):
             message = f"no key is sent: {present} belongs to {provider.name}'s own address, not to this one"
-            hint = f"if this address is to get it, write `api_key: os.environ/{present}`"
+            hint = f"to send it to this address, write `api_key: os.environ/{present}`"
             self._report.warning("key_not_sent", (*self._path, "api_base"), message, hint)
         return None
 
@@ -195,12 +195,12 @@ class _Way:
             return
         path = (*self._path, "api_base" if self._params.api_base is not None else "base_url")
         message = "has no path: most servers serve OpenAI's API below /v1"
-        hint = f"write {configured.rstrip('/')}/v1, unless this server is another one"
+        hint = f"write {configured.rstrip('/')}/v1, unless this server is different"
         self._report.warning("api_base_without_path", path, message, None if path in self._report.referenced else hint)
 
     def _missing_base(self) -> None:
         variables = " or ".join(self._provider.base_env)
-        message = f"{self._provider.name} has no address of its own" + (
+        message = f"{self._provider.name} has no default address" + (
             f", and {variables} is not set" if variables else ""
         )
         self._report.error("missing_api_base", self._path, message, "add `api_base: https://...`")
@@ -210,7 +210,7 @@ class _Way:
         own = self._listeners.reached_by(base)
         if own is None:
             return False
-        message, hint = f"leads back to gatewayd itself, which listens on {own}", "write the provider's own address"
+        message, hint = f"leads to gatewayd itself, which listens on {own}", "write the provider's own address"
         path = (*self._path, "api_base" if self._params.api_base is not None else "base_url")
         if not configured:
             path = self._path
@@ -228,7 +228,7 @@ class _Way:
             return version
         if base is not None and (base.endswith("/openai/v1") or "api-version=" in base):
             return None
-        message = f"no api_version is given; litellm's default {_AZURE_DEFAULT_VERSION} is sent"
+        message = f"no api_version is set; litellm's default {_AZURE_DEFAULT_VERSION} is sent"
         hint = "add the version your resource supports, or use the address that ends in /openai/v1"
         self._report.warning("missing_api_version", self._path, message, hint)
         return _AZURE_DEFAULT_VERSION
@@ -244,7 +244,7 @@ class _Way:
             return False
         if not configured:
             variable = self._set_names(self._provider.base_env)
-            self._report.error("invalid_url", path, f"{variable} is set: {wrong}", "mend it, unset it, or add api_base")
+            self._report.error("invalid_url", path, f"{variable} is set: {wrong}", "fix it, unset it, or add api_base")
         elif "${" in text:
             self._report.error("unexpanded_variable", path, wrong, "write the whole address as os.environ/NAME")
         else:
@@ -270,7 +270,7 @@ def _told_by_address(
     told = hosts.provider_of(base)
     if told is None or (parts is not None and parts[0] == told):
         return parts
-    message = f"names no provider: it is taken for {told}'s, because of the address"
+    message = f"names no provider; because of the address, gatewayd uses {told}"
     here = (*path, "model")
     written = "NAME" if here in report.referenced else report.quote(here, params.model).strip("'")
     report.warning("provider_from_address", here, message, f"write `model: {told}/{written}`")
@@ -281,7 +281,7 @@ def _check_retired(provider: str, model: str, path: Path, report: Report) -> Non
     day = retired(provider, model)
     if day is not None:
         here = (*path, "model")
-        message = f"{provider} switched this model off on {day}, says litellm's price table"
+        message = f"{provider} switched this model off on {day}, according to litellm's price table"
         report.warning("retired_model", here, message, "choose a newer model")
 
 
@@ -291,15 +291,15 @@ def url_problem(text: str) -> str | None:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        return "that is no address: host or port cannot be read"
+        return "this is not an address: host or port cannot be read"
     if parts.scheme not in ("http", "https"):
-        return "an address begins with https:// or http://"
+        return "an address must begin with https:// or http://"
     if not parts.hostname or port == 0:
         return "the address has no host"
     if any(char.isspace() or not char.isprintable() or char in '"<>\\^`{|}' for char in text):
-        return "the address holds a character that no URL may hold"
+        return "the address has a character that is not allowed in a URL"
     if parts.username is not None or parts.password is not None:
-        return "the address holds a user name or password; use api_key or extra_headers"
+        return "the address contains a user name or password; use api_key or extra_headers"
     if parts.fragment:
         return "the address ends in a fragment (#...)"
     return None
@@ -325,13 +325,13 @@ def _unknown_provider(model: str, provider: str | None, raw: Mapping[str, Any], 
     # With an address the name before the slash is most likely a part of the model's name: meta-llama/..., Qwen/...
     hint = None if here in report.referenced or has_address else report.suggest(name, providers.names())
     if not provider and not slash:
-        message = f"it cannot be told whose model {report.quote(here, name)} is"
+        message = f"can't tell which provider {report.quote(here, name)} belongs to"
         shown = f"openai/{written}" if has_address else "openai/gpt-4o"
-        server = ", if the server speaks OpenAI's API" if has_address else ""
+        server = ", if the server has OpenAI's API" if has_address else ""
         report.error("unknown_provider", here, message, f"write provider/model, such as {shown}{server}")
         return
     if hint is None:
-        hint = "a server of your own that speaks OpenAI's API: `model: openai/NAME` and an api_base"
+        hint = "for your own server with OpenAI's API, write `model: openai/NAME` and an api_base"
         if has_address and not provider:
-            hint = f"if the server speaks OpenAI's API, write `model: openai/{written}`"
+            hint = f"if the server has OpenAI's API, write `model: openai/{written}`"
     report.error("unknown_provider", here, f"there is no provider {report.quote(here, name)}", hint)

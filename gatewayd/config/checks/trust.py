@@ -36,7 +36,7 @@ class Trusts:
             found = self._known[name] = self._read(name)
         if isinstance(found, Trust):
             return found
-        hint = "the value is true, false, or a file of certificates in PEM form"
+        hint = "the value must be true, false, or a file of certificates in PEM format"
         shown = "" if path in self._report.referenced or looks_like_a_key(value) else f" {value}"
         self._report.error("invalid_value", path, f"the file{shown} {found.message}", found.hint or hint)
         return None
@@ -44,8 +44,8 @@ class Trusts:
     def warn(self, trust: Trust, path: Path) -> None:
         """Says that certificates are not checked, if so."""
         if not trust.verify:
-            message = "certificates are not checked: whoever is on the way can read keys and prompts"
-            hint = "ssl_verify may be the path of a file with the certificates of your own authority"
+            message = "certificates are not checked, so anyone on the network path can read keys and prompts"
+            hint = "to trust your own authority, set ssl_verify to the path of its certificates"
             self._report.once("tls_unverified", path, message, hint)
 
     def _read(self, name: str) -> Trust | Unreadable:
@@ -58,5 +58,5 @@ class Trusts:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=data.decode("ascii", "ignore"))
         except (ssl.SSLError, ValueError):
-            return Unreadable("config_unreadable", "holds no certificates in PEM form")
+            return Unreadable("config_unreadable", "contains no certificates in PEM format")
         return Trust(ca_file=name, digest=digest)

@@ -102,16 +102,16 @@ def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report, idle: S
             except Unresolved as error:
                 report.error("reference_unresolved", path, error.message, error.hint)
         elif not own and value.startswith("$") and (found := _SHELL.fullmatch(value)) and "mock_response" not in path:
-            message = "is taken as it stands: ${...} is looked up in the gatewayd section only"
+            message = "is used as it is: gatewayd resolves ${...} only in the gatewayd section"
             report.error("unexpanded_variable", path, message, f"write os.environ/{found[1]}")
         elif value.startswith("$") and _SHELL_BARE.fullmatch(value) and is_secret_path(path):
-            message = "is taken as it stands: $NAME is not looked up"
+            message = "is used as it is: gatewayd does not resolve $NAME"
             report.error("unexpanded_variable", path, message, f"write os.environ/{value[1:]}")
         elif (mistake := other_reference(value, path)) is not None:
             report.error("unexpanded_variable", path, *mistake)
         elif "os.environ/" in value and _EMBEDDED.search(value) and _NOTES.isdisjoint(path):
-            message = "is taken as it stands: os.environ/NAME is looked up only where it is the whole value"
-            hint = "put the whole value into a variable"
+            message = "is used as it is: gatewayd resolves os.environ/NAME only as the whole value"
+            hint = "put the whole value in a variable"
             report.error("unexpanded_variable", path, message, hint if not own else f"{hint}, or write ${{NAME}} in it")
         elif value[:1].isdigit() and "e" in value.lower() and _LIKE_NUMBER.fullmatch(value) and report.spelling(path):
             _trap_text_number(value, path, report)
@@ -134,8 +134,8 @@ def _unicode(text: str, path: Path, report: Report) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        found = "what it refers to is not UTF-8 text"  # bytes of the environment that Python could not decode
-        written = "holds half a surrogate pair, which is no character"
+        found = "the referenced value is not UTF-8 text"  # bytes of the environment that Python could not decode
+        written = "contains half a surrogate pair, which is not a character"
         report.error("invalid_value", path, found if path in report.referenced else written)
         return text.encode(errors="replace").decode()
     return text
@@ -210,7 +210,7 @@ def _wrong_type(expected: str, value: Any, path: Path, report: Report) -> None:
 
 def _form(expected: str, value: Any, path: Path) -> str | None:
     if expected == "a list" and isinstance(value, str):
-        return "put it in brackets: a list may have one entry"
+        return "put it in brackets; a list may have one entry"
     if expected == "a mapping" and path[-1] == "log" and isinstance(value, str):
         return f"write `log: {{{'format' if value in ('json', 'text') else 'level'}: {shortened(value)}}}`"
     if path[-1] == "drop_params" and isinstance(value, list):
@@ -251,7 +251,7 @@ def _trap_text_number(value: str, path: Path, report: Report) -> None:
     if report.failed(path):
         return
     if is_secret_path(path):
-        report.error("yaml_trap", path, "YAML 1.1 reads this number as text", "put it in quotes if text is meant")
+        report.error("yaml_trap", path, "YAML 1.1 reads this number as text", "put it in quotes if it is text")
         return
     number = float(value.replace("_", ""))
     written = f"{number:.0f}" if number.is_integer() and abs(number) < 1e16 else repr(number)

@@ -19,7 +19,9 @@ async def live(exchange: Exchange) -> None:
 
 async def ready(exchange: Exchange) -> None:
     if exchange.gateway.loading and not exchange.gateway.leaving:
-        raise ServerBusy("The gateway is starting: it still loads what some deployments need.", retry_after=1.0)
+        raise ServerBusy(
+            "The gateway is starting: it is still loading litellm, which some deployments need.", retry_after=1.0
+        )
     if not exchange.gateway.ready:
         raise ShuttingDown("The gateway is stopping.")
     if exchange.gateway.crowded:

@@ -51,7 +51,7 @@ def test_every_guard_of_a_list_is_reported_at_its_own_place() -> None:
     first, second = problems(litellm_settings={"callbacks": ["presidio", "otel", "mine.hook"]})
     assert first.message.endswith("requests would pass unchecked: 'presidio' checks or rewrites requests")
     assert second.message.endswith("'mine.hook' is code that may check or rewrite requests")
-    assert first.hint == "remove it, or accept that: `gatewayd: {ignore_unsupported: [callbacks]}`"
+    assert first.hint == "remove it, or accept this with `gatewayd: {ignore_unsupported: [callbacks]}`"
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_hostile_texts_take_no_time(text: str) -> None:
 def test_typographic_quotes() -> None:
     """U-D12: YAML takes them for a part of the text."""
     assert odd_quotes("“gpt-4o”", str) == (
-        "stands in typographic quotes, which YAML takes for a part of the text",
+        "is in typographic quotes, which YAML reads as part of the text",
         'write "gpt-4o"',
     )
     assert odd_quotes("‘x’", str) is not None

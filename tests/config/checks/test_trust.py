@@ -52,7 +52,7 @@ def test_a_file_is_read_and_part_of_the_revision(tmp_path: Path) -> None:
     [
         ("nothing.pem", "the file nothing.pem does not exist"),
         (".", "the file . is a directory, not a file"),
-        ("gatewayd.yaml", "the file gatewayd.yaml holds no certificates in PEM form"),
+        ("gatewayd.yaml", "the file gatewayd.yaml contains no certificates in PEM format"),
         ("", "must not be empty"),
         ([], "must be true or false or text, but this is a list"),
         (1, "must be true or false or text, but YAML reads the unquoted 1 as a whole number"),
