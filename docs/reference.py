@@ -1,7 +1,7 @@
 """The page docs/reference.md: commands, endpoints, headers, metrics and environment variables, from the code.
 
-What has no description in the code is described here; a name that the code has and this module has not (or the other
-way round) is an error, so that neither can be forgotten.
+Names without a description in the code are described here. A name that only the code or only this module has is an
+error.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ Exit codes: {exits}; signals and the daemon's own are in [running.md](running.md
 
 ## Endpoints for clients
 
-On `gatewayd.listen`, 127.0.0.1:4000 unless told otherwise. All but the health checks need a key when the file has a
-`master_key` or the environment has `LITELLM_MASTER_KEY`: `Authorization: Bearer KEY`, `x-api-key: KEY` or
-`api-key: KEY`.
+On `gatewayd.listen`, by default 127.0.0.1:4000. If the file has a `master_key` or the environment has
+`LITELLM_MASTER_KEY`, all endpoints except the health checks need that key: `Authorization: Bearer KEY`,
+`x-api-key: KEY` or `api-key: KEY`.
 
 | | |
 |---|---|
 {endpoints}
 
-What is named with `/v1` answers without it too. In a path of Azure's form `{{model}}` goes before the body's `model`.
+The `/v1` is optional. In paths of Azure's form, `{{model}}` takes precedence over the body's `model`.
 
 ## Headers of requests
 
@@ -51,7 +51,8 @@ What is named with `/v1` answers without it too. In a path of Azure's form `{{mo
 |---|---|
 {asked}
 
-These go to the upstream as they are: {passed}. All others end here, the client's credentials and cookies among them.
+gatewayd sends these to the upstream unchanged: {passed}. It sends no others, such as the client's credentials or
+cookies.
 
 ## Headers of answers
 
@@ -59,12 +60,11 @@ These go to the upstream as they are: {passed}. All others end here, the client'
 |---|---|
 {answered}
 
-From the upstream come {relayed}.
+gatewayd also forwards these headers from the upstream: {relayed}.
 
 ## Endpoints for administration
 
-On `gatewayd.admin`, 127.0.0.1:4001 unless told otherwise. On an address that other machines reach they need the
-`master_key`.
+On `gatewayd.admin`, by default 127.0.0.1:4001. If other machines can reach the address, requests need the `master_key`.
 
 | | |
 |---|---|
@@ -72,7 +72,7 @@ On `gatewayd.admin`, 127.0.0.1:4001 unless told otherwise. On an address that ot
 
 ## Metrics
 
-In Prometheus' text format. Labels are bounded: groups are those of the file, everything else is `other`.
+In Prometheus' text format. Labels are bounded: groups are those of the file, and all other values are `other`.
 
 | Metric | Type | Labels | Meaning |
 |---|---|---|---|
@@ -84,83 +84,83 @@ In Prometheus' text format. Labels are bounded: groups are those of the file, ev
 |---|---|
 {environment}
 
-Variables that the file refers to (`os.environ/NAME`), and the providers' own for keys that it leaves out, are read
-once, when gatewayd starts.
+gatewayd reads variables that the file refers to (`os.environ/NAME`), and the providers' variables for missing keys,
+once when it starts.
 """
 
 _EXITS = {
     OK: "done",
-    FAILURE: "it broke, or an address cannot be listened on",
+    FAILURE: "gatewayd failed or could not listen on an address",
     2: "wrong usage",
-    NO_INPUT: "there is no configuration file",
+    NO_INPUT: "no configuration file",
     UNAVAILABLE: "no daemon answers",
-    CONFIG: "the configuration is wrong",
+    CONFIG: "invalid configuration",
     INTERRUPTED: "interrupted",
 }
-_OPTIONS = {"format": "how it is printed"}
-"""Of options that say nothing themselves."""
+_OPTIONS = {"format": "the output format"}
+"""Options without a help text."""
 _ENDPOINTS = {
     "/chat/completions": "chat, whole or as a stream",
-    "/completions": "completions of OpenAI's first form, whole or as a stream",
+    "/completions": "OpenAI's older text completions, whole or as a stream",
     "/embeddings": "embeddings",
     "/models": "the model groups",
     "/models/{model}": "one of them",
-    "/openai/models": "the model groups, in the shape of Azure's API",
+    "/openai/models": "the model groups, in the format of Azure's API",
     "/openai/models/{model}": "one of them",
     "live": "200 while the process lives",
-    "ready": "200 while requests are taken, 503 while starting, stopping or overloaded",
+    "ready": "200 while gatewayd accepts requests, 503 while starting, stopping or overloaded",
 }
 _ASKED = {
-    "x-request-id": "names the request in answer and log; up to 128 visible ASCII characters",
+    "x-request-id": "the request's id in the answer and the log; up to 128 visible ASCII characters",
     "x-litellm-timeout": "seconds for this request, at most `gatewayd.timeouts.total`",
 }
 _ANSWERED = {
     "x-request-id": "the request's id, the client's own if it sent one; in every answer",
     "x-gatewayd-revision": "the revision of the configuration that answered",
-    "x-gatewayd-deployment": "the deployment that answered: its `model_info.id`, else one made from its parameters",
-    "x-gatewayd-attempts": "how many tries it took",
+    "x-gatewayd-deployment": "the deployment that answered: its `model_info.id`, else a generated name",
+    "x-gatewayd-attempts": "the number of attempts",
     "x-gatewayd-dropped": "fields of a forwarded request that `drop_params` left out",
-    "x-gatewayd-fallback": "the group that answered, if another than the one asked for",
-    "x-gatewayd-overhead-ms": "milliseconds that gatewayd itself took up to the start of the answer",
+    "x-gatewayd-fallback": "the group that answered, if it is not the requested group",
+    "x-gatewayd-overhead-ms": "milliseconds that gatewayd itself needed before the start of the answer",
     "x-litellm-call-id": "as `x-request-id`",
     "x-litellm-model-id": "as `x-gatewayd-deployment`",
-    "x-litellm-model-group": "the group asked for",
-    "x-litellm-attempted-retries": "tries after the first in their group",
+    "x-litellm-model-group": "the requested group",
+    "x-litellm-attempted-retries": "retries in a group",
     "x-litellm-attempted-fallbacks": "fallback groups tried",
     "x-litellm-overhead-duration-ms": "as `x-gatewayd-overhead-ms`",
     "x-litellm-response-duration-ms": "milliseconds to the start of the answer",
 }
 _OF_ERRORS = {
-    "retry-after": "whole seconds after which another try makes sense",
-    "x-should-retry": "`false` where gatewayd has tried enough, so that SDKs do not multiply its tries by theirs",
-    "www-authenticate": "of 401",
-    "allow": "of 405",
+    "retry-after": "whole seconds after which to try again",
+    "x-should-retry": "`false` if gatewayd has retried enough, so that SDKs do not multiply its retries",
+    "www-authenticate": "with 401",
+    "allow": "with 405",
 }
 _ADMINISTRATION = {
     "/": "this list",
-    "/status": "what serves and how well: groups, deployments with their health, the last reload",
-    "/config": "the effective configuration, defaults filled in, secrets masked",
-    "/metrics": "the numbers below",
-    "/reload": "reads the file again; answers with the outcome when it is known: 200 `applied` or `unchanged`, "
-    "422 `rejected` with all problems",
+    "/status": "the live groups, their deployments with their health, and the last reload",
+    "/config": "the effective configuration, with defaults, without secrets",
+    "/metrics": "the metrics below",
+    "/reload": "reads the file again and waits for the outcome: 200 `applied` or `unchanged`, 422 `rejected` with all "
+    "problems",
 }
 _ENVIRONMENT = {
-    "GATEWAYD_CONFIG": "the configuration file, where `--config` does not name one",
+    "GATEWAYD_CONFIG": "the configuration file, if `--config` is not used",
     "GATEWAYD_ADMIN": "the daemon's admin listener, for `reload` and `status`",
-    "GATEWAYD_API_KEY": "the key for the admin listener, and of the Python functions",
-    "LITELLM_MASTER_KEY": "the master key, where the file has no `general_settings.master_key`",
+    "GATEWAYD_API_KEY": "the key for the admin listener and for the Python functions",
+    "LITELLM_MASTER_KEY": "the master key, if the file has no `general_settings.master_key`",
     "GATEWAYD_BASE_URL": "the daemon that the Python functions attach to",
-    "XDG_CONFIG_HOME": "where `gatewayd/gatewayd.yaml` is looked for (default: `~/.config`)",
-    "XDG_STATE_HOME": "where `--last-good` keeps its copy (default: `~/.local/state`), unless systemd says so",
+    "XDG_CONFIG_HOME": "the folder of `gatewayd/gatewayd.yaml` (default: `~/.config`)",
+    "XDG_STATE_HOME": "where `--last-good` keeps its copy without systemd (default: `~/.local/state`)",
     "NO_COLOR": "no colours, whatever its value",
     "STATE_DIRECTORY": "set by systemd: where `--last-good` keeps its copy",
-    "CREDENTIALS_DIRECTORY": "set by systemd: where `credential:NAME` is looked for",
-    "NOTIFY_SOCKET": "set by systemd: readiness and status",
-    "JOURNAL_STREAM": "set by systemd: lines of the log have their priority",
-    "WATCHDOG_USEC": "set by systemd: how often a sign of life is wanted",
-    "WATCHDOG_PID": "set by systemd: from whom",
-    "LISTEN_FDS": "set by systemd: sockets that are handed over",
-    "LISTEN_PID": "set by systemd: to whom",
+    "CREDENTIALS_DIRECTORY": "set by systemd: the folder for `credential:NAME`",
+    "NOTIFY_SOCKET": "set by systemd: for readiness and status",
+    "JOURNAL_STREAM": "set by systemd: log lines carry their priority",
+    "WATCHDOG_USEC": "set by systemd: the interval of the watchdog",
+    "WATCHDOG_PID": "set by systemd: the process that the watchdog expects",
+    "LISTEN_FDS": "set by systemd: the number of sockets that it passes",
+    "LISTEN_PID": "set by systemd: the process that gets them",
 }
 
 
