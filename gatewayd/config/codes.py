@@ -64,7 +64,7 @@ PROBLEM_CODES: dict[str, str] = {
     "duplicate_id": "Two deployments or credentials have the same id.",
     "unknown_credential": "`litellm_credential_name` is not an entry of `credential_list`.",
     # deployments
-    "unknown_provider": "litellm does not know the provider, or the model's name does not show it.",
+    "unknown_provider": "The provider is unknown to litellm, or the model's name does not show it.",
     "unserved_model": "No endpoint of gatewayd serves models of this kind yet: images, audio, rerank, Responses API.",
     "wildcard_mismatch": "`model` has a `*`, but `model_name` has none to replace it.",
     "missing_api_key": "The provider needs a key, but neither the file nor its environment variable has one.",
@@ -91,7 +91,7 @@ PROBLEM_CODES: dict[str, str] = {
     # making it live
     "litellm_unavailable": "A deployment needs litellm, which could not be loaded.",
     "build_failed": "The configuration is valid but could not be made live.",
-    "listen_failed": "gatewayd cannot listen on an address: it is in use, not on this machine, or not allowed.",
+    "listen_failed": "An address that gatewayd cannot listen on: in use, not on this machine, or not allowed.",
     "reload_failed": "A bug in gatewayd ended the reload; the log has the details.",
     "shutting_down": "The daemon was stopping when the reload was requested.",
 }

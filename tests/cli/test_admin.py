@@ -54,7 +54,10 @@ def test_asking(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", http(b"<html>")])
 def test_something_else_answers(answer: bytes) -> None:
-    with listener(answer) as (url, _), pytest.raises(NoDaemon, match=f"what answers at {url} is no admin listener"):
+    with (
+        listener(answer) as (url, _),
+        pytest.raises(NoDaemon, match=f"{url} answers, but it is not an admin listener of gatewayd"),
+    ):
         Admin(url).request("GET", "/status", timeout=10)
 
 
@@ -117,7 +120,7 @@ def test_the_files_address(text: str, url: str, guessed: bool, tmp_path: Path) -
             MODELS + "gatewayd: {admni: '127.0.0.1:9'}\n",
             "(the default: FILE has no gatewayd.admin; use --admin for another)",
         ),
-        (MODELS + "broken: [", "(a guess: the file does not tell; name it with --admin)"),
+        (MODELS + "broken: [", "(a guess, because the file does not say it; use --admin)"),
         (MODELS + "gatewayd: {admin: '127.0.0.1:1'}\n", "no daemon answers at 127.0.0.1:1: "),
     ],
 )

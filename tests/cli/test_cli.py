@@ -125,8 +125,8 @@ def test_the_version_is_a_flag_too(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_encoding_without_arrows(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
-    models = "".join(f"  - {{model_name: {name}, litellm_params: {{model: x, mock_response: x}}}}\n" for name in "ab")
-    file.write_text(f"model_list:\n{models}fallbacks: {{a: [b], b: [a]}}\n")
+    models = "".join(f"  - {{model_name: {name}, litellm_params: {{model: x, mock_response: x}}}}\n" for name in "abc")
+    file.write_text(f"model_list:\n{models}fallbacks: {{a: [b], b: [c], c: [a]}}\n")
     run = subprocess.run(
         [sys.executable, "-m", "gatewayd", "check", str(file)],
         cwd=ROOT,
@@ -135,7 +135,7 @@ def test_an_encoding_without_arrows(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert r"form a cycle: a \u2192 b \u2192 a" in run.stdout
+    assert r"form a cycle: a \u2192 b \u2192 c \u2192 a" in run.stdout
     assert run.stderr == ""
 
 

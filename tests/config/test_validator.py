@@ -300,7 +300,7 @@ class TestHints:
             ("router_settings", "fallback", [], "did you mean 'fallbacks'?"),
             ("general_settings", "fallbacks", [], "it belongs in router_settings"),
             ("general_settings", "model_list", [], "it belongs in the top level"),
-            ("general_settings", "disable_auth", False, "a key is asked for if there is a general_settings.master_key"),
+            ("general_settings", "disable_auth", False, "clients need a key if general_settings.master_key is set"),
             ("litellm_settings", "num_workers", 4, "--workers"),
             ("router_settings", "enable_cooldowns", True, None),
         ],

@@ -77,7 +77,7 @@ async def test_a_litellm_that_behaves_otherwise_is_counted_and_logged_once(
         await ask()
     assert metrics()["failed"] == before + 2
     (record,) = caplog.records
-    assert "TypeError while the call was prepared" in record.getMessage()
+    assert "TypeError while preparing the call" in record.getMessage()
 
 
 async def test_a_call_that_cannot_be_asked_is_no_detour(caplog: pytest.LogCaptureFixture) -> None:

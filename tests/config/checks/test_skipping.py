@@ -123,7 +123,7 @@ async def test_a_group_with_others_serves_and_one_without_says_why() -> None:
     assert result.snapshot is not None
     runtime = await build(result.snapshot, Gateway(serves=False))
     assert len(runtime.table.chain("a").first.group.candidates) == 1
-    with pytest.raises(UnknownModel, match="left out"):
+    with pytest.raises(UnknownModel, match="is not served, because its configuration is invalid"):
         runtime.table.chain("b")
     with pytest.raises(UnknownModel, match="does not exist"):
         runtime.table.chain("c")
