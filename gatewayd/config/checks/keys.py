@@ -144,7 +144,7 @@ class _Visit:
         else:
             hint = self._report.suggest(name, known(LitellmParams))
         if hint is not None:
-            self._report.once("misplaced_key", path, "not a setting: it is sent to the provider as a parameter", hint)
+            self._report.once("misplaced_key", path, "not a setting; it is sent to the provider as a parameter", hint)
 
 
 def _refusable(section: type[Section]) -> Iterator[str]:
