@@ -59,8 +59,6 @@ ReloadOutcome = Applied | Unchanged | Rejected
 
 _MANY = 500
 """Deployments from which on a configuration is kept from the garbage collector."""
-_REST = 1.0
-"""Seconds from one look for a quiet moment to the next."""
 _HELD = (
     "edit held: the file may be incomplete, because the edit %s; it is applied in %g s unless the file changes, or "
     "immediately with `gatewayd reload`"
@@ -92,6 +90,8 @@ class Pace:
     """Shortest time between the beginnings of two loads."""
     hold: float = 5.0
     """How long a file must stay the same before an edit that looks cut off goes live (`config.changes.losses`)."""
+    calm: float = 5.0
+    """For how long no request must have come before frozen garbage is collected: it holds up the loop for 100 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +277,14 @@ class Reloader:
         self._tidying = spawn(self._tidy(), name="tidy up")
 
     async def _tidy(self) -> None:
-        """Lets the garbage collector at everything again, in a moment in which no request has to wait for it."""
+        """Lets the garbage collector at everything again, when no request is likely to have to wait for it: between two
+        requests of a client that sends one after another there are none in flight either."""
+        gateway = self._gateway
         while True:
-            await asyncio.sleep(_REST)
-            await self._gateway.idle()
-            if not self._gateway.in_flight:
+            begun = gateway.begun
+            await asyncio.sleep(self._pace.calm)
+            await gateway.idle()
+            if gateway.begun == begun and not gateway.in_flight:
                 collect_frozen()
                 return
 

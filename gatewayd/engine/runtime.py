@@ -85,7 +85,9 @@ class Runtime:
         routing = snapshot.routing
         self.policy = Policy(routing.allowed_fails, routing.cooldown_time, routing.disable_cooldowns)
         self.deadlines = Deadlines(asyncio.get_running_loop())
-        self.leases = 0
+        self.begun = 0
+        """Requests that have taken a lease so far."""
+        self._ended = 0
         self.serial = next(_serials)
         """Tells one configuration from another to those who must not keep it alive."""
         self.notes: dict[Any, Any] = {}
@@ -94,15 +96,20 @@ class Runtime:
         self._idle: asyncio.Event | None = None
 
     def __enter__(self) -> Runtime:
-        self.leases += 1
+        self.begun += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.leases -= 1
-        if self.leases == 0 and self._idle is not None:
+        self._ended += 1
+        if self._ended == self.begun and self._idle is not None:
             self._idle.set()
+
+    @property
+    def leases(self) -> int:
+        """Requests in flight on this configuration."""
+        return self.begun - self._ended
 
     async def retire(self) -> None:
         """Waits until the last lease has ended, then lets go of the upstreams and of all else that is big.
@@ -196,6 +203,12 @@ class Gateway:
         """Requests that hold a lease, on whichever configuration."""
         live = 0 if self._current is None else self._current.leases
         return live + sum(runtime.leases for runtime in self._retiring)
+
+    @property
+    def begun(self) -> int:
+        """Requests that have begun on the live configuration and on those that still have some in flight."""
+        live = 0 if self._current is None else self._current.begun
+        return live + sum(runtime.begun for runtime in self._retiring)
 
     async def idle(self) -> None:
         """Waits until no request is left on any configuration."""
