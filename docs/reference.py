@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gatewayd.admin.app import AdminApp
 from gatewayd.cli import make_parser
 from gatewayd.cli.exits import CONFIG, FAILURE, INTERRUPTED, NO_INPUT, OK, UNAVAILABLE
-from gatewayd.engine.dispatch import Trail
 from gatewayd.engine.runtime import Gateway
 from gatewayd.observe.metrics import Metrics
+from gatewayd.observe.record import Attempt, Record
 from gatewayd.upstream.base import DROPPED
 from gatewayd.web.app import TABLE
 from gatewayd.web.render import success_headers
@@ -213,9 +213,12 @@ def _endpoints() -> Iterator[str]:
     _described(described, _ENDPOINTS)
 
 
+_FALLBACK = Record(group="asked", attempts=[Attempt("", "answered", 0.0, status=200)])
+
+
 def _answered() -> Sequence[str]:
     """Every header that an answer may have; one that came from a fallback has them all."""
-    return [DROPPED, *(name for name, _ in success_headers(Trail("asked", "answered"), "", "", 0.0, 0.0))]
+    return [DROPPED, *(name for name, _ in success_headers(_FALLBACK, 0.0, 0.0))]
 
 
 def _administration() -> Iterator[str]:

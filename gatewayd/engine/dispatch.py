@@ -1,5 +1,5 @@
 """One request through the plan: the only place where retries and fallbacks happen. It adds I/O and time to
-`routing.plan`, keeps the health book, and leaves a trail of what was tried.
+`routing.plan`, keeps the health book, and writes each attempt into the record.
 """
 
 from __future__ import annotations
@@ -7,12 +7,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from gatewayd.config.snapshot import Deployment
 from gatewayd.engine.runtime import Runtime, Target
-from gatewayd.errors import GatewayError, NoDeploymentAvailable, UpstreamStatus, UpstreamTimeout
-from gatewayd.observe.access import FailedTry
+from gatewayd.errors import GatewayError, NoDeploymentAvailable, UpstreamTimeout
+from gatewayd.observe.record import Attempt, Record
 from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.plan import Step, Try, Wait, plan
 from gatewayd.routing.table import Group
@@ -24,64 +23,39 @@ _EARLY = 0.002
 
 
 @dataclass(slots=True)
-class Trail:
-    """What happened to one request, for headers, the access record and metrics. Whoever made it calls `close`."""
+class Served:
+    """A reply, and the deployment that gives it. Whoever holds it calls `close` when the reply is at its end."""
 
-    group: str = ""
-    """The group that was asked for (a pattern or an alias already resolved)."""
-    answered_by: str = ""
-    """The group that answered; "" while none has."""
-    deployment: Deployment | None = None
-    """The deployment that answered."""
-    attempts: int = 0
-    fallbacks: int = 0
-    """Fallback groups in which something was tried."""
-    errors: list[tuple[str, GatewayError]] = field(default_factory=list)
-    """(deployment id, error) of every failed try, in order."""
-    _runtime: Runtime | None = None
-    _target: Target | None = None
-
-    @property
-    def retries(self) -> int:
-        """Tries after the first one of their group."""
-        return max(0, self.attempts - 1 - self.fallbacks)
-
-    @property
-    def failed(self) -> tuple[FailedTry, ...]:
-        """The failed tries, in order."""
-        return tuple(
-            FailedTry(name, error.code, error.reason, error.status if isinstance(error, UpstreamStatus) else None)
-            for name, error in self.errors
-        )
+    reply: Reply
+    _attempt: Attempt
+    _runtime: Runtime
+    _target: Target
+    _closed: bool = False
 
     def close(self, error: GatewayError | None = None) -> None:
-        """The request is over. `error` is what broke the answer after its commit point, if anything did."""
-        runtime, target = self._runtime, self._target
-        if runtime is None or target is None:
+        """`error` is what broke the answer after its commit point, if anything did."""
+        if self._closed:
             return
-        self._runtime = self._target = None
+        self._closed = True
+        self._attempt.ended = time.monotonic()
+        runtime, target = self._runtime, self._target
         if error is not None:
-            _failed(runtime, target, error, self.answered_by, target.stream_timeouts)
+            _failed(runtime, target, error, self._attempt.group, target.stream_timeouts)
         runtime.health.left(target.candidate, probe=False)  # it has answered, so it is none any more
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A first try that was made elsewhere, by `routing.plan.first_pick`, and has failed."""
-
-    target: Target
-    error: GatewayError
-    since: float
-    """When it began, `time.monotonic()`."""
-
-
-async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | None = None) -> Reply:
+async def dispatch(runtime: Runtime, call: Call, record: Record) -> Served:
     """Finds a deployment that answers. Raises UnknownModel or the GatewayError the client shall see.
+
+    The attempts are written into `record`. If one is there already, it was made elsewhere, by
+    `routing.plan.first_pick`, and has failed: the plan goes on behind it.
 
     Cancelling it cancels the try under way and blames nobody.
     """
     chain = runtime.table.chain(call.intent.model)
-    trail.group = chain.first.group.name
+    group = record.group = chain.first.group.name
+    attempts = record.attempts
+    begun = attempts[0] if attempts else None
     health = runtime.health
 
     def available(candidate: Candidate, last_resort: bool = False) -> bool:
@@ -90,7 +64,7 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
     def cooling_for(candidate: Candidate) -> float:
         return health.cooling_for(candidate, time.monotonic())
 
-    since = time.monotonic() if begun is None else begun.since
+    since = time.monotonic() if begun is None else begun.begun
     deadline = since + (call.timeout or runtime.snapshot.server.timeouts.total)
     steps = plan(
         chain,
@@ -100,9 +74,8 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
         rng=_rng,
         in_flight=health.in_flight,
         retry_after=runtime.snapshot.routing.retry_after,
-        begun=None if begun is None else begun.target.candidate,
+        begun=None if begun is None else runtime.targets[begun.deployment].candidate,
     )
-    group = trail.group
     if begun is None:
         chain.first.group.budget.requests += 1
     step: Step = next(steps)
@@ -113,7 +86,7 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
                     since = time.monotonic()
                     until = since + seconds
                     if until >= deadline:
-                        raise trail.errors[-1][1] if trail.errors else _nobody_in_time(seconds)
+                        raise (attempts[-1].error if attempts else None) or _nobody_in_time(seconds)
                     while (left := until - time.monotonic()) > 0:  # noqa: ASYNC110  # see _EARLY
                         await asyncio.sleep(max(left, _EARLY / 2))
                     call.waited += time.monotonic() - since
@@ -121,18 +94,20 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
                 case Try(hop, candidate):
                     if hop.group.name != group:
                         group = hop.group.name
-                        trail.fallbacks += 1
                         hop.group.budget.requests += 1
                     call.capture, call.dropped = hop.capture, ()
                     target = runtime.targets[candidate.id]
-                    trail.attempts += 1
+                    if begun is None:
+                        attempt = Attempt(candidate.id, group, time.monotonic())
+                        attempts.append(attempt)
+                    else:
+                        attempt, begun = begun, None
                     try:
-                        if begun is not None:
-                            error, begun = begun.error, None
-                            raise error
+                        if attempt.error is not None:
+                            raise attempt.error
                         reply = await _open(runtime, target, call, deadline)
                     except GatewayError as error:
-                        trail.errors.append((candidate.id, error))
+                        attempt.fail(error, time.monotonic())
                         # A model that a pattern let through is the caller's choice: that there is none of that name
                         # says nothing about the deployment.
                         if not (hop.capture and error.status == 404):
@@ -141,18 +116,17 @@ async def dispatch(runtime: Runtime, call: Call, trail: Trail, begun: Begun | No
                             raise
                         step = steps.send(error)
                     else:
-                        trail.answered_by, trail.deployment = group, target.deployment
-                        trail._runtime, trail._target = runtime, target
-                        return reply
+                        attempt.status = reply.status
+                        return Served(reply, attempt, runtime, target)
     except GatewayError as error:
-        error.tried = tuple(name for name, _ in trail.errors)
+        error.tried = tuple(attempt.deployment for attempt in record.failed)
         raise
     finally:
         steps.close()  # settles a retry that has answered or was cancelled, gives back the place of one that waits
 
 
 async def _open(runtime: Runtime, target: Target, call: Call, deadline: float) -> Reply:
-    """One try, bounded in time. Pairs `started` with `left` unless it returns: then the trail does."""
+    """One try, bounded in time. Pairs `started` with `left` unless it returns: then `Served` does."""
     candidate, health = target.candidate, runtime.health
     now = time.monotonic()
     call.timeouts = target.stream_timeouts if call.intent.stream else target.timeouts

@@ -25,10 +25,8 @@ from gatewayd._version import __version__
 from gatewayd.observe import detours
 from gatewayd.observe.counters import RequestCounters
 from gatewayd.observe.log import lost_lines
+from gatewayd.observe.record import Record
 
-Outcome = Literal["ok", "rejected", "error", "client_left", "broken_stream", "shutdown"]
-"""rejected: the client's mistake. error: no deployment could answer, or a bug in gatewayd. broken_stream: the stream
-broke after the commit point. shutdown: the gateway stopped."""
 ReloadResult = Literal["applied", "unchanged", "rejected"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -121,22 +119,18 @@ class Metrics:
         self._upstreams.labels("idle").set_function(idle)
         self._tasks.set_function(tasks)
 
-    def request_ended(
-        self,
-        group: str,
-        outcome: Outcome,
-        duration: float,
-        first_token: float | None = None,
-        retries: int = 0,
-        fallbacks: int = 0,
-    ) -> None:
-        """Counts one request. `group` must come from the configuration; "" is `other`. Times in seconds."""
-        counters = self.counters.of(group)
-        counters.ended(outcome, duration)
-        if first_token is not None:
-            counters.first_token.observe(first_token)
-        counters.retries += retries
-        counters.fallbacks += fallbacks
+    def request_ended(self, record: Record) -> None:
+        """Counts a request to a model (an observer). Its group must come from the configuration; "" is `other`."""
+        if record.kind != "model":
+            return
+        counters = self.counters.of(record.group)
+        counters.ended(record.outcome, record.duration)
+        if record.ttft is not None:
+            counters.first_token.observe(record.ttft)
+        attempts = record.attempts
+        if len(attempts) > 1 or (attempts and attempts[0].group != record.group):
+            counters.retries += record.retries
+            counters.fallbacks += record.fallbacks
 
     def reloaded(self, result: ReloadResult, revision: str, at: datetime) -> None:
         """Counts a reload or the start. `revision`: the live one, also after a rejected reload."""

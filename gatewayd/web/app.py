@@ -135,6 +135,7 @@ def data_listener(
     server = LoopServer(
         app.answer,
         bodies=app.bodies,
+        ended=app.exchanges.ended,
         fast=app.fast,
         known=app.known,
         max_connections=lambda: connection_limit(gateway.current.snapshot.server.limits),

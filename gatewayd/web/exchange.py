@@ -17,12 +17,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from gatewayd.access.keys import Headers, Principal, authenticate
-from gatewayd.engine.dispatch import Begun, Trail, dispatch
+from gatewayd.access.keys import Headers, authenticate
+from gatewayd.engine.dispatch import dispatch
 from gatewayd.engine.runtime import Gateway, Runtime
 from gatewayd.errors import GatewayError, InternalError, ShuttingDown
-from gatewayd.observe.access import AccessRecord, access
-from gatewayd.observe.metrics import Metrics, Outcome
+from gatewayd.observe import access
+from gatewayd.observe.metrics import Metrics
+from gatewayd.observe.record import Kind, Observer, Record, observe
 from gatewayd.routing.table import Table
 from gatewayd.tasks import in_steps
 from gatewayd.upstream.base import Call, Reply, Sink
@@ -32,7 +33,7 @@ from gatewayd.web.render import EVENTS, JSON, STREAM_HEADERS, failure, request_i
 from gatewayd.web.timeout import client_timeout
 from gatewayd.wire.headers import Header, unlooped, upstream_headers
 from gatewayd.wire.large import LARGE
-from gatewayd.wire.openai import DONE, Usage, error_event, peek, peek_in_steps
+from gatewayd.wire.openai import DONE, error_event, peek, peek_in_steps
 
 _log = logging.getLogger("gatewayd.web")
 
@@ -99,8 +100,7 @@ class Route:
     method: Literal["GET", "POST"]
     path: str
     handle: Handle
-    kind: Literal["model", "info", "open"] = "info"
-    """model: asks a deployment, is counted by group. info: answers by itself. open: needs no key, no configuration."""
+    kind: Kind = "info"
     endpoint: str = ""
     """For a route that does nothing but ask a model: the path below the upstream's base URL."""
 
@@ -111,9 +111,8 @@ class Held:
     over the lease that was taken there."""
 
     runtime: Runtime
-    started: float
-    begun: Begun | None
-    """The try that failed, if one did."""
+    record: Record
+    """With the attempt that was made, unless it is to be made again."""
     again: bool = False
     """It was sent on a kept connection that turned out to be closed."""
 
@@ -127,7 +126,7 @@ class Held:
 class UnderWay(Protocol):
     """A request that has begun and not ended."""
 
-    kind: str
+    record: Record
 
     def interrupt(self, error: GatewayError) -> None:
         """Ends the request from outside with an error that the client is told."""
@@ -140,8 +139,17 @@ class Exchanges:
         self.gateway = gateway
         self.metrics = metrics
         self.live: set[UnderWay] = set()
+        self.observers: list[Observer] = [access.log, metrics.request_ended]
         self.keep_alives = KeepAlives()
-        metrics.count_in_flight(lambda: sum(request.kind == "model" for request in self.live))
+        metrics.count_in_flight(lambda: sum(request.record.kind == "model" for request in self.live))
+
+    def ended(self, record: Record) -> None:
+        """The one end of every request, whatever path it took."""
+        now = time.monotonic()
+        record.duration = now - (record.started or now)
+        if record.attempts and record.attempts[-1].ended is None:
+            record.attempts[-1].ended = now
+        observe(record, self.observers)
 
     def interrupt(self) -> int:
         """Ends what is under way with `server_shutting_down`; returns how many requests that struck."""
@@ -155,9 +163,8 @@ class Exchange:
     """One request. `run` is called once, in a task of the request's own."""
 
     __slots__ = (
-        "_committed", "_error", "_events", "_exchanges", "_held", "_interruption", "_started", "_task", "_ttft",
-        "_usage", "_waited", "inbound", "kind", "outcome", "principal", "request_id", "responder", "runtime", "status",
-        "trail",
+        "_committed", "_events", "_exchanges", "_held", "_interruption", "_task", "_waited", "inbound", "record",
+        "responder", "runtime",
     )  # fmt: skip
 
     def __init__(self, exchanges: Exchanges, inbound: Inbound, responder: Responder, held: Held | None = None) -> None:
@@ -165,25 +172,21 @@ class Exchange:
         self._held = held
         self.inbound = inbound
         self.responder = responder
-        self.request_id = request_id(inbound.headers.get("x-request-id"))
-        self.trail = Trail()
         self.runtime: Runtime | None = None
-        self.principal: Principal | None = None
-        self.kind: str = "info"
-        self.status = 0
-        self.outcome: Outcome = "ok"
-        self._started = time.monotonic() if held is None else held.started
         self._waited = 0.0
-        self._ttft: float | None = None
-        self._usage: Usage | None = None
-        self._error: GatewayError | None = None
         self._interruption: GatewayError | None = None
         self._task: asyncio.Task[None] | None = None
         self._committed = False
         self._events = False
         if held is not None:  # it is under way, though its task has not begun yet
-            self.kind = "model"
+            self.record = held.record
             exchanges.live.add(self)
+            return
+        told = inbound.headers.get("x-request-id")
+        name = request_id(told)
+        self.record = Record(
+            name, time.monotonic(), "info", inbound.method, inbound.path, inbound.peer, told=name is told
+        )
 
     @property
     def gateway(self) -> Gateway:
@@ -198,7 +201,8 @@ class Exchange:
     async def run(self, route: Route) -> None:
         """Answers the request. Raises only CancelledError, when the client has left."""
         self._task = asyncio.current_task()
-        self.kind = route.kind
+        record = self.record
+        record.kind = route.kind
         self._exchanges.live.add(self)
         try:
             if route.kind == "open":
@@ -207,38 +211,29 @@ class Exchange:
                 raise ShuttingDown("The gateway is stopping; connect again.")
             else:
                 with self._held or self.gateway.lease() as runtime:
-                    self.runtime = runtime
+                    self.runtime, record.revision = runtime, runtime.snapshot.revision
                     if self._interruption is not None:
                         raise self._interruption
-                    self.principal = authenticate(self.inbound.headers, runtime.snapshot.server)
+                    record.key = authenticate(self.inbound.headers, runtime.snapshot.server).name
                     await route.handle(self)
         except GatewayError as error:
             self._fail(error)
         except ClientGone:
-            self.status, self.outcome = CLIENT_LEFT, "client_left"
+            record.status, record.outcome = CLIENT_LEFT, "client_left"
         except asyncio.CancelledError:
             if self._interruption is None or self.responder.gone:
-                self.status, self.outcome = CLIENT_LEFT, "client_left"
+                record.status, record.outcome = CLIENT_LEFT, "client_left"
                 raise
             if self._task is not None:
                 self._task.uncancel()
             self._fail(self._interruption)
         except Exception as error:
-            _log.error("request %s failed", self.request_id, exc_info=error)
+            _log.error("request %s failed", record.request_id, exc_info=error)
             self._fail(InternalError("The gateway failed on this request; its log has the request id."))
         finally:
-            self._exchanges.live.discard(self)
-            self._account()
             self._task = None  # it holds what cancelled it, whose traceback holds this
-            if self._error is not None or self.trail.errors:
-                self._forget_tracebacks()
-
-    def _forget_tracebacks(self) -> None:
-        """An error that is kept must not keep the frames it went through, which keep this request, and a configuration
-        with it, until the garbage collector comes by."""
-        for error in (self._error, *(error for _, error in self.trail.errors)):
-            if error is not None:
-                error.__traceback__ = None
+            self._exchanges.live.discard(self)
+            self._exchanges.ended(record)
 
     def interrupt(self, error: GatewayError) -> None:
         """Ends the request from outside with an error that the client is told."""
@@ -253,20 +248,19 @@ class Exchange:
         if self._held is None:
             return
         self._exchanges.live.discard(self)
-        with self._held as self.runtime:
-            self.kind, self.status, self.outcome = "model", CLIENT_LEFT, "client_left"
-            self.trail.attempts = 1
-            self._account()
+        with self._held:
+            self.record.status, self.record.outcome = CLIENT_LEFT, "client_left"
+            self._exchanges.ended(self.record)
 
     def send_json(self, body: bytes) -> None:
         """A whole answer of the gateway's own."""
-        self.status = 200
-        self.responder.send(200, [JSON, ("x-request-id", self.request_id), *self._revision()], body)
+        self.record.status = 200
+        self.responder.send(200, [JSON, ("x-request-id", self.record.request_id), *self._revision()], body)
 
     async def ask_model(self, endpoint: str, *, streams: bool = True) -> None:
         """Asks a deployment and passes its answer on. `endpoint` is the path below the base URL; without `streams` its
         answers are whole ones whatever the body says."""
-        runtime, held = self.runtime, self._held
+        runtime, held, record = self.runtime, self._held, self.record
         assert runtime is not None
         server = runtime.snapshot.server
         headers = self.inbound.headers
@@ -287,43 +281,40 @@ class Exchange:
         call = Call(
             endpoint,
             intent,
-            self.request_id,
+            record.request_id,
             relayed,
             timeout=client_timeout(headers, server),
             fresh=held is not None and held.again,
-            waited=0.0 if held is None else time.monotonic() - held.started,
+            waited=0.0 if held is None else time.monotonic() - record.started,
         )
-        reply = await dispatch(runtime, call, self.trail, None if held is None else held.begun)
+        served = await dispatch(runtime, call, record)
+        reply = served.reply
         if server.report_model == "group":
             reply = NamedReply(reply, intent.model)
         now = time.monotonic()
         self._waited += call.waited
         broken: GatewayError | None = None
         try:
-            await self._answer(reply, now - self._started)
+            await self._answer(reply, now - record.started)
         except GatewayError as error:
             broken = error
             raise
         finally:
             reply.close()
-            self._usage = reply.usage
-            self.trail.close(broken)
+            record.usage = reply.usage
+            served.close(broken)
 
     async def _answer(self, reply: Reply, elapsed: float) -> None:
         assert self.runtime is not None
-        headers = [
-            *reply.headers,
-            *success_headers(
-                self.trail, self.request_id, self.runtime.snapshot.revision, elapsed - self._waited, elapsed
-            ),
-        ]
-        self.status = reply.status
+        record = self.record
+        headers = [*reply.headers, *success_headers(record, elapsed - self._waited, elapsed)]
+        record.status = reply.status
         if reply.body is not None:
             self.responder.send(reply.status, headers, reply.body)
             return
         content_type = next((value for name, value in reply.headers if name == "content-type"), "")
         self._events = content_type.startswith(EVENTS)
-        self._ttft = elapsed
+        record.ttft = elapsed
         self._committed = True
         sink = self.responder.start(reply.status, [*headers, *STREAM_HEADERS])
         silence = self.runtime.snapshot.server.stream.keep_alive
@@ -336,57 +327,25 @@ class Exchange:
 
     def _fail(self, error: GatewayError) -> None:
         """The one place where an error becomes something a client sees."""
-        self._error = error
+        record = self.record
+        record.error = error
         stopping = isinstance(error, ShuttingDown)
         if self._committed:
-            self.outcome = "shutdown" if stopping else "broken_stream"
+            record.outcome = "shutdown" if stopping else "broken_stream"
             if self._events:
                 self.responder.fail(error_event(error) + (DONE if self._done_after_error() else b""))
             else:
                 self.responder.abort()
             return
-        self.outcome = "shutdown" if stopping else "rejected" if _is_callers(error) else "error"
-        self.status, headers, body = failure(error, self.request_id, self.trail, self.inbound.path)
-        self.responder.send(self.status, [*headers, *self._revision()], body, last=stopping)
+        record.outcome = "shutdown" if stopping else "rejected" if _is_callers(error) else "error"
+        record.status, headers, body = failure(error, record)
+        self.responder.send(record.status, [*headers, *self._revision()], body, last=stopping)
 
     def _done_after_error(self) -> bool:
         return self.runtime is not None and self.runtime.snapshot.server.stream.error_done
 
     def _revision(self) -> tuple[Header, ...]:
         return () if self.runtime is None else (("x-gatewayd-revision", self.runtime.snapshot.revision),)
-
-    def _account(self) -> None:
-        duration = time.monotonic() - self._started
-        trail = self.trail
-        if self.kind == "model":
-            self._exchanges.metrics.request_ended(
-                trail.group, self.outcome, duration, self._ttft, trail.retries, trail.fallbacks
-            )
-        usage = self._usage
-        access(
-            AccessRecord(
-                request_id=self.request_id,
-                revision="" if self.runtime is None else self.runtime.snapshot.revision,
-                key="" if self.principal is None else self.principal.name,
-                peer=self.inbound.peer,
-                method=self.inbound.method,
-                path=self.inbound.path,
-                status=self.status,
-                outcome=self.outcome,
-                code="" if self._error is None else self._error.code,
-                group=trail.group,
-                answered_by=trail.answered_by,
-                deployment="" if trail.deployment is None else trail.deployment.id,
-                attempts=trail.attempts,
-                fallbacks=trail.fallbacks,
-                duration=duration,
-                ttft=self._ttft,
-                prompt_tokens=None if usage is None else usage.prompt_tokens,
-                completion_tokens=None if usage is None else usage.completion_tokens,
-                failed=trail.failed,
-            ),
-            quiet=self.kind == "open" and self.outcome == "ok",
-        )
 
 
 def _is_callers(error: GatewayError) -> bool:

@@ -20,13 +20,11 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from gatewayd.access.keys import Principal, authenticate
+from gatewayd.access.keys import authenticate
 from gatewayd.engine.deadline import EXACT_BELOW, Struck
-from gatewayd.engine.dispatch import Begun, Trail
 from gatewayd.engine.runtime import Runtime, Target
 from gatewayd.errors import GatewayError, InternalError, UpstreamTimeout
-from gatewayd.observe.access import AccessRecord, SuccessLine
-from gatewayd.observe.counters import Counters
+from gatewayd.observe.record import Attempt, Record
 from gatewayd.routing.pick import View
 from gatewayd.routing.plan import first_pick
 from gatewayd.routing.table import Group
@@ -79,15 +77,14 @@ class Desk:
     """The requests of one caller to one path under one configuration: what their answers have in common. It is kept in
     the runtime's notes and knows nothing of the runtime, which can go when its requests are done."""
 
-    __slots__ = ("_caller", "_lanes", "_path", "_renames", "_revision", "_seconds", "default_model", "limit")
+    __slots__ = ("_lanes", "_renames", "_seconds", "caller", "default_model", "limit", "revision")
 
     def __init__(self, known: KnownRequest, runtime: Runtime) -> None:
         server = runtime.snapshot.server
         self.default_model = server.default_models.get(known.route.endpoint)
         self.limit = int(server.limits.body_mb * MEGABYTE)
-        self._caller = known.admission.caller
-        self._path = known.path
-        self._revision = runtime.snapshot.revision
+        self.caller = known.admission.caller
+        self.revision = runtime.snapshot.revision
         self._seconds = server.timeouts.total
         self._renames = server.report_model == "group"
         self._lanes: dict[tuple[str, str], Lane] = {}
@@ -107,37 +104,15 @@ class Desk:
             desk = runtime.notes[key] = cls(known, runtime)
         return desk
 
-    def lane(self, group: Group, target: Target, exchanges: Exchanges) -> Lane | None:
+    def lane(self, group: Group, target: Target) -> Lane | None:
         """None if this deployment is not for the fast path."""
         key = group.name, target.candidate.id
         lane = self._lanes.get(key)
         seconds = min(target.timeouts.total, self._seconds)
         if lane is None and isinstance(target.upstream, ForwardUpstream) and seconds >= EXACT_BELOW:
-            deployment = target.deployment
-            record = AccessRecord(
-                request_id="",
-                revision=self._revision,
-                key=self._caller,
-                peer="",
-                method="POST",
-                path=self._path,
-                status=200,
-                outcome="ok",
-                code="",
-                group=group.name,
-                answered_by=group.name,
-                deployment=deployment.id,
-                attempts=1,
-                fallbacks=0,
-                duration=0.0,
-                ttft=None,
-                prompt_tokens=None,
-                completion_tokens=None,
-            )
-            head = SuccessHead(Trail(group.name, group.name, deployment, attempts=1), self._revision)
-            counters = exchanges.metrics.counters.of(group.name)
-            line = SuccessLine(record)
-            lane = Lane(group, target, target.upstream, counters, head, line, seconds, self._renames)
+            attempt = Attempt(target.candidate.id, group.name, 0.0, status=200)
+            head = SuccessHead(Record(revision=self.revision, group=group.name, attempts=[attempt]))
+            lane = Lane(group, target, target.upstream, head, seconds, self._renames, self.caller, self.revision)
             self._lanes[key] = lane
         return lane
 
@@ -149,13 +124,13 @@ class Lane:
     group: Group
     target: Target
     upstream: ForwardUpstream
-    counters: Counters
     head: SuccessHead
-    line: SuccessLine
     seconds: float
     """The longest that one try may take."""
     renames: bool
     """Whether answers name the model group."""
+    caller: str
+    revision: str
 
 
 class FastPath:
@@ -225,7 +200,7 @@ class FastPath:
         if candidate is None:
             return None
         target = runtime.targets[candidate.id]
-        lane = desk.lane(chain.first.group, target, self._exchanges)
+        lane = desk.lane(chain.first.group, target)
         if lane is None:
             return None
         call = Call(known.route.endpoint, intent, "", known.relayed, target.timeouts, chain.first.capture)
@@ -236,11 +211,9 @@ class FastCall(Answer):
     """One call under way: what its upstream answers, and what becomes of it (`web.exchange.UnderWay`)."""
 
     __slots__ = (
-        "_call", "_client", "_due", "_exchanges", "_known", "_lane", "_runtime", "_sent", "_started", "_task",
-        "_upstream",
+        "_call", "_client", "_due", "_exchanges", "_known", "_lane", "_runtime", "_sent", "_task", "_upstream",
+        "record",
     )  # fmt: skip
-
-    kind = "model"
 
     def __init__(
         self,
@@ -259,7 +232,13 @@ class FastCall(Answer):
         self._runtime = runtime
         self._lane = lane
         self._call = call
-        self._started = self._sent = started
+        self._sent = started
+        told = known.request_id
+        group = lane.group.name
+        self.record = Record(
+            told or new_request_id(), started, "model", "POST", known.path, client.peer, told is not None, lane.caller,
+            lane.revision, group, [Attempt(lane.target.candidate.id, group, started)],
+        )  # fmt: skip
         self._task: asyncio.Task[None] | None = None
         self._due: set[Struck]
         self._upstream: Connection
@@ -276,8 +255,8 @@ class FastCall(Answer):
         runtime, target = self._runtime, self._lane.target
         runtime.__enter__()
         self._lane.group.budget.requests += 1
-        runtime.health.started(target.candidate, self._started)
-        self._due = runtime.deadlines.due(self._lane.seconds, self._started)
+        runtime.health.started(target.candidate, self.record.started)
+        self._due = runtime.deadlines.due(self._lane.seconds, self.record.started)
         self._due.add(self)
         self._exchanges.live.add(self)
         self._client.taken(self)
@@ -326,8 +305,11 @@ class FastCall(Answer):
         self._go_on(InternalError("The gateway failed on this request; its log has the request id."))
 
     def fail(self, error: GatewayError) -> None:
-        # Of a reused connection that had been closed nobody is to blame, and nothing was tried.
-        self._go_on(None if isinstance(error, StaleConnection) else error)
+        if isinstance(error, StaleConnection):  # nobody is to blame, and nothing was tried
+            self.record.attempts.clear()
+            self._client.go_on(self._exchange(again=True), self._known.route)
+        else:
+            self._go_on(error)
 
     # --- what else may happen
 
@@ -338,14 +320,13 @@ class FastCall(Answer):
 
     def interrupt(self, error: GatewayError) -> None:
         self._upstream.drop(self)
-        exchange = self._exchange(None)
-        exchange.trail.attempts = 1
+        exchange = self._exchange()
         exchange.interrupt(error)
         self._client.go_on(exchange, self._known.route)
 
     def client_left(self) -> None:
         self._upstream.drop(self)
-        self._exchange(None).left()
+        self._exchange().left()
 
     # --- inside
 
@@ -356,38 +337,36 @@ class FastCall(Answer):
             body = named(body, self._call.intent.model)
         now = time.monotonic()
         runtime.health.completed(lane.target.candidate, now)
-        duration = now - self._started
-        told = self._known.request_id
-        request_id = told or new_request_id()
+        record = self.record
+        record.status = record.attempts[0].status = self.status
+        record.attempts[0].ended = now
         secrets = lane.upstream.secrets
         relayed = lines(secrets.relayed(self.fields)) if self.known is None else self.known.relayed(secrets)
         if self._call.dropped:
             relayed += lines(self._call.told())
-        head = lane.head.render(self.status, relayed, request_id, self._sent - self._started, duration, len(body))
+        started = record.started
+        head = lane.head.render(self.status, relayed, record.request_id, self._sent - started, now - started, len(body))
         runtime.__exit__(None, None, None)
         if len(body) <= LARGE:
             client.answer(head + body, now)
         else:
             client.answer(head, now, body)  # to join them would take as long as all the rest
-        lane.counters.ended("ok", duration)
-        lane.line.log(request_id, duration, usage_of(body), client.peer, told=told is not None)
+        record.usage = usage_of(body)
+        self._exchanges.ended(record)
 
-    def _go_on(self, error: GatewayError | None) -> None:
-        self._client.go_on(self._exchange(error), self._known.route)
+    def _go_on(self, error: GatewayError) -> None:
+        self.record.attempts[0].fail(error, time.monotonic())
+        self._client.go_on(self._exchange(), self._known.route)
 
-    def _exchange(self, error: GatewayError | None) -> Exchange:
+    def _exchange(self, *, again: bool = False) -> Exchange:
         """The request as an exchange, on which the runtime's lease goes over."""
         self._leave()
         runtime, target = self._runtime, self._lane.target
         runtime.health.left(target.candidate, probe=False)
         known, client = self._known, self._client
-        begun = None if error is None else Begun(target, error, self._started)
-        held = Held(runtime, self._started, begun, again=error is None)
+        held = Held(runtime, self.record, again)
         inbound = Inbound(known.path, known.headers, client.peer, self._call.intent.body)
-        exchange = Exchange(self._exchanges, inbound, client.responder(), held)
-        exchange.principal = Principal(self._known.admission.caller)
-        exchange.trail.group = self._lane.group.name
-        return exchange
+        return Exchange(self._exchanges, inbound, client.responder(), held)
 
     def _leave(self) -> None:
         if self._task is not None:

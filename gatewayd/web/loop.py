@@ -19,7 +19,8 @@ from aiohttp import StreamReader, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gatewayd.observe.access import access, unreadable
+from gatewayd.errors import InvalidRequest
+from gatewayd.observe.record import Record
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import LINGER_SECONDS, Connection, Deadlines, HttpServer, broken, not_http
 from gatewayd.web.exchange import Exchange, Route
@@ -50,13 +51,16 @@ class LoopServer(HttpServer):
         is_overloaded: Callable[[], bool] = lambda: False,
         deadlines: Deadlines | None = None,
         bodies: Bodies,
+        ended: Callable[[Record], None] = lambda record: None,
         fast: FastPath | None = None,
         known: Callable[[RawRequestMessage], KnownRequest | None] = lambda message: None,
     ) -> None:
-        """`known` says what a head means that `fast` has not seen before. `bodies` counts what is held of bodies."""
+        """`known` says what a head means that `fast` has not seen before. `bodies` counts what is held of bodies.
+        `ended` gets the record of what never became a request."""
         super().__init__(_never, max_connections=max_connections, is_overloaded=is_overloaded, deadlines=deadlines)
         self.answer = answer
         self.bodies = bodies
+        self.ended = ended
         self.fast = fast
         self.known = known
         self.turns = Turns(self._loop)
@@ -72,6 +76,7 @@ class LoopConnection(PiecewiseConnection):
         "_answer",
         "_bodies",
         "_call",
+        "_ended",
         "_fast",
         "_held",
         "_held_timer",
@@ -84,6 +89,7 @@ class LoopConnection(PiecewiseConnection):
         super().__init__(server, door, loop, server.turns)
         self._answer = server.answer
         self._bodies = server.bodies
+        self._ended = server.ended
         self._fast = server.fast
         self._known = server.known
         self._call: FastCall | None = None
@@ -264,7 +270,9 @@ class LoopConnection(PiecewiseConnection):
             if not isinstance(message, RawRequestMessage):  # the parser's complaint
                 request_id = new_request_id()
                 self._say(not_http(message.exc, request_id))
-                access(unreadable(request_id, self.peer))
+                unreadable = Record(request_id, peer=self.peer, status=400, outcome="rejected")
+                unreadable.error = InvalidRequest("")
+                self._ended(unreadable)
                 break
             if self._take(message, payload):
                 continue

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from gatewayd.engine.dispatch import Trail
 from gatewayd.errors import (
     GatewayError,
     InternalError,
@@ -27,6 +26,7 @@ from gatewayd.errors import (
     UpgradeRefused,
     UpstreamError,
 )
+from gatewayd.observe.record import Attempt, Record
 from gatewayd.wire import anthropic
 from gatewayd.wire.headers import MAX_VALUE, Header, sanitised
 from gatewayd.wire.openai import error_body
@@ -60,17 +60,16 @@ def request_id(told: str | None) -> str:
     return told if told is not None and is_sane_id(told) else new_request_id()
 
 
-def failure(
-    error: GatewayError, request_id: str, trail: Trail | None = None, path: str = ""
-) -> tuple[int, list[Header], bytes]:
+def failure(error: GatewayError, record: Record) -> tuple[int, list[Header], bytes]:
     """Status, headers and body of an answer that is an error; in Anthropic's shape below the paths of its API.
 
     An upstream's own OpenAI-shaped error passes with its status and body. `retry-after` is an integer >= 1 (RFC 9110,
     10.2.3). `x-should-retry: false` keeps OpenAI's SDKs from multiplying our tries by theirs.
     """
+    request_id = record.request_id
     headers = [JSON, ("x-request-id", request_id)]
-    if trail is not None and trail.attempts:
-        headers.append(("x-gatewayd-attempts", str(trail.attempts)))
+    if record.attempts:
+        headers.append(("x-gatewayd-attempts", str(len(record.attempts))))
     if isinstance(error, MethodNotAllowed):
         headers.append(("allow", ", ".join(error.allow)))
     if isinstance(error, InvalidApiKey):
@@ -84,17 +83,17 @@ def failure(
     if error.body is not None:
         return error.status, headers, error.body
     message = error.message
-    if trail is not None and trail.errors:
-        message = f"{message} (tried {_tries(trail)})"
-    if anthropic.is_path(path):
+    if failed := record.failed:
+        message = f"{message} (tried {_tries(failed)})"
+    if anthropic.is_path(record.path):
         headers.append(("request-id", request_id))
         return error.status, headers, anthropic.anthropic_error_body(error, message, request_id)
     return error.status, headers, error_body(error, message)
 
 
-def _tries(trail: Trail) -> str:
+def _tries(failed: Iterable[Attempt]) -> str:
     """`west x3: connection refused, east: answered 503`: names and reasons, no addresses and no words of upstreams."""
-    counts = Counter((name, error.reason) for name, error in trail.errors)
+    counts = Counter((attempt.deployment, attempt.error.reason) for attempt in failed if attempt.error is not None)
     shown = [
         f"{name}{f' x{count}' if count > 1 else ''}: {reason}"
         for (name, reason), count in itertools.islice(counts.items(), _SHOWN_TRIES)
@@ -104,27 +103,27 @@ def _tries(trail: Trail) -> str:
     return ", ".join(shown)
 
 
-def success_headers(trail: Trail, request_id: str, revision: str, overhead: float, duration: float) -> list[Header]:
+def success_headers(record: Record, overhead: float, duration: float) -> list[Header]:
     """How the answer came about. `overhead` and `duration` in seconds; duration counts to the start of the answer."""
-    retries, fallbacks = str(trail.retries), str(trail.fallbacks)
+    answered, request_id = record.answered, record.request_id
     overhead_ms = f"{overhead * 1000:.2f}"
-    deployment = "" if trail.deployment is None else trail.deployment.id
+    deployment = "" if answered is None else answered.deployment
     headers = [
         ("x-request-id", request_id),
-        ("x-gatewayd-revision", revision),
+        ("x-gatewayd-revision", record.revision),
         ("x-gatewayd-deployment", deployment),
-        ("x-gatewayd-attempts", str(trail.attempts)),
+        ("x-gatewayd-attempts", str(len(record.attempts))),
         ("x-gatewayd-overhead-ms", overhead_ms),
         ("x-litellm-call-id", request_id),
         ("x-litellm-model-id", deployment),
-        ("x-litellm-model-group", trail.group),
-        ("x-litellm-attempted-retries", retries),
-        ("x-litellm-attempted-fallbacks", fallbacks),
+        ("x-litellm-model-group", record.group),
+        ("x-litellm-attempted-retries", str(record.retries)),
+        ("x-litellm-attempted-fallbacks", str(record.fallbacks)),
         ("x-litellm-overhead-duration-ms", overhead_ms),
         ("x-litellm-response-duration-ms", f"{duration * 1000:.2f}"),
     ]
-    if trail.answered_by != trail.group:
-        headers.append(("x-gatewayd-fallback", trail.answered_by))
+    if answered is not None and answered.group != record.group:
+        headers.append(("x-gatewayd-fallback", answered.group))
     return headers
 
 
@@ -133,8 +132,8 @@ class SuccessHead:
 
     __slots__ = ("_template",)
 
-    def __init__(self, trail: Trail, revision: str) -> None:
-        headers = _harmless(success_headers(trail, "", revision, 0.0, 0.0))
+    def __init__(self, sample: Record) -> None:
+        headers = _harmless(success_headers(sample, 0.0, 0.0))
         fields = [f"{name}: {_VARIABLE.get(name) or value.replace('%', '%%')}\r\n" for name, value in headers]
         self._template = "%s%s" + "".join(fields) + "date: %s\r\ncontent-length: %d\r\n\r\n"
 
@@ -167,7 +166,7 @@ def head(status: int, headers: Iterable[Header], framing: str) -> bytes:
 
 def last_words(error: GatewayError, request_id: str | None = None) -> bytes:
     """A whole answer, the last on its connection, to what never became a request."""
-    status, headers, body = failure(error, request_id or new_request_id())
+    status, headers, body = failure(error, Record(request_id or new_request_id()))
     return head(status, headers, f"content-length: {len(body)}\r\nconnection: close\r\n") + body
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from gatewayd.config.snapshot import Deployment, RetryShare, RoutingSettings, ServerSettings, Snapshot
 from gatewayd.engine.build import build
-from gatewayd.engine.dispatch import Trail, dispatch
+from gatewayd.engine.dispatch import dispatch
 from gatewayd.engine.runtime import Gateway, Runtime
 from gatewayd.errors import FallbackKind, GatewayError, NoDeploymentAvailable, UpstreamConnection, UpstreamStatus
+from gatewayd.observe.record import Record
 from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.table import Group, Table
 from gatewayd.upstream.base import Call, Reply, WholeReply
@@ -24,15 +25,13 @@ BUSY = UpstreamStatus("busy", status=429, retry_after=0.05)
 
 async def ask(runtime: Runtime, model: str = "a") -> int | GatewayError:
     """The status that a request got, or its error."""
-    trail = Trail()
     try:
-        reply = await dispatch(runtime, call(model), trail)
+        served = await dispatch(runtime, call(model), Record())
     except GatewayError as error:
         return error
-    finally:
-        trail.close()
-    reply.close()
-    return reply.status
+    served.close()
+    served.reply.close()
+    return served.reply.status
 
 
 def snapshot_of(*upstreams: Server, server: ServerSettings | None = None, retries: int = 2) -> Snapshot:
@@ -173,8 +172,7 @@ async def test_a_stream_from_before_the_cooldown_that_ends_is_not_the_probe() ->
     gateway = Gateway()
     runtime = runtime_of(gateway, {"a": {"a1": FakeUpstream()}})
     candidate, health = runtime.targets["a1"].candidate, gateway.health
-    old = Trail()
-    await dispatch(runtime, call("a", stream=True), old)
+    old = await dispatch(runtime, call("a", stream=True), Record())
     health.failed(candidate, UpstreamStatus("busy", status=429, retry_after=5), 0.0, peers=(), policy=runtime.policy)
     assert health.started(candidate, 10.0)
     old.close()
@@ -183,26 +181,24 @@ async def test_a_stream_from_before_the_cooldown_that_ends_is_not_the_probe() ->
 
 
 async def test_a_retry_is_settled_when_it_has_answered_and_when_its_client_has_left() -> None:
-    """A-40: nothing stays open in the budget, though errors (and with them frames) are kept in the trail."""
+    """A-40: nothing stays open in the budget, though errors (and with them frames) are kept in the record."""
     gateway = Gateway()
     routing = RoutingSettings(num_retries=1)
     groups = {"a": {"a1": FakeUpstream([DOWN]), "a2": FakeUpstream([DOWN])}}
     runtime = runtime_of(gateway, groups, routing=routing)
     budget = runtime.table.chain("a").first.group.budget
-    trails = [Trail() for _ in range(3)]
-    for trail in trails:
+    records = [Record() for _ in range(3)]
+    for record in records:
         with contextlib.suppress(GatewayError):
-            await dispatch(runtime, call("a"), trail)
-        trail.close()
+            (await dispatch(runtime, call("a"), record)).close()
     assert (budget._open, budget._failed) == (0, 1)
-    stuck, trail = FakeUpstream(hang=True), Trail()
+    stuck = FakeUpstream(hang=True)
     only = Group.of("b", [Candidate("a1", "a1", order=1), Candidate("a2", "a2", order=2)], 1)
     runtime = runtime_of(Gateway(), {"b": {"a1": FakeUpstream([DOWN]), "a2": stuck}}, routing=routing)
     runtime.table = Table({"b": only})
-    task = asyncio.create_task(dispatch(runtime, call("b"), trail))
+    task = asyncio.create_task(dispatch(runtime, call("b"), Record()))
     await asyncio.wait_for(stuck.asked.wait(), 5)
     assert only.budget._open == 1
     task.cancel()
     await asyncio.wait([task])
     assert only.budget._open == 0
-    trail.close()

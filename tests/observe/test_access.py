@@ -14,9 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.observe.access import AccessRecord, FailedTry, access
+from gatewayd.errors import GatewayError, UnknownModel, UpstreamConnection, UpstreamStatus
+from gatewayd.observe.access import fields, log
 from gatewayd.observe.log import SOON, LineFormatter, LineHandler, LogFormat, set_up
+from gatewayd.observe.record import Attempt, Record
 from gatewayd.observe.redact import Redactor
+from gatewayd.wire.openai import Usage
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +33,8 @@ def _root_restored() -> Iterator[None]:
     logging.logThreads, logging.logProcesses, logging.logMultiprocessing = flags
 
 
-def record_of(**changes: Any) -> AccessRecord:
+def record_of(*failed: Attempt, answered: str | None = "chat", **changes: Any) -> Record:
+    """A request that the deployment d1 of the group `answered` answered, after these attempts."""
     values: dict[str, Any] = {
         "request_id": "req_1",
         "revision": "abc",
@@ -39,25 +43,23 @@ def record_of(**changes: Any) -> AccessRecord:
         "method": "POST",
         "path": "/v1/chat/completions",
         "status": 200,
-        "outcome": "ok",
-        "code": "",
         "group": "chat",
-        "answered_by": "chat",
-        "deployment": "d1",
-        "attempts": 1,
-        "fallbacks": 0,
         "duration": 0.12345,
-        "ttft": None,
-        "prompt_tokens": None,
-        "completion_tokens": 0,
     }
-    return AccessRecord(**(values | changes))
+    last = [] if answered is None else [Attempt("d1", answered, 0.0, status=200)]
+    return Record(**(values | changes), attempts=[*failed, *last])
+
+
+def failed(name: str, error: GatewayError, group: str = "chat") -> Attempt:
+    attempt = Attempt(name, group, 0.0)
+    attempt.fail(error, 1.0)
+    return attempt
 
 
 def test_the_access_record_leaves_out_what_is_empty() -> None:
     stream = io.StringIO()
     set_up("json", "info", Redactor(), stream=stream)
-    access(record_of(code="", ttft=0.0123, fallbacks=1, answered_by="spare"))
+    log(record_of(answered="spare", ttft=0.0123, usage=Usage(0, 7)))
     line = json.loads(stream.getvalue())
     for name in ("time", "level", "logger", "message"):
         del line[name]
@@ -74,71 +76,72 @@ def test_the_access_record_leaves_out_what_is_empty() -> None:
         "fallbacks": 1,
         "duration_ms": 123.45,
         "ttft_ms": 12.3,
-        "completion_tokens": 0,
+        "prompt_tokens": 0,
+        "completion_tokens": 7,
         "key": "master_key",
         "peer": "127.0.0.1",
         "revision": "abc",
     }
 
 
-def test_quiet_records_are_for_the_debug_level() -> None:
+def test_health_checks_are_for_the_debug_level() -> None:
     stream = io.StringIO()
     set_up("text", "info", Redactor(), stream=stream)
-    access(record_of(), quiet=True)
+    log(record_of(kind="open"))
     assert stream.getvalue() == ""
     set_up("text", "debug", Redactor(), stream=stream)
-    access(record_of(), quiet=True)
+    log(record_of(kind="open"))
     assert "DEBUG" in stream.getvalue()
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
 @given(
-    path=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20) | st.just("/v1/models"),
-    group=st.text(max_size=10) | st.just("chat"),
-    key=st.text(max_size=10),
-    code=st.sampled_from(["", "model_not_found"]),
-    counts=st.tuples(*[st.none() | st.integers(0, 9)] * 2),
+    path=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20) | st.sampled_from(["/v1/models", "/100%/é"]),
+    group=st.text(max_size=10) | st.sampled_from(["chat", "a b"]),
+    key=st.text(max_size=10) | st.sampled_from(["50%s", "sk-0123456789"]),
+    request_id=st.none() | st.sampled_from(["mine", 'a "b" c=d', "id-sk-0123456789", "%s"]),
+    usage=st.none() | st.builds(Usage, st.integers(0, 9), st.integers(0, 9)),
     ttft=st.none() | st.floats(0, 9),
-    fallbacks=st.integers(0, 2),
+    answered=st.sampled_from([None, "chat", "spare"]),
     revision=st.sampled_from(["", "abc"]),
-    failed=st.lists(
-        st.builds(FailedTry, st.text(max_size=10), st.just("code"), st.just("why"), st.none() | st.just(5))
-    ),
+    names=st.lists(st.text(max_size=10)),
+    error=st.sampled_from([None, UnknownModel("x")]),
 )
-def test_the_quick_line_is_the_slow_line(
+def test_a_prepared_line_is_what_the_formatter_makes(
     form: LogFormat,
     path: str,
     group: str,
     key: str,
-    code: str,
-    counts: tuple[int | None, int | None],
+    request_id: str | None,
+    usage: Usage | None,
     ttft: float | None,
-    fallbacks: int,
+    answered: str | None,
     revision: str,
-    failed: list[FailedTry],
+    names: list[str],
+    error: GatewayError | None,
 ) -> None:
-    """C-07: also with everything in it that a client may send."""
+    """C-07, D-02: also with everything in it that a client may send; the second time it is prepared."""
     stream = io.StringIO()
     redactor = Redactor()
+    redactor.know(["sk-0123456789"])
     set_up(form, "info", redactor, stream=stream)
-    record = record_of(
-        path=path,
-        group=group,
-        key=key,
-        code=code,
-        prompt_tokens=counts[0],
-        completion_tokens=counts[1],
-        ttft=ttft,
-        fallbacks=fallbacks,
-        revision=revision,
-        failed=tuple(failed),
-    )
-    access(record)
-    line = stream.getvalue()
-    slow = logging.LogRecord("gatewayd.access", logging.INFO, "", 0, "request", None, None)
-    slow.fields = record.fields(form)
-    assert _timeless(line) == _timeless(LineFormatter(form, redactor).format(slow) + "\n")
-    assert line.count("\n") == 1
+    attempts = [failed(name, UpstreamStatus("x", status=500)) for name in names]
+    record = record_of(*attempts, answered=answered, path=path, group=group, key=key, revision=revision)
+    record.usage, record.ttft, record.error = usage, ttft, error
+    if error is not None:
+        record.outcome = "rejected"
+    if request_id is not None:
+        record.request_id, record.told = request_id, True
+    expected = []
+    for duration, peer in ((0.0123456, "127.0.0.1"), (12.0, "unix")):
+        record.duration, record.peer = duration, peer
+        log(record)
+        slow = logging.LogRecord("gatewayd.access", logging.INFO, "", 0, "request", None, None)
+        slow.fields = fields(record, form)
+        expected.append(_timeless(LineFormatter(form, redactor).format(slow)))
+    assert _timeless(stream.getvalue()).splitlines() == expected
+    assert stream.getvalue().count("\n") == 2
+    assert "sk-0123456789" not in stream.getvalue()
 
 
 def _timeless(line: str) -> str:
@@ -149,8 +152,8 @@ def test_a_secret_that_a_client_put_into_its_url_is_replaced() -> None:
     stream, redactor = io.StringIO(), Redactor()
     redactor.know(["sk-very-secret"])
     set_up("text", "info", redactor, stream=stream)
-    access(record_of(path="/v1/sk-very-secret"))
-    access(record_of(request_id="sk-very-secret"))
+    log(record_of(path="/v1/sk-very-secret"))
+    log(record_of(request_id="sk-very-secret", told=True))
     assert "very" not in stream.getvalue()
     assert stream.getvalue().count("***") == 2
 
@@ -165,10 +168,10 @@ async def test_lines_of_one_moment_share_a_write_and_keep_their_order() -> None:
 
     set_up("text", "info", Redactor(), stream=Counting())
     for number in range(5):
-        access(record_of(request_id=f"req_{number}"))
+        log(record_of(request_id=f"req_{number}"))
     assert writes == []
     logging.getLogger("gatewayd.x").info("in between")
-    access(record_of(request_id="req_last"))
+    log(record_of(request_id="req_last"))
     async with asyncio.timeout(100 * SOON):
         while len(writes) < 3:  # noqa: ASYNC110  # the handler tells nobody
             await asyncio.sleep(SOON)
@@ -184,7 +187,7 @@ def test_lines_that_wait_are_written_at_the_end() -> None:
 
     async def short_life() -> None:
         set_up("text", "info", Redactor(), stream=stream)
-        access(record_of())
+        log(record_of())
 
     asyncio.run(short_life())
     logging.getLogger().handlers[0].flush()
@@ -194,25 +197,22 @@ def test_lines_that_wait_are_written_at_the_end() -> None:
 def test_a_programs_own_handler_gets_a_record(caplog: pytest.LogCaptureFixture) -> None:
     """U-E5: whose message is readable by itself: `logging.basicConfig` shows nothing else."""
     with caplog.at_level(logging.INFO, "gatewayd.access"):
-        access(record_of())
+        log(record_of())
     (record,) = caplog.records
     assert record.getMessage() == "200 POST /v1/chat/completions chat -> d1 123 ms"
     assert record.__dict__["fields"]["request_id"] == "req_1"
 
 
-FAILED = (
-    FailedTry("west", "upstream_connection_error", "connection refused"),
-    FailedTry("west", "upstream_connection_error", "connection refused"),
-    FailedTry("east", "upstream_error", "answered 503", 503),
-)
+REFUSED = UpstreamConnection("No connection to the upstream: Connection refused.")
+FAILED = (failed("west", REFUSED), failed("west", REFUSED), failed("east", UpstreamStatus("its words", status=503)))
 
 
 def test_json_has_failed_tries_as_objects_and_text_as_one_value() -> None:
     """U-D1: and nothing is lost in either."""
-    record = record_of(failed=FAILED)
+    record = record_of(*FAILED)
     stream = io.StringIO()
     set_up("json", "info", Redactor(), stream=stream)
-    access(record)
+    log(record)
     assert json.loads(stream.getvalue())["failed"] == [
         {"deployment": "west", "code": "upstream_connection_error", "reason": "connection refused"},
         {"deployment": "west", "code": "upstream_connection_error", "reason": "connection refused"},
@@ -220,32 +220,30 @@ def test_json_has_failed_tries_as_objects_and_text_as_one_value() -> None:
     ]
     stream = io.StringIO()
     set_up("text", "info", Redactor(), stream=stream)
-    access(record)
+    log(record)
     failed = "west:upstream_connection_error,west:upstream_connection_error,east:upstream_error:503"
     assert f" failed={failed} " in stream.getvalue()
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("record", "expected"),
     [
-        ({}, "200 POST /v1/chat/completions chat -> d1 123 ms"),
-        ({"group": "d1", "answered_by": "d1"}, "200 POST /v1/chat/completions d1 123 ms"),
-        ({"answered_by": "spare"}, "200 POST /v1/chat/completions chat -> spare -> d1 123 ms"),
-        ({"duration": 75.0}, "200 POST /v1/chat/completions chat -> d1 75.0 s"),
+        (record_of(), "200 POST /v1/chat/completions chat -> d1 123 ms"),
+        (record_of(group="d1", answered="d1"), "200 POST /v1/chat/completions d1 123 ms"),
+        (record_of(answered="spare"), "200 POST /v1/chat/completions chat -> spare -> d1 123 ms"),
+        (record_of(duration=75.0), "200 POST /v1/chat/completions chat -> d1 75.0 s"),
         (
-            {"status": 404, "outcome": "rejected", "code": "model_not_found", "group": "", "deployment": ""}
-            | {"answered_by": ""},
+            record_of(answered=None, status=404, outcome="rejected", error=UnknownModel("x"), group=""),
             "404 POST /v1/chat/completions 123 ms rejected model_not_found",
         ),
         (
-            {"status": 502, "outcome": "error", "code": "upstream_error", "failed": FAILED, "deployment": ""}
-            | {"answered_by": ""},
+            record_of(*FAILED, answered=None, status=502, outcome="error", error=FAILED[-1].error),
             "502 POST /v1/chat/completions chat 123 ms (tried west x2: connection refused, east: answered 503)",
         ),
-        ({"path": "/v1/\x1b[2J\n"}, "200 POST /v1/\\x1b[2J\\n chat -> d1 123 ms"),
+        (record_of(path="/v1/\x1b[2J\n"), "200 POST /v1/\\x1b[2J\\n chat -> d1 123 ms"),
     ],
 )
-def test_the_line_on_a_terminal_is_short(changes: dict[str, Any], expected: str) -> None:
+def test_the_line_on_a_terminal_is_short(record: Record, expected: str) -> None:
     """U-D1: time, status, call, group and deployment, duration, tries with reasons."""
     stream = io.StringIO()
     handler = LineHandler(stream, LineFormatter("terminal", Redactor()))
@@ -253,7 +251,7 @@ def test_the_line_on_a_terminal_is_short(changes: dict[str, Any], expected: str)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        access(record_of(**changes))
+        log(record)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gatewayd.observe.merger import MetricsMerger
 from gatewayd.observe.metrics import Metrics
+from gatewayd.observe.record import Record
 
 
 def numbers(page: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -24,7 +25,9 @@ def process(*outcomes: str, revision: str = "r1") -> Metrics:
     metrics.count_in_flight(lambda: len(outcomes))
     metrics.reloaded("applied", revision, datetime.now(UTC))
     for outcome in outcomes:
-        metrics.request_ended('odd "name", {x} 1', outcome, 0.2, 0.1)  # type: ignore[arg-type]
+        record = Record(kind="model", group='odd "name", {x} 1', duration=0.2, ttft=0.1)
+        record.outcome = outcome  # type: ignore[assignment]
+        metrics.request_ended(record)
     return metrics
 
 
@@ -83,6 +86,6 @@ def test_an_empty_page_changes_nothing() -> None:
 def test_only_a_line_feed_ends_a_line() -> None:
     """D-10: a label's value may hold anything but a line feed as it is."""
     metrics, odd = Metrics(), "a\u2028b\x85c\rd\x0be"
-    metrics.request_ended(odd, "ok", 0.2)
+    metrics.request_ended(Record(kind="model", group=odd, duration=0.2))
     found = numbers(MetricsMerger().render(process().render(), {1: metrics.render()}))
     assert found["gatewayd_requests_total", (("group", odd), ("outcome", "ok"))] == 1.0

@@ -11,7 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatewayd._version import __version__
-from gatewayd.observe.metrics import Metrics, Outcome
+from gatewayd.observe.metrics import Metrics
+from gatewayd.observe.record import Attempt, Outcome, Record
 
 AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -28,8 +29,11 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_a_request_counts_once_in_each_family() -> None:
     metrics = Metrics()
-    metrics.request_ended("chat", "ok", 0.3, first_token=0.1, retries=2, fallbacks=1)
-    metrics.request_ended("chat", "error", 7.0)
+    groups = ("chat", "chat", "spare", "spare")
+    attempts = [Attempt(f"d{number}", group, 0.0) for number, group in enumerate(groups)]
+    metrics.request_ended(Record(kind="model", group="chat", duration=0.3, ttft=0.1, attempts=attempts))
+    metrics.request_ended(Record(kind="model", group="chat", outcome="error", duration=7.0))
+    metrics.request_ended(Record(kind="open"))
     assert value(metrics, "gatewayd_requests_total", group="chat", outcome="ok") == 1
     assert value(metrics, "gatewayd_requests_total", group="chat", outcome="error") == 1
     assert value(metrics, "gatewayd_request_duration_seconds_count", group="chat") == 2
@@ -43,7 +47,7 @@ def test_a_request_without_a_known_group_is_other() -> None:
     """D-10"""
     metrics = Metrics()
     for outcome in get_args(Outcome):
-        metrics.request_ended("", outcome, 0.1)
+        metrics.request_ended(Record(kind="model", outcome=outcome))
     assert {tags["group"] for name, tags, _ in samples(metrics) if "group" in tags} == {"other"}
 
 
@@ -91,5 +95,5 @@ def test_the_watcher_and_the_build() -> None:
 
 def test_registries_are_apart() -> None:
     one, other = Metrics(), Metrics()
-    one.request_ended("chat", "ok", 0.1)
+    one.request_ended(Record(kind="model", group="chat"))
     assert value(other, "gatewayd_requests_total", group="chat", outcome="ok") is None

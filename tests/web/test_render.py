@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.engine.dispatch import Trail
 from gatewayd.errors import (
     CODES,
     GatewayError,
@@ -21,6 +20,7 @@ from gatewayd.errors import (
     UpstreamConnection,
     UpstreamStatus,
 )
+from gatewayd.observe.record import Attempt, Record
 from gatewayd.web.render import failure, head, last_words, new_request_id, request_id, success_headers
 
 _LINE = re.compile(rb"[\x20-\x7e]*")
@@ -69,7 +69,7 @@ def test_new_request_ids_differ() -> None:
     ],
 )
 def test_headers_of_errors(error: GatewayError, headers: dict[str, str]) -> None:
-    status, sent, body = failure(error, "id-1")
+    status, sent, body = failure(error, Record("id-1"))
     assert dict(sent) == {"content-type": "application/json", "x-request-id": "id-1", **headers}
     assert status == error.status
     shown = json.loads(body)["error"]
@@ -77,9 +77,10 @@ def test_headers_of_errors(error: GatewayError, headers: dict[str, str]) -> None
     assert error.code in CODES
 
 
-def test_a_long_trail_is_cut_short() -> None:
-    trail = Trail(attempts=13, errors=[(f"d{i}", UpstreamConnection("x")) for i in range(13)])
-    _, headers, body = failure(trail.errors[-1][1], "id", trail)
+def test_a_long_list_of_attempts_is_cut_short() -> None:
+    errors = [UpstreamConnection("x") for _ in range(13)]
+    record = Record("id", attempts=[Attempt(f"d{i}", "chat", 0.0, error=error) for i, error in enumerate(errors)])
+    _, headers, body = failure(errors[-1], record)
     assert dict(headers)["x-gatewayd-attempts"] == "13"
     assert json.loads(body)["error"]["message"].endswith("d9: x, and 3 more)")
 
@@ -88,14 +89,15 @@ def test_tries_with_one_reason_are_counted() -> None:
     """U-D1: names and reasons, but no words of an upstream that answered another try."""
     refused = UpstreamConnection("No connection to the upstream: Connection refused.")
     other = UpstreamStatus("its own words", status=503)
-    trail = Trail(attempts=4, errors=[("west", refused), ("east", other), ("west", refused), ("west", refused)])
-    message = json.loads(failure(refused, "id", trail)[2])["error"]["message"]
+    tried = [("west", refused), ("east", other), ("west", refused), ("west", refused)]
+    record = Record("id", attempts=[Attempt(name, "chat", 0.0, error=error) for name, error in tried])
+    message = json.loads(failure(refused, record)[2])["error"]["message"]
     assert message.endswith("Connection refused. (tried west x3: connection refused, east: answered 503)")
 
 
 def test_an_upstreams_own_body_is_not_touched() -> None:
-    trail = Trail(attempts=1, errors=[("d1", UpstreamStatus("x", status=400, body=b"{}"))])
-    assert failure(trail.errors[0][1], "id", trail)[2] == b"{}"
+    error = UpstreamStatus("x", status=400, body=b"{}")
+    assert failure(error, Record("id", attempts=[Attempt("d1", "chat", 0.0, error=error)]))[2] == b"{}"
 
 
 def test_last_words_close_the_connection() -> None:
@@ -106,10 +108,11 @@ def test_last_words_close_the_connection() -> None:
 
 
 def test_success_headers_name_the_fallback_only_if_there_was_one() -> None:
-    trail = Trail(group="chat", answered_by="chat", attempts=1)
-    assert "x-gatewayd-fallback" not in dict(success_headers(trail, "id", "r", 0.001, 0.2))
-    trail = Trail(group="chat", answered_by="spare", attempts=3, fallbacks=1)
-    headers = dict(success_headers(trail, "id", "r", 0.00123, 0.2))
+    record = Record("id", group="chat", attempts=[Attempt("d1", "chat", 0.0, status=200)])
+    assert "x-gatewayd-fallback" not in dict(success_headers(record, 0.001, 0.2))
+    down = [Attempt(name, "chat", 0.0, error=UpstreamConnection("x")) for name in ("d1", "d2")]
+    record.attempts = [*down, Attempt("d3", "spare", 0.0, status=200)]
+    headers = dict(success_headers(record, 0.00123, 0.2))
     assert headers["x-gatewayd-fallback"] == "spare"
     assert headers["x-litellm-attempted-retries"] == "1"
     assert headers["x-gatewayd-overhead-ms"] == "1.23"
