@@ -12,13 +12,16 @@ import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from gatewayd.config.checks.deployments import _HANDED_ON_PREFIXES
-from gatewayd.config.checks.keys import _PROVIDER_PREFIXES
+from gatewayd.config.checks.keys import _PROVIDER_PREFIXES, standing
 from gatewayd.config.schema import callbacks
 from gatewayd.config.schema.base import Section, family, known, unused
 from gatewayd.config.schema.deployment import LitellmParams
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
+from gatewayd.config.schema.root import Root
 from gatewayd.config.schema.router import RouterSettings
 from gatewayd.config.tables import table
 
@@ -29,12 +32,9 @@ LITELLM = Path(_spec.origin).parent
 
 # Attributes of the module that are not settings: clients, tables, functions and other inner things.
 INNER = {
-    "adapters", "blog_posts_url", "dynamodb_table_name", "email", "error_logs", "initialized_langfuse_clients",
-    "models_by_provider", "predibase_tenant_id", "prompt_name_config_map", "secret_manager_client", "token",
-    "gdc_api_base", "model_list_set", "azure_llms", "allow_dynamic_callback_disabling", "credential_list",
-    "callback_settings", "apply_search_free_tier", "autorouter_presets_url", "force_redis_hash_tag_grouping",
-    "max_tokens", "llamaguard_model_name", "openai_moderations_model_name", "skip_system_message_in_guardrail",
-    "skip_tool_message_in_guardrail",
+    "adapters", "blog_posts_url", "initialized_langfuse_clients", "models_by_provider", "prompt_name_config_map",
+    "secret_manager_client", "model_list_set", "azure_llms", "autorouter_presets_url",
+    "credential_list", "callback_settings", "model_list",  # sections of the file: check says so
 }  # fmt: skip
 
 # What litellm's functions are given by litellm itself, or by programs, and no file holds.
@@ -98,9 +98,41 @@ def test_litellm_settings() -> None:
     for line in source("__init__.py").body:
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
             names.add(line.target.id)
-    settings = {n for n in names if n.islower() and not n.startswith("_") and not n.endswith(("_models", "_key"))}
+    settings = {n for n in names if n.islower() and not n.startswith("_") and not n.endswith("_models")}
     assert len(settings) > 100
     assert unknown(LitellmSettings, settings - INNER) == []
+
+
+def test_sections_of_the_file() -> None:
+    """U-D11: every top-level section that litellm's proxy reads."""
+    text = (LITELLM / "proxy/proxy_server.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'(?<![a-z_])config(?:\.get\(|\[)\s*"([a-z_]+)"', text))
+    assert len(names) > 20
+    assert unknown(Root, names - {"force_reload", "interval_hours"}) == []  # a config of the database
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "reason"),
+    [
+        (GeneralSettings, "otel", "callbacks"),
+        (GeneralSettings, "alerting", "alerts"),
+        (GeneralSettings, "use_redis_transaction_buffer", "counters"),
+        (LitellmSettings, "otel", "callbacks"),
+        (LitellmSettings, "disable_end_user_cost_tracking", "costs"),
+        (LitellmSettings, "enable_end_user_cost_tracking_prometheus_only", "costs"),
+        (LitellmSettings, "modify_params", "does not rewrite"),
+        (LitellmSettings, "openrouter_key", "for each deployment"),
+        (LitellmSettings, "huggingface_key", "for each deployment"),
+        (LitellmSettings, "model_alias_map", "model_group_alias"),
+        (RouterSettings, "ignore_invalid_deployments", "on_invalid_deployment"),
+        (Root, "files_settings", "no such endpoint"),
+        (Root, "mcp_servers", "MCP"),
+    ],
+)
+def test_reason(section: type[Section], name: str, reason: str) -> None:
+    """U-D11: the reason is about the key."""
+    assert standing(section, name)[0] == "ignored"
+    assert reason in standing(section, name)[1]
 
 
 def test_litellm_params() -> None:
