@@ -24,7 +24,8 @@ from gatewayd.config.yaml_text import Undecodable, decode
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_ALIASES = 1000
-MAX_NODES = 2_000_000
+MAX_NODES = 600_000
+"""Keys and values of all files: twice what 10,000 deployments with a dozen keys each have, and read within seconds."""
 MAX_KEYS = 100_000
 """Of one mapping, or entries of one list: a hundred times what anybody has, and read within seconds."""
 MAX_PROBLEMS = 100

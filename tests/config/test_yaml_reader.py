@@ -318,3 +318,13 @@ def test_a_mapping_with_too_many_keys_ends_the_reading() -> None:
     (problem,) = read("".join(f"k{number}: 1\n" for number in range(MAX_KEYS + 2)))[1]
     assert problem.code == "config_limit"
     assert problem.message == "more than 100000 keys or entries in one place"
+
+
+def test_keys_that_are_too_many_in_all_are_refused_where_the_limit_is_passed() -> None:
+    """U-F13: 900,000 unknown keys, in ten places."""
+    place = "- {" + ", ".join(f"k{n}: 1" for n in range(90_000)) + "}\n"
+    node, problems = read(place * 10)
+    assert node is None
+    assert [problem.code for problem in problems] == ["config_limit"]
+    assert "600000 values" in problems[0].message
+    assert problems[0].line == 4
