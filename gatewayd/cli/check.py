@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gatewayd.cli import exits
 from gatewayd.cli.output import complain, paint, problems_text
 from gatewayd.config import search, source
+from gatewayd.config.checks import support
+from gatewayd.config.document import shortened
 from gatewayd.config.overrides import Overrides
 from gatewayd.config.problems import Problem, ProblemFormat, errors, warnings
 from gatewayd.config.result import Result
-from gatewayd.config.schema.deployment import ModelInfo
+from gatewayd.config.secrets import without_keys
 from gatewayd.config.validator import ConfigValidator
 from gatewayd.config.yaml_reader import MAX_CONFIG_BYTES
 
-_FACTS = "model_list[].model_info."
 _STDIN = "<stdin>"
-_LITELLM_SECTIONS = ("litellm_settings", "router_settings", "general_settings")
-_SUPPORT = {
-    "approximated": "approximated",
-    "misplaced_key": "sent on",
-    "ignored_key": "ignored",
-    "unknown_key": "ignored",
-    "overridden_key": "ignored",
-    "unsupported_key": "refused",
-}
-"""What a problem's code says about how a key of litellm's is supported."""
+_MAX_NAMES = 60
+"""Keys listed in one row of the table."""
 
 
 def check(named: str | None, *, form: ProblemFormat, strict: bool, on_invalid_deployment: str | None = None) -> int:
@@ -78,34 +70,21 @@ def _summary(path: str, result: Result) -> str:
 
 
 def _support_text(tree: Mapping[str, Any], problems: tuple[Problem, ...]) -> str:
-    """Which of litellm's keys in this file do what litellm makes of them; "" for a file that has only models."""
-    if not any(section in tree for section in _LITELLM_SECTIONS):
+    """Which of litellm's keys in this file work as in litellm; "" for a file that has only models."""
+    if not any(name not in ("model_list", "gatewayd") and not name.startswith("x-") for name in tree):
         return ""
-    told = {_general(problem.path): _SUPPORT[problem.code] for problem in problems if problem.code in _SUPPORT}
-    groups: dict[str, list[str]] = {
-        name: [] for name in ("supported", "approximated", "sent on", "only shown", "ignored", "refused")
-    }
-    for key in dict.fromkeys(_litellm_keys(tree)):
-        fact = key.startswith(_FACTS) and key.removeprefix(_FACTS) not in ModelInfo.model_fields
-        groups[told.get(key, "only shown" if fact else "supported")].append(key)
-    rows = (f"  {name:12} {', '.join(keys)}\n" for name, keys in groups.items() if keys)
-    return "litellm keys in this file:\n" + "".join(rows)
-
-
-def _litellm_keys(tree: Mapping[str, Any]) -> Iterator[str]:
-    models = tree.get("model_list")
-    for entry in models if isinstance(models, list) else ():
-        for part in ("litellm_params", "model_info"):
-            if isinstance(entry, Mapping) and isinstance(entry.get(part), Mapping):
-                yield from (f"model_list[].{part}.{key}" for key in entry[part])
-    for section in _LITELLM_SECTIONS:
-        if isinstance(tree.get(section), Mapping):
-            yield from (f"{section}.{key}" for key in tree[section])
-
-
-def _general(path: str) -> str:
-    """`model_list[3].litellm_params.rpm` as a kind of key: `model_list[].litellm_params.rpm`."""
-    return re.sub(r"\[\d+\]", "[]", path)
+    own = tree.get("gatewayd")
+    listed = own.get("ignore_unsupported") if isinstance(own, Mapping) else None
+    accepted = frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else frozenset()
+    text = "litellm keys in this file:\n"
+    for row, keys in support.rows(tree, problems, accepted).items():
+        if keys:
+            names = ", ".join(shortened(without_keys(key)) for key in keys[:_MAX_NAMES])
+            more = f" and {len(keys) - _MAX_NAMES} more" if len(keys) > _MAX_NAMES else ""
+            text += f"  {row:12} {names}{more}\n"
+    if any(problem.code == "too_many_problems" for problem in problems):
+        text += "  There are more problems than are shown, so supported keys are not listed.\n"
+    return text
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from gatewayd.secret import Secret
 
 _SILENT = {"id", "identity", "place", "litellm_params", "unserved"}
 """Fields of a deployment that only mirror others, or say nothing to a reader by their name alone."""
-_IN_THE_FILE = {"mock": "mock_response", "info": "model_info", "trust": "ssl_verify"}
+_IN_THE_FILE = {"mock": "mock_response", "info": "model_info", "trust": "ssl_verify", "family": "base_model"}
 """Fields of a deployment whose key in the file has another name."""
 
 

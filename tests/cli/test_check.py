@@ -141,3 +141,60 @@ def test_colours_only_on_a_terminal(
     monkeypatch.setenv("NO_COLOR", "1")
     run(str(file))
     assert "\x1b" not in capsys.readouterr().out
+
+
+def rows(file: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    run(str(file))
+    return {line[2:14].strip(): line[15:] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+
+
+def test_a_key_at_its_default_is_not_called_supported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """U-D11: a key without effect, and a value that asks for nothing."""
+    file = tmp_path / "c.yaml"
+    file.write_text(GOOD + "litellm_settings: {cache: false, drop_params: true, modify_params: true}\n")
+    found = rows(file, capsys)
+    assert found["default"] == "litellm_settings.cache"
+    assert found["approximated"] == "litellm_settings.drop_params"
+    assert found["ignored"] == "litellm_settings.modify_params"
+    assert found["supported"] == "model_list[].litellm_params.model, model_list[].litellm_params.mock_response"
+
+
+def test_sections_of_litellm_are_in_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """U-D11: sections at the top level, with and without effect; none of the author's own."""
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        GOOD + "mcp_servers: {a: {url: https://example.com}}\nguardrails: [{a: 1}]\nfallbacks: [a]\nx-mine: 1\n"
+    )
+    found = rows(file, capsys)
+    assert found["ignored"] == "mcp_servers"
+    assert found["refused"] == "guardrails"
+    assert found["supported"].endswith(", fallbacks")
+    assert "x-mine" not in str(found)
+
+
+def test_problems_that_are_not_shown_make_no_key_supported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """U-D11: the table comes from the file, not from the capped list of problems; its rows are capped themselves."""
+    file = tmp_path / "c.yaml"
+    unknown = "".join(f"  nothing_like_it_{n}: 1\n" for n in range(700))
+    file.write_text(
+        GOOD + "litellm_settings:\n" + unknown + "router_settings: {retry_policy: {TimeoutErrorRetries: 3}}\n"
+    )
+    found = rows(file, capsys)
+    assert "supported" not in found
+    assert found["ignored"].endswith(" and 641 more")
+    assert "supported keys are not listed" in str(found)
+
+
+def test_an_invalid_or_overridden_key_is_not_called_supported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """U-D11: neither does what the file says."""
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        GOOD.replace("mock_response: hi", "mock_response: hi, timeout: 5, request_timeout: 6")
+        + "router_settings: {num_retries: many, cooldown_time: 3}\n"
+    )
+    found = rows(file, capsys)
+    assert found["invalid"] == "router_settings.num_retries"
+    assert found["ignored"] == "model_list[].litellm_params.request_timeout"
+    assert "router_settings.cooldown_time" in found["supported"]

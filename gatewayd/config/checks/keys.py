@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from gatewayd.config.checks.report import Report
@@ -39,9 +40,26 @@ def standing(section: type[Section], name: str) -> tuple[Support, str]:
     return unused(section).get(name, ("full", ""))
 
 
+@cache
 def refused_in_part(section: type[Section]) -> frozenset[str]:
     """Keys that are refused for some values, and ignored for the others."""
     return frozenset().union(*listed(section, "refused_in_part").values())
+
+
+def is_parameter(name: str) -> bool:
+    """Whether a key of litellm_params is a parameter of some provider's endpoint, and so not mistyped."""
+    return name in _listed("parameters") or name.startswith(_PROVIDER_PREFIXES)
+
+
+@cache
+def _listed(group: str) -> frozenset[str]:
+    return frozenset(table("keys")[group].split())
+
+
+@cache
+def _owners() -> Mapping[str, str]:
+    """Key that works in a section of its own → the first such section."""
+    return {name: owner for owner, section in reversed(list(SECTIONS.items())) for name in section.model_fields}
 
 
 class _Visit:
@@ -133,13 +151,13 @@ class _Visit:
     def _parameter(self, name: str, path: Path) -> None:
         """A key of litellm_params without a meaning of its own: sent upstream, unless that is surely not meant."""
         keys = table("keys")
-        if name in keys["parameters"].split() or name.startswith(_PROVIDER_PREFIXES):
+        if is_parameter(name):
             return
         if name in keys["meant"] and name not in ("host", "port", "debug", "models", "providers", "log_level"):
             hint: str | None = keys["meant"][name]
-        elif name in keys["facts"].split():
+        elif name in _listed("facts"):
             hint = "it belongs in model_info, beside litellm_params"
-        elif owner := next((other for other, inner in SECTIONS.items() if name in inner.model_fields), None):
+        elif owner := _owners().get(name):
             hint = f"it belongs in {owner}"
         else:
             hint = self._report.suggest(name, known(LitellmParams))

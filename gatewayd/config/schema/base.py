@@ -8,7 +8,7 @@ that file, and nothing else. This module knows no key by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
@@ -47,15 +47,16 @@ def key(
     *,
     why: str | None = None,
     approximated: str | None = None,
+    exact: Sequence[Any] = (),
     secret: bool = False,
     **constraints: Any,
 ) -> Any:
     """One key of the file (`...` as `default`: required).
 
-    `why`: the reason for the default. `approximated`: how gatewayd's behaviour differs from litellm's. `secret`: the
-    value is never shown. `constraints` are pydantic's (`ge`, `le`, `max_length`, ...).
+    `why`: the reason for the default. `approximated`: how gatewayd's behaviour differs from litellm's, `exact`: the
+    values for which it does not. `secret`: the value is never shown. `constraints` are pydantic's (`ge`, `le`, ...).
     """
-    extra = {"x-why": why, "x-approximated": approximated, "x-secret": secret or None}
+    extra = {"x-why": why, "x-approximated": approximated, "x-exact": list(exact) or None, "x-secret": secret or None}
     return Field(
         default,
         description=doc,

@@ -117,6 +117,7 @@ class LitellmParams(Section):
         "translated requests litellm decides. Default: `litellm_settings.drop_params`.",
         approximated="litellm also drops parameters that its price table does not list for the model, such as `tools`; "
         "gatewayd keeps them",
+        exact=(False,),
     )
     additional_drop_params: list[str] | None = key(None, "Names of parameters never sent to this deployment.")
     allowed_openai_params: list[str] | None = key(None, "Names of parameters that `drop_params` keeps.")

@@ -38,4 +38,5 @@ class GeneralSettings(Section):
         None,
         "Cancel the upstream request when the client disconnects.",
         approximated="gatewayd always does, whatever the value",
+        exact=(True,),
     )

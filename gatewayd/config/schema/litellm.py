@@ -16,6 +16,7 @@ class LitellmSettings(Section):
         None,
         "Leave out parameters that a provider does not accept, instead of failing. Default: false.",
         approximated="see `litellm_params.drop_params`",
+        exact=(False,),
     )
     request_timeout: Seconds | None = key(
         None,
@@ -39,5 +40,8 @@ class LitellmSettings(Section):
     set_verbose: Flag | None = key(None, "`true`: the same as `gatewayd.log.level: debug`, which takes precedence.")
     json_logs: Flag | None = key(None, "`true`: the same as `gatewayd.log.format: json`, which takes precedence.")
     turn_off_message_logging: Any = key(
-        None, "Keep prompts out of logs.", approximated="gatewayd never writes prompts, whatever the value"
+        None,
+        "Keep prompts out of logs.",
+        approximated="gatewayd never writes prompts, whatever the value",
+        exact=(True,),
     )

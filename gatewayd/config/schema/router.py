@@ -44,6 +44,7 @@ class RouterSettings(Section):
         "How a deployment is chosen. Default: `simple-shuffle`.",
         approximated="`simple-shuffle` and `least-busy` work as in litellm; every other strategy is replaced by "
         "`simple-shuffle`: at random by `weight`, else `rpm`, else `tpm`, which are shares and not limits",
+        exact=CARRIED_OUT,
     )
     num_retries: Count | None = key(
         None, "Retries in the same group before fallbacks. Default: 2.", why="litellm's figure"
