@@ -257,8 +257,10 @@ class Reloader:
         await load_translators(snapshot, self._gateway)  # before new listeners let connections queue
         with ExitStack() as stack:
             if len(snapshot.deployments) > _MANY:
+                if self._tidying is not None:
+                    self._tidying.cancel()
+                stack.callback(self._tidy_soon)  # after the freezing
                 stack.enter_context(gc_paused())
-                self._tidy_soon()
             staged = await self._prepare(snapshot)
             try:
                 lines = await _changes(live, snapshot)
@@ -272,8 +274,6 @@ class Reloader:
         return Applied(snapshot.revision, lines, tuple(warnings(result.problems)), self._live_since - started)
 
     def _tidy_soon(self) -> None:
-        if self._tidying is not None:
-            self._tidying.cancel()
         self._tidying = spawn(self._tidy(), name="tidy up")
 
     async def _tidy(self) -> None:
