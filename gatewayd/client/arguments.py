@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from gatewayd.errors import ConfigurationError
+from gatewayd.urls import url_problem
 
 TIMEOUT = (1, 300)
 MAX_RETRIES = (0, 10)
@@ -74,34 +75,21 @@ def check_texts(key: str, value: object, what: str) -> dict[str, str]:
 
 
 def check_base_url(key: str, value: object) -> str:
-    """The URL of a daemon's API, without a trailing slash; `/v1` is added where there is no path."""
+    """The URL of a daemon's API, without a trailing slash. `/v1` is added if there is no path."""
     if not isinstance(value, str):
         raise _wrong_type(key, value, "text", show=False)
-    parts = _http_url(value.strip())
-    if parts is None:
+    parts = urlsplit(check_upstream_url(key, value.strip(), "http://127.0.0.1:4000/v1, which is the default"))
+    if parts.query:
         raise ConfigurationError(
-            f"{key} is not an http or https URL",
-            config_key=key,
-            suggestion="the daemon prints its address when it starts; the default is http://127.0.0.1:4000/v1",
-        )
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ConfigurationError(
-            f"{key} must be an address only, without user name, password, query or fragment",
-            config_key=key,
-            suggestion="pass the key as api_key or $GATEWAYD_API_KEY",
+            f"{key} has a query", config_key=key, suggestion="pass the key as api_key or $GATEWAYD_API_KEY"
         )
     return parts._replace(path=parts.path.rstrip("/") or "/v1").geturl()
 
 
-def check_upstream_url(key: str, value: str) -> str:
-    """The base URL of a provider's API, as it stands; keys belong elsewhere, so it may hold none."""
-    parts = _http_url(value)
-    if parts is None or "@" in parts.netloc:
-        raise ConfigurationError(
-            f"{key} is not an http or https URL without user name and password",
-            config_key=key,
-            suggestion="for example 'http://127.0.0.1:8080/v1'",
-        )
+def check_upstream_url(key: str, value: str, example: str = "'http://127.0.0.1:8080/v1'") -> str:
+    """The base URL of a provider's API, unchanged. It may not contain a user name or password."""
+    if problem := url_problem(value):
+        raise ConfigurationError(f"{key}: {problem}", config_key=key, suggestion=f"for example {example}")
     return value
 
 
@@ -112,14 +100,6 @@ def check_key_text(key: str, value: object) -> str:
     if not value.strip() or not value.isprintable() or not value.isascii():
         raise ConfigurationError(f"{key} is empty or has characters that are not allowed in a key", config_key=key)
     return value.strip()
-
-
-def _http_url(text: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(text)
-        return parts if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 else None
-    except ValueError:
-        return None
 
 
 def _within(key: str, value: float, bounds: tuple[float, float], unit: str) -> float:

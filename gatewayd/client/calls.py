@@ -6,9 +6,6 @@ Each comes twice, for threads and for event loops. They know the `openai` packag
 from __future__ import annotations
 
 import inspect
-import sys
-from array import array
-from base64 import b64decode
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -17,6 +14,7 @@ from typing import Any
 import openai
 
 from gatewayd.client.stream import BrokenStream, TextStream, text_of
+from gatewayd.float32 import unpack
 
 Prompt = str | Sequence[Mapping[str, Any]]
 """A text, or a list of chat messages."""
@@ -185,10 +183,7 @@ def _vectors(answer: Any, expected: int, response: Any) -> list[list[float]]:
 def _vector(embedding: Any) -> list[float]:
     """The SDK decodes base64 only where it asked for it itself, not where the caller did. Raises ValueError."""
     if isinstance(embedding, str):
-        packed = array("f", b64decode(embedding, validate=True))
-        if sys.byteorder == "big":
-            packed.byteswap()
-        return packed.tolist()
+        return unpack(embedding)
     if not isinstance(embedding, list):
         raise ValueError("no list of numbers")
     return embedding

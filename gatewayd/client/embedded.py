@@ -14,13 +14,14 @@ import os
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from gatewayd.config.problems import Problem, errors, warnings
 from gatewayd.daemon import Daemon
 from gatewayd.errors import ConfigInvalid, ConfigurationError
+from gatewayd.process import loop_factory
 
 _OF_LISTENERS = ("listen", "admin", "tls", "keys", "teams", "log")
 STOP_TIMEOUT = 10.0
@@ -98,7 +99,7 @@ class _Life:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(self._serve())
         except BaseException as error:
             if self._started.done():
@@ -118,16 +119,6 @@ class _Life:
             await self._halted.wait()
         finally:
             await daemon.stop(drain=0.0)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it can be had: its sockets cost half of asyncio's."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 def typos(problems: Sequence[Problem]) -> list[Problem]:

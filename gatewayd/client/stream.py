@@ -1,20 +1,21 @@
-"""A streamed chat answer as pieces of text: the events of the wire, read without the SDK's `Stream`.
+"""Reads a streamed chat answer as pieces of text, without the SDK's `Stream`.
 
-The SDK takes the end of the connection for the end of the answer, so a stream that was cut looks like a short one. Here
-only `[DONE]` ends a stream well. Grammar: WHATWG HTML, 9.2.6 "Interpreting an event stream".
+The SDK treats the end of the connection as the end of the answer, so a stream that was cut looks like a short one. Here
+only `[DONE]` is a good end.
 
-It needs the standard library only (gatewayd.wire does not), so that a process that merely attaches to a daemon needs no
-more than the `openai` package.
+This module and its imports need the standard library only, so that a program that attaches to a daemon needs no more
+than the `openai` package.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
+from gatewayd.wire.sse_decoder import Decoder
+
+_MAX_EVENT = 64 * 1024 * 1024
 
 
 class BrokenStream(Exception):
@@ -32,36 +33,22 @@ class TextStream:
     def __init__(self) -> None:
         self.done = False
         """Whether `[DONE]` came. Nothing is read after it."""
-        self._rest = b""
-        self._cr = False  # the last byte was a CR: an LF that follows it belongs to the same line end
-        self._data: list[bytes] = []
+        self._decoder = Decoder(_MAX_EVENT)
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """The pieces of text that `chunk` completes. Raises BrokenStream."""
-        if chunk:
-            fresh = chunk.removeprefix(b"\n") if self._cr else chunk
-            self._cr = chunk.endswith(b"\r")
-            *lines, self._rest = _LINE_END.split(self._rest + fresh)
-            yield from self._read(lines)
-
-    def end(self) -> bool:
-        """The bytes have ended: whether that is a good end. The end mark may lack its line ends."""
-        line = self._rest.removeprefix(b"data:")
-        return self.done or b"".join([*self._data, line]).strip() == b"[DONE]"
-
-    def _read(self, lines: list[bytes]) -> Iterator[str]:
-        for line in lines:
+        for event in () if self.done else self._decoder.feed(chunk):
+            if event.data is None:
+                raise BrokenStream(f"The stream holds an event of more than {_MAX_EVENT} bytes.")
+            if text := self._event(event.data):
+                yield text
             if self.done:
                 return
-            if line:
-                name, _, value = line.partition(b":")
-                if name in (b"data", b"\xef\xbb\xbfdata"):  # the first line may begin with a byte order mark
-                    self._data.append(value.removeprefix(b" "))
-            elif self._data:
-                data = b"\n".join(self._data)
-                self._data = []
-                if text := self._event(data):
-                    yield text
+
+    def end(self) -> bool:
+        """Whether the stream may end here. The end mark may lack its line ends."""
+        data, line = self._decoder.pending
+        return self.done or (data + line.removeprefix(b"data:")).strip() == b"[DONE]"
 
     def _event(self, data: bytes) -> str:
         if data.strip() == b"[DONE]":

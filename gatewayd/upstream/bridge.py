@@ -31,7 +31,7 @@ from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.stream import MAX_INFLATED
 from gatewayd.upstream.transport import Connection
 from gatewayd.wire.coding import CodingError, Inflater, is_identity
-from gatewayd.wire.sse import Decoder
+from gatewayd.wire.sse_decoder import Decoder
 
 _HIGH = 256 * 1024
 _LOW = 64 * 1024

@@ -27,7 +27,7 @@ from gatewayd.upstream.translate_errors import is_stream
 from gatewayd.upstream.transport import Connection
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import DONE, Usage, encode
-from gatewayd.wire.sse import Decoder
+from gatewayd.wire.sse_decoder import Decoder
 from gatewayd.wire.usage import usage_from_dict
 
 _TEXT: Final = frozenset({"role", "content"})

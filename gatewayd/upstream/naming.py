@@ -15,7 +15,7 @@ import msgspec
 from gatewayd.upstream.base import Flow, Reply, Sink
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Usage, encode
-from gatewayd.wire.sse import MAX_EVENT
+from gatewayd.wire.sse_decoder import MAX_EVENT
 
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DATA: Final = re.compile(rb"(\A|(?<=[\r\n]))(data: ?)(\{[^\r\n]*)")

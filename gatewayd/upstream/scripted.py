@@ -9,11 +9,11 @@ one for every four bytes of UTF-8 text, rounded up, and three more for each mess
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import math
 import struct
 import uuid
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +30,7 @@ from gatewayd.errors import (
     UpstreamStatus,
     UpstreamTimeout,
 )
+from gatewayd.float32 import pack
 from gatewayd.upstream.base import Call, Gate, Reply, Sink, WholeReply
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import DONE, Intent, Usage, encode
@@ -153,14 +154,14 @@ class ScriptedUpstream:
         if form not in ("float", "base64"):
             raise InvalidRequest("'encoding_format' must be 'float' or 'base64'.", param="encoding_format")
         told = self._script.embedding
-        packed = [_pack(told if told is not None else _direction(text, size)) for text in inputs]
+        vectors = [array("f", told if told is not None else _direction(text, size)) for text in inputs]
         data = [
             {
                 "object": "embedding",
                 "index": index,
-                "embedding": base64.b64encode(vector).decode() if form == "base64" else _unpack(vector),
+                "embedding": pack(vector) if form == "base64" else vector.tolist(),
             }
-            for index, vector in enumerate(packed)
+            for index, vector in enumerate(vectors)
         ]
         usage = _usage(sum(_tokens(text) for text in inputs), 0)
         spent = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens}
@@ -328,14 +329,6 @@ def _direction(text: str, size: int) -> list[float]:
     numbers = struct.unpack(f"<{size}i", hashlib.shake_256(text.encode()).digest(4 * size))
     length = math.hypot(*numbers) or 1.0
     return [number / length for number in numbers]
-
-
-def _pack(vector: Sequence[float]) -> bytes:
-    return struct.pack(f"<{len(vector)}f", *vector)
-
-
-def _unpack(packed: bytes) -> list[float]:
-    return list(struct.unpack(f"<{len(packed) // 4}f", packed))
 
 
 def _id(prefix: str) -> str:

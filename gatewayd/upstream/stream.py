@@ -20,7 +20,7 @@ from gatewayd.upstream.transport import Answer, Connection, Fields
 from gatewayd.wire.coding import CodingError, Inflater, is_identity
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Usage
-from gatewayd.wire.sse import MAX_EVENT
+from gatewayd.wire.sse_decoder import MAX_EVENT
 
 MAX_HELD: Final = 64 * 1024
 """Bytes held back for a sink that is not there yet, before reading stops."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamIncomplete
+from gatewayd.float32 import pack
 from gatewayd.tasks import spawn
 from gatewayd.upstream.base import Call, Gate, Sink, WholeReply
 from gatewayd.upstream.hiding import NONE, Secrets
 from gatewayd.upstream.translate_errors import is_stream, no_stream
-from gatewayd.upstream.vectors import pack
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import DONE, Usage, encode
 from gatewayd.wire.usage import usage_from_dict

@@ -7,13 +7,11 @@ JavaScript does not look: it decodes the numbers as if they were base64 and hand
 from __future__ import annotations
 
 import re
-import sys
-from array import array
-from base64 import b64encode
 from typing import Final
 
 import msgspec
 
+from gatewayd.float32 import pack
 from gatewayd.upstream.base import Call
 from gatewayd.wire.openai import encode
 
@@ -42,11 +40,3 @@ def packed(body: bytes) -> bytes:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, OverflowError):
         return body
     return encode({**answer, "data": items})
-
-
-def pack(vector: list[float]) -> str:
-    """Base64 of 32-bit numbers, little-endian, as OpenAI has them."""
-    numbers = array("f", vector)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return b64encode(numbers).decode()

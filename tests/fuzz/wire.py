@@ -19,7 +19,8 @@ from gatewayd.wire.headers import (
     upstream_headers,
 )
 from gatewayd.wire.openai import peek
-from gatewayd.wire.sse import Decoder, StreamWatcher
+from gatewayd.wire.sse import StreamWatcher
+from gatewayd.wire.sse_decoder import Decoder
 from tests.fuzz.mutate import mutated, pieces
 from tests.fuzz.runner import Target
 from tests.replies import chat_events

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gatewayd.wire.openai import DONE, Usage
-from gatewayd.wire.sse import Decoder, Event, StreamWatcher
+from gatewayd.wire.sse import StreamWatcher
+from gatewayd.wire.sse_decoder import Decoder, Event
 from tests.replies import chat_chunk, chat_events, event
 
 

@@ -22,6 +22,7 @@ from gatewayd.config.providers import Provider
 from gatewayd.config.schema.deployment import LitellmParams, ModelEntry
 from gatewayd.config.snapshot import UpstreamKind
 from gatewayd.secret import Secret
+from gatewayd.urls import url_problem
 
 _BELOW_V1 = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm", "vllm", "lm_studio", "llamafile"})
 """Providers behind whose name stands any server, and whose base URL is written with the path."""
@@ -283,26 +284,6 @@ def _check_retired(provider: str, model: str, path: Path, report: Report) -> Non
         here = (*path, "model")
         message = f"{provider} switched this model off on {day}, according to litellm's price table"
         report.warning("retired_model", here, message, "choose a newer model")
-
-
-def url_problem(text: str) -> str | None:
-    """Why a text cannot be a base URL; None when it can. The text itself is not in the answer."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        return "this is not an address: host or port cannot be read"
-    if parts.scheme not in ("http", "https"):
-        return "an address must begin with https:// or http://"
-    if not parts.hostname or port == 0:
-        return "the address has no host"
-    if any(char.isspace() or not char.isprintable() or char in '"<>\\^`{|}' for char in text):
-        return "the address has a character that is not allowed in a URL"
-    if parts.username is not None or parts.password is not None:
-        return "the address contains a user name or password; use api_key or extra_headers"
-    if parts.fragment:
-        return "the address ends in a fragment (#...)"
-    return None
 
 
 def check_provider(raw: Mapping[str, Any], path: Path, report: Report) -> None:

@@ -1,10 +1,10 @@
-"""Addresses of deployments."""
+"""Which texts can be the base URL of an API."""
 
 from __future__ import annotations
 
 import pytest
 
-from gatewayd.config.checks.target import url_problem
+from gatewayd.urls import url_problem
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from gatewayd.config.checks.target import url_problem
         "HTTPS://HOST/v1",
     ],
 )
-def test_usable(text: str) -> None:
+def test_valid_base_urls(text: str) -> None:
     assert url_problem(text) is None
 
 
@@ -30,7 +30,7 @@ def test_usable(text: str) -> None:
         "http://ho\x00st/", "http://{host}/v1", "file:///etc/passwd",
     ],
 )  # fmt: skip
-def test_unusable(text: str) -> None:
+def test_invalid_base_urls_are_not_repeated(text: str) -> None:
     problem = url_problem(text)
     assert problem
     assert len(text) < 8 or text not in problem
