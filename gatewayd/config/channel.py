@@ -1,8 +1,8 @@
-"""How a `Result` travels from the config child process to the daemon: pickled in small frames, secrets included.
+"""Sends a `Result` from the config child process to the daemon: pickled in small frames, including secrets.
 
-`Secret` refuses ordinary pickling; this channel, a pipe between a process and its own child, carries it on purpose.
-Big containers are cut into slices with a frame each, so that the receiver never holds its event loop for long. The
-receiver accepts the few classes a `Result` is made of and no others. Knows neither processes nor files.
+`Secret` refuses ordinary pickling; this channel, a pipe between a process and its own child, allows it on purpose.
+Large containers are cut into slices with a frame each, so the receiver never blocks its event loop for long. The
+receiver accepts only the few classes of a `Result`. This module knows neither processes nor files.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _REBUILD: dict[str, Callable[[list[Any]], _Cut]] = {
 
 
 class ChannelError(GatewaydError):
-    """What came through is not what `dump` makes."""
+    """The data does not come from `dump`."""
 
 
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 
 def readonly(mapping: dict[Any, Any]) -> Mapping[Any, Any]:
-    """`MappingProxyType` has no name that pickle could find; this has. All empty ones are one object."""
+    """pickle cannot find `MappingProxyType` by name, but it finds this. All empty ones are one object."""
     return MappingProxyType(mapping) if mapping else _EMPTY
 
 
@@ -61,7 +61,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 def dump(result: Result) -> Iterator[bytes]:
     """The frames of `result`, headers included, in the order they must be fed to an `Assembler`.
 
-    Raises TypeError or pickle.PicklingError when the result holds something that is no plain data.
+    Raises TypeError or pickle.PicklingError if the result contains anything but plain data.
     """
     frames: list[bytes] = []
     slicer = _Slicer(frames)
@@ -99,7 +99,7 @@ class Assembler:
 
 
 def body_length(header: bytes) -> int:
-    """Length of the body that follows `header`. Raises ChannelError when it is no header."""
+    """Length of the body after `header`. Raises ChannelError if it is not a header."""
     mark, length = HEADER.unpack(header)
     if mark != _MARK or length > MAX_FRAME_BYTES:
         raise ChannelError("the bytes do not begin with a frame")
@@ -111,13 +111,13 @@ def _framed(body: bytes) -> bytes:
 
 
 class _Slicer:
-    """Numbers the big containers and writes their entries ahead of whatever refers to them."""
+    """Numbers the large containers and writes their entries before the objects that refer to them."""
 
     def __init__(self, frames: list[bytes]) -> None:
         self._frames = frames
         self._numbers: dict[int, int] = {}
         self._kept: list[_Cut] = []
-        """Keeps what has a number alive, so that no other object gets its id."""
+        """Keeps numbered objects alive, so that no other object gets their ids."""
 
     def dumps(self, value: Any) -> bytes:
         buffer = io.BytesIO()

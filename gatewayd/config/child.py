@@ -1,8 +1,8 @@
 """The process that reads a configuration for a running daemon.
 
-A file can crash a parser, exhaust its memory or keep it busy; here that ends one short-lived process, not the daemon.
-The environment is the configuration's environment. Reading begins at the end of standard input. The `Result` goes to
-standard output as `channel` frames; the only caller is `gatewayd.config.loader`.
+A file can crash a parser, exhaust its memory or keep it busy. Here that ends one short-lived process, not the daemon.
+The environment is the configuration's environment. Reading begins when standard input ends. The `Result` is written to
+standard output as `channel` frames. Only `gatewayd.config.loader` starts this process.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from gatewayd.config.rawfile import is_being_written
 from gatewayd.config.result import Result
 
 PATIENCE = 3.0
-"""Seconds that are waited for whoever has the file open for writing and wrote not longer ago: half of it may be a valid
-file too."""
+"""Seconds to wait for a process that has the file open and wrote to it within this time, because half of the file may
+be valid too."""
 
 
 def child_main() -> None:
@@ -33,7 +33,7 @@ def child_main() -> None:
     The second argument holds the `Overrides`, as JSON. A third one says where a copy of what is valid is kept
     (`config.lastgood`).
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every secret
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain every secret
     gc.disable()  # the process ends before garbage could matter; collecting doubles the time of large files
     pipe = os.dup(1)
     os.dup2(2, 1)  # whatever else writes to standard output must not get between the frames
@@ -64,7 +64,7 @@ def child_main() -> None:
         frames = list(channel.dump(failed(path, error)))
     with os.fdopen(pipe, "wb") as out:
         out.writelines(frames)
-    os._exit(0)  # without taking hundreds of thousands of nodes apart first
+    os._exit(0)  # without freeing hundreds of thousands of nodes
 
 
 def _is_busy(path: str) -> bool:
@@ -82,7 +82,7 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
 
 
 def failed(path: str, error: Exception) -> Result:
-    """What a bug of ours amounts to. The error's message is left out: it may quote the configuration."""
+    """The problem for a bug in gatewayd, without the error's message, which may quote the configuration."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
     message = f"reading the configuration failed with {type(error).__name__}{place}"

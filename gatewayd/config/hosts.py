@@ -1,7 +1,6 @@
-"""Which provider an address belongs to, for models that are written without `provider/`.
+"""Which provider an address belongs to, for models without `provider/`.
 
-litellm keeps such a list in its code. Here it is made from the table of providers, with the addresses that litellm or
-the providers themselves know besides.
+litellm has such a list in its code. Here it is made from the table of providers and a few more addresses.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 from gatewayd.config import providers
 
 _COMPATIBLE = "custom_openai"
-"""Where a company with an API of its own offers OpenAI's as well."""
+"""Addresses with OpenAI's API at companies that also have their own API."""
 # fmt: off
 _MORE = {
     "api.anthropic.com": "anthropic",

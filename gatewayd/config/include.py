@@ -1,7 +1,8 @@
-"""`include:`: one configuration out of several files, merged the way litellm merges them.
+"""`include:`: one configuration from several files, merged as in litellm.
 
-The file that includes comes first, then what it names, in order, then what those name. Lists under the same top-level
-key are joined; any other value is replaced by the later file, mappings as a whole. Knows nothing of bytes or YAML text.
+The including file comes first, then the files that it names, in order, then the files that those name. Lists under the
+same top-level key are joined. A later file replaces any other value, and mappings entirely. This module knows nothing
+of bytes or YAML text.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ Load = Callable[[str, str], MappingNode | None]
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """`shown` is the name for people, `path` the absolute one with links kept."""
+    """`shown` is the name for messages, `path` the absolute path with its links."""
 
     shown: str
     path: str
     chain: frozenset[str]
-    """Real paths of this file and of all that led to it."""
+    """Real paths of this file and of all files that include it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class _Merger:
         self._seen = set(main.chain)
         self._joined: set[str] = set()
         self.patterns: list[str] = []
-        # Configuration folders are often full of links (Kubernetes volumes, stow, Nix): a file is inside when its
-        # real path is below the folder the main file was asked for in, or the one it really lies in.
+        # Configuration folders often have many links (Kubernetes volumes, stow, Nix). A file is inside if its real
+        # path is below the folder of the main file's name, or below the main file's real folder.
         self._folders = {os.path.realpath(os.path.dirname(main.path))} | {os.path.dirname(p) for p in main.chain}
 
     def run(self) -> None:
@@ -127,7 +128,7 @@ class _Merger:
         return names
 
     def _name(self, entry: _Entry, here: str) -> str:
-        """litellm once resolved nested entries beside the main file and still looks there."""
+        """litellm once resolved nested entries relative to the main file, and still looks there."""
         above = os.path.dirname(self._main.path)
         if os.path.exists(os.path.join(here, entry.text)) or not os.path.exists(os.path.join(above, entry.text)):
             return entry.text
@@ -156,7 +157,7 @@ class _Merger:
             old = base.children.get(name)
             if isinstance(old, SequenceNode) and isinstance(new, SequenceNode):
                 if name not in self._joined:
-                    # The list may be shared through an alias: extend a copy.
+                    # An alias may share the list, so extend a copy.
                     old = SequenceNode(list(old.value), old.file, old.line, old.column, list(old.children))
                     self._joined.add(name)
                     base.children[name], base.value[name] = old, old.value

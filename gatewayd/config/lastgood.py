@@ -1,8 +1,8 @@
-"""A copy of the configuration that last went live: what `gatewayd run --last-good` starts from when the file is bad.
+"""A copy of the last live configuration, from which `gatewayd run --last-good` starts if the file is invalid.
 
-The copy is the merged tree with its references as they were written, and never a secret: a configuration in which one
-stands as text is not kept, and that is told. It is written beside its place when it has been found valid (`keep`), and
-moved there when it is live (`confirm`).
+The copy is the merged tree with its references and without secrets. A configuration that contains a secret as text is
+not kept, and a warning says so. `keep` writes the copy next to its place when the configuration is valid, and `confirm`
+moves it there when the configuration is live.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from gatewayd.config.result import Result
 
 _HEADER = re.compile(r"# gatewayd: revision (\w+) of (\".*\"), live since (\S+)")
 _NOT_PLAIN = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""What JSON writes as it is and YAML does not read as it is."""
+"""Characters that JSON leaves unescaped but YAML does not allow."""
 
 
 def place(config: str, environ: Mapping[str, str]) -> str:
-    """Where the copy of a configuration file lies: in $STATE_DIRECTORY (systemd), else in the user's state folder."""
+    """The place of the copy of a configuration file: in $STATE_DIRECTORY (systemd), else in the user's state folder."""
     folder = environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if not folder:
         state = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME", "/"), ".local", "state")
@@ -37,8 +37,8 @@ def place(config: str, environ: Mapping[str, str]) -> str:
 
 
 def check_and_keep(path: str, environ: Mapping[str, str], target: str, overrides: Overrides | None = None) -> Result:
-    """`ConfigValidator.check` of a file; what is valid is kept beside `target`. Why it was not, if so, is a warning."""
-    from gatewayd.config import source  # YAML and pydantic: whoever only confirms goes without them
+    """`ConfigValidator.check` of a file. Keeps a valid one next to `target`, or adds a warning that says why not."""
+    from gatewayd.config import source  # imports YAML and pydantic, which `confirm` does not need
     from gatewayd.config.validator import ConfigValidator
 
     document = source.read(path)
@@ -50,7 +50,7 @@ def check_and_keep(path: str, environ: Mapping[str, str], target: str, overrides
 
 
 def keep(document: Document, revision: str, target: str) -> Problem | None:
-    """Writes the copy to where `confirm` finds it; why there is none, if so. Raises nothing."""
+    """Writes the copy for `confirm`, or returns why there is none. Never raises."""
     found = literal_secret(document.tree)
     if found is not None:
         at = document.locate(found, False)
@@ -76,18 +76,18 @@ def keep(document: Document, revision: str, target: str) -> Problem | None:
 
 
 def confirm(revision: str, target: str) -> None:
-    """The configuration of this revision is live: its copy, if there is one, takes the place of the one before."""
+    """The configuration of this revision is live: its copy, if there is one, replaces the earlier copy."""
     try:
         with open(_candidate(target), encoding="utf-8") as file:
             header = _HEADER.match(file.readline())
         if header is not None and header[1] == revision:
             os.replace(_candidate(target), target)
-    except (OSError, ValueError):  # `keep` has told why
+    except (OSError, ValueError):  # `keep` has reported why
         return
 
 
 def load_last_good(target: str, environ: Mapping[str, str], overrides: Overrides | None = None) -> tuple[Result, str]:
-    """The copy, checked anew, under the revision it had; and a description of it. Never raises for what is in it."""
+    """The copy, checked again, with its earlier revision; and a description of it. Never raises for its content."""
     from gatewayd.config import source
     from gatewayd.config.validator import ConfigValidator
 

@@ -1,4 +1,4 @@
-"""The models behind a pattern, as far as litellm's price table knows them: what a list of models shows in its place."""
+"""The models behind a pattern, according to litellm's price table. Lists of models show them instead of the pattern."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from gatewayd.config import providers
 from gatewayd.config.snapshot import Deployment
 
 MOST_LISTED = 250
-"""Names that one pattern becomes at most."""
+"""Maximum number of names for one pattern."""
 _SERVED = frozenset({"chat", "completion", "embedding"})
 _SPECIAL = re.compile(r"^(ft:|sample_spec|\d+-x-\d+/)|/\d+-month-commitment/|[*]")
 
 
 def listed(names: Iterable[str], deployments: Iterable[Deployment]) -> list[str]:
-    """`names` (of groups and aliases) with each pattern replaced by the names of the models that it is known to serve.
+    """`names` (of groups and aliases), with each pattern replaced by the known names of its models.
 
-    A pattern whose provider's models are not known, or that leads to one model by any name, is left out.
+    A pattern without known models, or with one model for all names, is left out.
     """
     plain = {name for name in names if "*" not in name}
     patterns = {name for name in names if "*" in name}
@@ -29,7 +29,7 @@ def listed(names: Iterable[str], deployments: Iterable[Deployment]) -> list[str]
 
 
 def retired(provider: str, model: str, today: date | None = None) -> date | None:
-    """Since when the price table says that a model is gone; None for others."""
+    """The date since which the model is gone, according to the price table; None for others."""
     try:
         day = date.fromisoformat(providers.retirement(provider, model) or "")
     except ValueError:

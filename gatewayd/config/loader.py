@@ -1,7 +1,7 @@
 """From a path to a `Result`: in this process, or in a child process that may crash without harm.
 
-A daemon that is starting, and `gatewayd check`, read in process. A serving daemon reads in a child: parsing a large
-file holds the interpreter for a second, and a hostile one could end it.
+A starting daemon and `gatewayd check` read in their own process. A serving daemon reads in a child process, because
+parsing a large file blocks the interpreter for a second, and a malicious one could end it.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ async def load_in_child(
 ) -> Result:
     """The same in a fresh process, which gets `environ` as its environment and at most `timeout` seconds.
 
-    The file is not read before `settled()` is over: the process starts up meanwhile, which takes as long as reading.
-    Never raises but for cancellation, which kills the child: a child that crashes, hangs or talks nonsense yields one
-    problem, `config_reader_failed`. The result is put together in steps of about a millisecond.
+    The child reads the file after `settled()` has ended. It starts up meanwhile, which takes as long as reading. Raises
+    only for cancellation, which kills the child. A child that crashes, hangs or sends invalid data gives one problem,
+    `config_reader_failed`. The result is assembled in steps of about a millisecond.
     """
-    # -P: the folder the daemon was started in is no place to import modules from.
+    # -P: do not import modules from the daemon's working directory.
     command = [sys.executable, "-P", "-c", _START, _ROOT, os.fspath(path), json.dumps(asdict(overrides or Overrides()))]
     command += [] if keep is None else [keep]
     return await read_from(command, os.fspath(path), environ=environ, timeout=timeout, settled=settled)
@@ -92,11 +92,10 @@ async def read_from(
         return Result(None, (Problem("config_reader_failed", message, file=path, hint=hint),))
 
     try:
-        ours, theirs = socket.socketpair()  # uvloop closes the descriptor of a pipe twice, the second time anybody's
+        ours, theirs = socket.socketpair()  # uvloop closes a pipe's descriptor twice, and the second may be reused
         with theirs:
             try:
-                # Not the loop's own way to start processes: uvloop's copies the page tables of this one, which has
-                # grown, while subprocess borrows them (vfork).
+                # Not with uvloop, which copies the large page tables of this process; subprocess shares them (vfork).
                 child = Popen(  # noqa: ASYNC220  # blocks for a millisecond, whatever the size
                     command,
                     stdin=PIPE if settled else DEVNULL,
@@ -129,7 +128,7 @@ async def read_from(
     except ChannelError as error:
         return failure(f"sent an invalid result: {error}")
     finally:
-        # In a task of its own, for a second cancellation must not leave a zombie behind.
+        # In its own task, so that a second cancellation does not leave a zombie.
         await asyncio.shield(spawn(asyncio.to_thread(_reap, child), name="reap config child"))
 
 
@@ -158,12 +157,12 @@ async def _receive(reader: asyncio.StreamReader) -> Result:
                 return result
             if count == _MANY_FRAMES:
                 stack.enter_context(gc_paused())
-            await yielder()  # readexactly does not let others run while it has enough
+            await yielder()  # readexactly does not yield while it has enough data
     raise AssertionError("itertools.count has no end")
 
 
 def _reap(child: Popen[bytes]) -> None:
-    child.kill()  # of one that has ended this does nothing
+    child.kill()  # does nothing if it has ended
     child.wait()
     if child.stdin is not None:
         child.stdin.close()

@@ -1,7 +1,7 @@
-"""What a YAML file was made of: plain values together with the places they were written at.
+"""The content of a YAML file: plain values with their places.
 
-Every node carries its finished plain value, so the tree of a file is the root's `value`, and places cost nothing until
-somebody asks. Knows neither files nor YAML's grammar.
+Every node has its plain value, so the tree of a file is the root's `value`, and places cost nothing until they are
+looked up. This module knows neither files nor YAML's grammar.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from gatewayd.config.document import Path, Position
 
 @dataclass(slots=True)
 class Node:
-    """`line` and `column` count from 1. `size` is the number of nodes in it and `height` the levels below it, both
-    with aliases followed: what somebody who walks the plain value meets."""
+    """`line` and `column` count from 1. `size` is the number of nodes in it and `height` the levels below it, both with
+    aliases expanded."""
 
     value: Any
     file: str
@@ -51,7 +51,7 @@ class SequenceNode(Node):
 
 @dataclass(slots=True)
 class MappingNode(Node):
-    """Keys that came by merge (`<<`) are in `value`, `children` and `keys` like its own, at their own place."""
+    """Merged keys (`<<`) are in `value`, `children` and `keys` too, with their own places."""
 
     value: dict[str, Any]
     children: dict[str, AnyNode]
@@ -72,10 +72,9 @@ class Places:
         self._root = root
 
     def locate(self, path: Path, key: bool = False) -> Position:
-        """Place of the value at `path`, or of its key; of the nearest ancestor when the path leads nowhere.
+        """Place of the value at `path`, or of its key; of the nearest ancestor if there is no such path.
 
-        An item of a list and the root have no key: the place of the value stands in. An aliased value is where its
-        anchor is.
+        A list item and the root have no key, so the place of the value is used. An aliased value is at its anchor.
         """
         node: AnyNode = self._root
         found: Node = node
@@ -88,7 +87,7 @@ class Places:
         return found.position
 
     def spelling(self, path: Path) -> str | None:
-        """The plain scalar at `path` as it was written; None for anything else."""
+        """The plain scalar at `path` as it is written; None for anything else."""
         node: AnyNode = self._root
         for part in path:
             below = _child(node, part)

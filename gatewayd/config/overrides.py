@@ -1,4 +1,4 @@
-"""What the command line says instead of the file."""
+"""Settings from the command line that replace the file's."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gatewayd.config.snapshot import Address
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """Holds for as long as the daemon lives."""
+    """Valid for the whole life of the daemon."""
 
     host: str | None = None
     port: int | None = None
     admin: str | None = None
     """The admin listener: an address, or `off`."""
     on_invalid_deployment: str | None = None
-    """`refuse` or `skip`; None: as the file says."""
+    """`refuse` or `skip`; None: the file's setting."""
     serves: bool = True
-    """Whether a daemon listens where the file says. A gateway inside a program has a free port of its own."""
+    """Whether a daemon listens at the file's addresses. A private gateway uses a free port instead."""
 
     def listen(self, file: tuple[Address, ...]) -> tuple[Address, ...]:
         """The data listeners, given those of the file."""
@@ -32,14 +32,13 @@ class Overrides:
         return (Address(self.host or first.host, first.port if self.port is None else self.port),)
 
     def admin_listener(self, file: Address | None) -> Address | None:
-        """The admin listener, given the file's. Raises ValueError if `admin` is no address."""
+        """The admin listener, given the file's. Raises ValueError if `admin` is not an address."""
         if self.admin is None:
             return file
         return None if self.admin == "off" else parse_address(self.admin)
 
     def apply(self, result: Result) -> Result:
-        """Puts the addresses in place of the file's; the rules about keys and about addresses hold for them too
-        (D-07)."""
+        """Replaces the file's addresses; the rules about keys and addresses apply to the new ones too (D-07)."""
         snapshot = result.snapshot
         if snapshot is None or (self.host is None and self.port is None and self.admin is None):
             return result

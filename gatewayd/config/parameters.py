@@ -1,6 +1,6 @@
-"""What the API of a forwarded provider takes, renames and refuses: `parameters.toml`, read once.
+"""What the API of a forwarded provider accepts, renames and refuses: `parameters.toml`, read once.
 
-The rows are found by provider and model when an upstream is built, or when a wildcard's model is asked for first.
+The rows are found by provider and model when an upstream is built, or at the first request for a wildcard's model.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Parameters:
 
 
 def has_row(provider: str) -> bool:
-    """Whether the table has a row of the provider's own."""
+    """Whether the table has a row for the provider."""
     return provider in table("parameters")["provider"]
 
 
 @lru_cache(1024)
 def of(provider: str, model: str) -> Parameters:
-    """`model`: the provider's own name of it, or what tells its family (`Deployment.family`)."""
+    """`model`: the provider's own name of it, or its family (`Deployment.family`)."""
     rows = table("parameters")
     found = rows["provider"].get(provider)
     row = dict(rows["default"] if found is None else found)

@@ -1,12 +1,12 @@
-"""What litellm knows about providers, read from the installed package as data; litellm itself is never imported.
+"""What litellm knows about providers, read from the installed package as data. litellm itself is never imported.
 
-Importing litellm takes seconds and 180 MB, and a gateway whose providers all speak OpenAI's wire never needs it. So
-this module opens three of litellm's files: the list of OpenAI-compatible providers kept as JSON, the enumeration of
-all provider names (as text), and the price table (only when a bare model name or a price is asked for). When litellm
-is not installed the table `providers.toml` still works.
+Importing litellm takes seconds and 180 MB, and a gateway with only OpenAI-compatible providers does not need it. So
+this module opens three of litellm's files: the JSON list of OpenAI-compatible providers, the enumeration of all
+provider names (as text), and the price table (only for a model name without a provider, or for a price). Without
+litellm, the table `providers.toml` still works.
 
-A provider is `forward` when litellm changes nothing but base URL, key and the name of a field on its way there (at
-most it mends odd messages); where litellm reshapes requests or answers it is `translate`.
+A provider is `forward` if litellm changes only the base URL, the key and the name of a field (at most it fixes unusual
+messages). It is `translate` if litellm reshapes requests or answers.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class Provider:
     name: str
     kind: Literal["forward", "translate"]
     api_base: str | None = None
-    """Default base URL, without a trailing slash; None: the operator must name one (or litellm knows it)."""
+    """Default base URL, without a trailing slash; None: the operator must set one (or litellm knows it)."""
     key_env: tuple[str, ...] = ()
-    """Environment variables that may hold the key, in the order litellm asks them; see `key_variables`."""
+    """Environment variables for the key, in litellm's order; see `key_variables`."""
     base_env: tuple[str, ...] = ()
-    """Environment variables that may hold the base URL, in litellm's order."""
+    """Environment variables for the base URL, in litellm's order."""
     needs_key: bool = True
     """Whether a call without `api_key` cannot work at the provider's own host."""
     path: str = ""
-    """What a base URL must end with; added where it is missing (Ollama: `/v1`)."""
+    """The required end of a base URL; added if it is missing (Ollama: `/v1`)."""
     renames: tuple[tuple[str, str], ...] = ()
     """(OpenAI's, the provider's) names of chat fields, where litellm's JSON file has them; see `parameters`."""
     own_host: bool = True
-    """Whether the provider is one company's service, so that its key must not travel to any other host."""
+    """Whether the provider is one company's service, so that its key must not be sent to other hosts."""
 
     def base_url(self, configured: str | None) -> str | None:
         """The base URL to use: `configured` or the default, without trailing slash, with the provider's `path`."""
@@ -63,14 +63,14 @@ class Provider:
     def key_variables(self, configured: str | None) -> tuple[str, ...]:
         """The environment variables that may give the key when the base URL is `configured` (None: not configured).
 
-        litellm falls back to them whatever the base URL is, and so sends a company's key to foreign hosts; here a
-        company's key goes to its own host only. Servers that anyone runs (Azure resources, vLLM) have no own host.
+        litellm uses them for any base URL, and so sends a company's key to other hosts. Here a company's key is sent
+        only to its own host. Servers that anyone can run (Azure resources, vLLM) have no own host.
         """
         foreign = configured is not None and self.own_host and self.base_url(configured) != self.api_base
         return () if foreign else self.key_env
 
 
-# What an entry of litellm's JSON file may hold for bytes to go through as they are.
+# Keys in an entry of litellm's JSON file that allow forwarding the bytes unchanged.
 _PLAIN = frozenset({"base_url", "api_key_env", "api_base_env", "base_class", "param_mappings", "supported_endpoints"})
 
 _PRICES = "model_prices_and_context_window_backup.json"
@@ -81,7 +81,7 @@ _FAMILIES = (
     (r"^claude-", "anthropic"),
 )
 
-# How the price table calls parts of a provider.
+# Names in the price table for parts of a provider.
 _PARTS = (("vertex_ai-", "vertex_ai"), ("bedrock_converse", "bedrock"), ("fireworks_ai-", "fireworks_ai"))
 
 
@@ -98,8 +98,8 @@ def names() -> frozenset[str]:
 def split_model(model: str, custom_llm_provider: str | None = None) -> tuple[str, str] | None:
     """Provider and the provider's own name of the model, from `litellm_params.model`.
 
-    `custom_llm_provider` wins, known or not; then the part before the first slash if it names a provider; then the
-    bundled price table and the well-known families, for names without a prefix. None if no provider can be told.
+    `custom_llm_provider` takes precedence, known or not. Then the part before the first slash, if it is a provider.
+    Then the bundled price table and the well-known families, for names without a prefix. None if no provider is found.
     """
     prefix, slash, rest = model.partition("/")
     if custom_llm_provider:
@@ -128,7 +128,7 @@ def models(provider: str) -> list[str]:
 
 
 def own_name(provider: str, model: str) -> str:
-    """The provider's own name of a model that is written `provider/model`; of a pattern's, once it is filled in."""
+    """The provider's own name of a model written as `provider/model`, or of a pattern's model once it is known."""
     if "*" in model:
         return model
     if provider == "openrouter" and "/" not in model:
@@ -144,7 +144,7 @@ def retirement(provider: str, model: str) -> str | None:
 
 
 def uses_cloud_credentials(name: str) -> bool:
-    """Whether the provider is not asked with a key but with an account's credentials (AWS, Google, IBM, ...)."""
+    """Whether the provider uses an account's credentials instead of a key (AWS, Google, IBM, ...)."""
     return name in table("providers")["cloud"].split()
 
 
@@ -161,7 +161,7 @@ def _whole(entry: Mapping[str, Any]) -> str:
 
 
 def bases_from(environ: Mapping[str, str], deployments: Iterable[tuple[str, str | None]]) -> dict[str, str]:
-    """The variables that gave one of these deployments, each (provider, base URL), its address, and what they hold."""
+    """The variables that set the address of these deployments, each (provider, base URL), with their values."""
     found: dict[str, str] = {}
     for name, base in set(deployments):
         provider = get(name)
@@ -178,7 +178,7 @@ def _providers() -> Mapping[str, Provider]:
     for name, row in rows["translate"].items():
         found[name] = _row(name, "translate", row, own_host=not row.get("any_host"))
     for name, entry in _read_json("llms/openai_like/providers.json").items():
-        # What the enumeration does not name, litellm treats as any server that speaks the wire: `custom_openai`.
+        # litellm treats a provider outside the enumeration as any OpenAI-compatible server: `custom_openai`.
         found[name] = _listed(name, entry, () if name in enumerated else _MAX_TOKENS)
     for name, row in rows["forward"].items():
         found[name] = _row(name, "forward", row, own_host="base" in row and not row.get("free"))
@@ -224,7 +224,7 @@ class _Dated(msgspec.Struct):
 
 @cache
 def _retirements() -> Mapping[tuple[str, str], str]:
-    """Read by itself: these few fields take a tenth of the memory of the whole table."""
+    """Read separately, because these few fields need a tenth of the memory of the whole table."""
     table = msgspec.json.decode(_read(_PRICES) or b"{}", type=dict[str, _Dated])
     found = {}
     for name, entry in table.items():

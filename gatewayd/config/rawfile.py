@@ -1,6 +1,6 @@
-"""Reads one regular file of bounded size, without ever blocking on what only looks like a file.
+"""Reads one regular file of bounded size, and never blocks on a pipe or device.
 
-Knows nothing of YAML. Used for configuration files and for files that hold a secret.
+This module knows nothing of YAML. It reads configuration files and secret files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KINDS = (
 
 
 class Unreadable(GatewaydError):
-    """A file could not be read. `code` is a problem code; `message` completes a sentence that begins with the name."""
+    """A file could not be read. `code` is a problem code; `message` continues a sentence that begins with the name."""
 
     def __init__(self, code: str, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -35,9 +35,9 @@ class Unreadable(GatewaydError):
 def is_being_written(path: str) -> bool:
     """Whether some process has the file open for writing; False where that cannot be known.
 
-    Asked by taking a read lease (fcntl(2)), which the kernel grants if nobody has, to the file's owner and to root, on
-    local file systems. It is given back at once; whoever opens the file in that moment waits for it, and the kernel
-    sends this process a SIGIO, so the caller must ignore that signal.
+    Takes a read lease (fcntl(2)), which the kernel grants if no process has the file open for writing. It works for the
+    file's owner and for root, on local file systems. The lease is released immediately. A process that opens the file
+    in that moment waits, and the kernel sends a SIGIO to this process, so the caller must ignore that signal.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -60,8 +60,8 @@ def is_being_written(path: str) -> bool:
 def read_regular(path: str, limit: int) -> bytes:
     """All bytes of the regular file at `path`, at most `limit` of them.
 
-    Opened non-blocking, so a pipe without a writer returns at once; size and kind are taken from the open descriptor,
-    so nothing can be exchanged between check and read.
+    The file is opened non-blocking, so a pipe without a writer returns immediately. Size and kind come from the open
+    descriptor, so the file cannot be replaced between check and read.
 
     Raises Unreadable.
     """
@@ -83,12 +83,12 @@ def read_regular(path: str, limit: int) -> bytes:
             raise _too_large(limit)
         return _read_all(descriptor, limit)
     finally:
-        with suppress(OSError):  # nothing was written that could be lost
+        with suppress(OSError):  # nothing was written, so nothing is lost
             os.close(descriptor)
 
 
 def _read_all(descriptor: int, limit: int) -> bytes:
-    """Reads to the end and not further than `limit`: a file may grow, and files of /proc say they are empty."""
+    """Reads to the end, at most `limit` bytes: a file may grow, and files in /proc report size 0."""
     blocks: list[bytes] = []
     total = 0
     try:

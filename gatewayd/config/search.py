@@ -1,4 +1,4 @@
-"""Which configuration a command means when none was named: the search order, and what the environment alone gives."""
+"""The configuration of a command without `--config`: the search order, and a configuration from the environment."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _KNOWN = (
     "openai", "anthropic", "gemini", "groq", "mistral", "deepseek", "openrouter", "xai", "together_ai", "cohere_chat",
     "perplexity", "cerebras", "fireworks_ai",
 )  # fmt: skip
-"""Providers whose key in the environment is enough to use them."""
+"""Providers that need only a key from the environment."""
 _BARE_NAMES = {
     "openai": ("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "text-embedding-*"),
     "anthropic": ("claude-*",),
     "gemini": ("gemini-*",),
 }
-"""Model names that can only mean one provider, so that clients need not write `provider/model`."""
+"""Model names that belong to only one provider, so that clients need not write `provider/model`."""
 
 
 def candidates(environ: Mapping[str, str]) -> list[str]:
-    """Where a configuration file is looked for, best first. Given `$GATEWAYD_CONFIG`, nowhere else."""
+    """The paths of the search, best first. With `$GATEWAYD_CONFIG`, only that path."""
     if named := environ.get("GATEWAYD_CONFIG"):
         return [named]
     home = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
@@ -30,7 +30,7 @@ def candidates(environ: Mapping[str, str]) -> list[str]:
 
 
 def find(named: str | None, environ: Mapping[str, str]) -> str | None:
-    """The file to use: `named` or `$GATEWAYD_CONFIG` whether it exists or not, else the first that exists."""
+    """The file to use: `named` or `$GATEWAYD_CONFIG`, even if it does not exist, else the first that exists."""
     if explicit := named or environ.get("GATEWAYD_CONFIG"):
         return explicit
     return next((path for path in candidates(environ) if os.path.exists(path)), None)
@@ -49,8 +49,8 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def every_model(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Of every provider whose key is set: the patterns by which its models are asked for, the provider's models that
-    they mean, and the key's variable."""
+    """For every provider whose key is set: the patterns of model names, the provider's models behind them, and the
+    key's variable."""
     for name in _KNOWN:
         provider = providers.get(name)
         variable = next((v for v in provider.key_variables(None) if environ.get(v)), None) if provider else None

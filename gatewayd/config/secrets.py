@@ -1,12 +1,12 @@
-"""References to what does not stand in the file: environment variables, secret files, systemd credentials.
+"""References to values outside the file: environment variables, secret files, systemd credentials.
 
     os.environ/NAME         a variable; the whole scalar, anywhere in the file (litellm's syntax)
     file:/path              a file's text; a relative path starts at the configuration's folder
     credential:NAME         a file in $CREDENTIALS_DIRECTORY (systemd.exec(5), LoadCredential=)
     ${NAME} ${NAME:-else}   a variable inside a string; in the `gatewayd` section only, litellm leaves it alone
 
-Nothing here ever puts a value into a message: not the one found, and not the text after a prefix unless it has the
-shape of a name (people do write the key itself there).
+Nothing here puts a value into a message: neither the resolved value, nor the text after a prefix unless it looks like a
+name (people do write the key itself there).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gatewayd.config.rawfile import Unreadable, read_regular
 from gatewayd.errors import GatewaydError
 
 MASTER_KEY_VARIABLE = "LITELLM_MASTER_KEY"
-"""Where the master key comes from when `general_settings` has none, as in litellm."""
+"""The variable for the master key if `general_settings` has none, as in litellm."""
 
 MAX_SECRET_BYTES = 64 * 1024
 """Size cap of a secret file: service-account JSON and certificate chains are a few KiB."""
@@ -42,7 +42,7 @@ _BLOCKED = frozenset(
         *("HOME", "USER", "SHELL", "LOGNAME", "NO_PROXY", "no_proxy"),
     }
 )
-"""What litellm's proxy refuses to take from a file, and LD_AUDIT, which loads code too."""
+"""Variables that litellm's proxy does not accept from a file, and LD_AUDIT, which loads code too."""
 _MCP_STDIO = "LITELLM_ENABLE_MCP_STDIO"
 """Lets requests start programs; litellm compares this one without regard to case."""
 
@@ -61,17 +61,17 @@ _KEY_INSIDE = re.compile(rf"(?<![A-Za-z0-9]){_KEY.pattern}")
 
 
 def looks_like_a_key(text: str) -> bool:
-    """Whether a text is a key by the look of it: people mistype names, and put keys in wrong places."""
+    """Whether a text looks like a key: people mistype names, and put keys in wrong places."""
     return _KEY.fullmatch(text) is not None
 
 
 def without_keys(text: str) -> str:
-    """The text with `***` in the place of everything that looks like a key."""
+    """The text with `***` instead of everything that looks like a key."""
     return _KEY_INSIDE.sub("***", text)
 
 
 class Unresolved(GatewaydError):
-    """A reference leads nowhere. `message` and `hint` name the variable or file, never a value."""
+    """An unresolved reference. `message` and `hint` have the variable or file, never a value."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -80,10 +80,10 @@ class Unresolved(GatewaydError):
 
 
 class Resolver:
-    """Replaces references by what they stand for; reads every secret file once and remembers which.
+    """Replaces references by their values. Reads every secret file once and remembers it.
 
-    `environ` is the environment to look into (copied), `directory` the folder relative paths start at. One resolver
-    serves one reading of a configuration: it caches files and is then thrown away.
+    `environ` is the environment (copied), `directory` the folder for relative paths. Use one resolver for one reading
+    of a configuration, because it caches files.
     """
 
     def __init__(self, environ: Mapping[str, str], directory: str = ".") -> None:
@@ -91,11 +91,11 @@ class Resolver:
         """Grows by what `export_environment` exports."""
         self.directory = directory
         self.files: dict[str, str] = {}
-        """Every secret file asked for: absolute path to the SHA-256 (hex) of its bytes, "" when it cannot be read."""
+        """Every requested secret file: absolute path → SHA-256 (hex) of its bytes, "" if it cannot be read."""
         self._texts: dict[str, str] = {}
 
     def resolve(self, text: str, *, own_section: bool = False) -> str:
-        """`text` itself when it is no reference, else what it refers to, without trailing line ends.
+        """`text` itself if it is not a reference, else the referenced value, without trailing line ends.
 
         Raises Unresolved; an empty or blank value counts as unresolved.
         """
@@ -176,7 +176,7 @@ class Resolver:
 
 
 def is_reference(text: str, *, own_section: bool = False) -> bool:
-    """Whether `Resolver.resolve` would look something up for `text`."""
+    """Whether `text` is a reference for `Resolver.resolve`."""
     return text.startswith((_ENVIRON, _FILE, _CREDENTIAL)) or (own_section and "${" in text)
 
 
@@ -188,10 +188,10 @@ def export_environment(
 ) -> tuple[dict[str, str], list[Problem]]:
     """The section `environment_variables`: what it exports, references resolved, and what is wrong with it.
 
-    Entries are taken in order and added to `resolver.environ` at once, so that later entries and the rest of the file
-    may refer to them; a name set in the process too is overridden, as in litellm. litellm resolves references before
-    it exports, which makes a file that relies on its own variables silently lose its keys; exporting first changes
-    nothing for a file that works there. `locate` is `Document.locate`, to give the problems a place.
+    Entries are added to `resolver.environ` in order, so later entries and the rest of the file may refer to them. They
+    override the process's variables, as in litellm. litellm resolves references before it exports, so a file that uses
+    its own variables silently loses its keys there. Exporting first changes nothing for a file that works in litellm.
+    `locate` is `Document.locate`, for the places of problems.
     """
     exported: dict[str, str] = {}
     problems: list[Problem] = []

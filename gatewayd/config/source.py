@@ -1,6 +1,6 @@
-"""Reads a configuration, from its file with everything it includes or from a mapping, into a `Document`.
+"""Reads a configuration into a `Document`, from its file with all included files or from a mapping.
 
-Knows nothing of what the keys mean. Whatever is wrong becomes a `Problem`; nothing here raises for bad input.
+This module does not know what the keys mean. Every mistake becomes a `Problem`; nothing here raises for bad input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gatewayd.config.rawfile import Unreadable, read_regular
 from gatewayd.config.yaml_reader import MAX_CONFIG_BYTES, MAX_DEPTH, MAX_NODES, Budget, read_yaml
 
 _MAX_BITS = 400
-"""A longer integer is no setting; in a file it would be text (`yaml_scalars`)."""
+"""No setting needs a longer integer; in a file it would be text (`yaml_scalars`)."""
 
 
 def read(path: str | os.PathLike[str], data: bytes | None = None) -> Document:
@@ -31,7 +31,7 @@ def read(path: str | os.PathLike[str], data: bytes | None = None) -> Document:
 
 
 def from_mapping(mapping: Mapping[str, Any]) -> Document:
-    """A configuration made in code: the same tree a file would give, copied, without places. Never raises."""
+    """A configuration made in code: the same tree as from a file, copied, without places. Never raises."""
     return _Copying().document(mapping)
 
 
@@ -43,7 +43,7 @@ class _Reading:
         self._shown = os.fsencode(path).decode("utf-8", "replace")
         try:
             self._path = os.path.abspath(path)
-        except OSError:  # the working directory is gone
+        except OSError:  # the working directory does not exist any more
             self._path = path
         self._budget = Budget()
         self._digest = hashlib.sha256()
@@ -84,7 +84,7 @@ class _Reading:
                 raise Unreadable(error.code, limit) from None
             raise
         self._budget.bytes += len(data)
-        # Named relative to the main file, so that a configuration keeps its revision when its folder is moved.
+        # Named relative to the main file, so that a moved folder keeps its revision.
         name = os.fsencode(os.path.relpath(path, os.path.dirname(self._path)) if path != self._path else "")
         self._digest.update(b"%d:%d:%b%b" % (len(name), len(data), name, data))
         root, problems = read_yaml(data, shown, self._budget)
@@ -111,7 +111,7 @@ class _Reading:
 
 
 class _Copying:
-    """Copies a mapping from code, checking that a file could have held it."""
+    """Copies a mapping from code, and checks that its values are possible in a file."""
 
     def __init__(self) -> None:
         self._problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""The data files beside this module: what is known about litellm's keys and about providers, as TOML."""
+"""The data files in this folder: litellm's keys and the providers, as TOML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @cache
 def table(name: str) -> Mapping[str, Any]:
-    """The content of `NAME.toml`, read when somebody asks for it first."""
+    """The content of `NAME.toml`, read at its first use."""
     import tomllib
 
     return tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""Turns PyYAML's syntax errors into a sentence, a place and advice for the mistakes people make in such files.
+"""Turns PyYAML's syntax errors into a sentence, a place and advice for common mistakes.
 
-Lines are looked at but never quoted, apart from the name of a key: what follows the colon may be a secret.
+It reads lines but quotes only the name of a key, because the text after the colon may be a secret.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 _GLUED = re.compile(r"\s*(?:- +)*(?P<key>[A-Za-z_][\w.-]*):[^\s/]")
-"""A key with no space after its colon; `http://` is none."""
+"""A key without a space after its colon; `http://` does not match."""
 _AT_CONTEXT = ("quoted scalar", "flow sequence", "flow mapping", "simple key", "an alias", "an anchor", "a tag")
 _INVISIBLE = re.compile("[\u00a0\u00ad\u200b-\u200f\u2028\u2029\u202f\u2060\ufeff]")
 
@@ -25,13 +25,13 @@ class Explanation:
 
 
 def explain_syntax_error(error: Exception, lines: list[str]) -> Explanation:
-    """What `error`, raised by PyYAML while it read `lines`, means to the person who wrote them."""
+    """The meaning of `error`, which PyYAML raised while it read `lines`, for the author of the file."""
     problem = (getattr(error, "problem", None) or "the file cannot be read as YAML").strip()
     context = (getattr(error, "context", None) or "").strip()
     mark = getattr(error, "problem_mark", None)
     context_mark = getattr(error, "context_mark", None)
     if context_mark is not None and any(word in context for word in _AT_CONTEXT):
-        # The parser notices an unclosed quote or bracket where the file ends; the mistake is where it was opened.
+        # The parser reports an unclosed quote or bracket at the end of the file; the mistake is at its opening.
         mark = context_mark
     row, column = (0, 0) if mark is None else (mark.line, mark.column)
     return Explanation(

@@ -1,8 +1,8 @@
-"""Bytes of one YAML file to nodes: the only place that talks to PyYAML.
+"""From the bytes of one YAML file to nodes. Only this module uses PyYAML's parser.
 
-PyYAML's parser is used, its composer and constructor are not: both recurse, and the C composer kills the process on
-30,000 nested brackets. Here nodes are built from the parser's events with a stack of our own, values resolved by the
-same rules as `yaml.safe_load` (YAML 1.1), and a limit strikes at the event that exceeds it, before anything grows.
+It does not use PyYAML's composer and constructor, because both recurse, and the C composer kills the process at 30,000
+nested brackets. It builds nodes from the parser's events with its own stack, and resolves values by the rules of
+`yaml.safe_load` (YAML 1.1). A limit takes effect at the event that exceeds it, before memory grows.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MAX_ALIASES = 1000
 MAX_NODES = 600_000
 """Keys and values of all files: twice what 10,000 deployments with a dozen keys each have, and read within seconds."""
 MAX_KEYS = 100_000
-"""Of one mapping, or entries of one list: a hundred times what anybody has, and read within seconds."""
+"""Of one mapping, or entries of one list: a hundred times more than usual, and still read within seconds."""
 MAX_PROBLEMS = 100
 
 LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's parser where PyYAML was built with it: ten times faster."""
+"""libyaml's parser, if PyYAML was built with it: ten times faster."""
 
 _MAPPING_TAGS = (None, "!", f"{PREFIX}map")
 _SEQUENCE_TAGS = (None, "!", f"{PREFIX}seq")
@@ -42,7 +42,7 @@ _KINDS: dict[type, str] = {int: "a number", float: "a number", bool: "a boolean"
 
 @dataclass(slots=True)
 class Budget:
-    """What all files of one configuration may use together; filled up by each reading."""
+    """Limits for all files of one configuration together; each reading uses up a part."""
 
     bytes: int = 0
     nodes: int = 0
@@ -52,29 +52,29 @@ class Budget:
 
 
 class _Stop(Exception):
-    """No sense can be made of the rest of the file."""
+    """The rest of the file cannot be read."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """A collection whose end has not come yet."""
+    """A collection that is not complete yet."""
 
     node: MappingNode | SequenceNode
     anchor: str | None
     key: AnyNode | None = None
-    """The last key of a mapping, as long as its value has not come."""
+    """The last key of a mapping, until its value is read."""
     merge_key: MergeKeyNode | None = None
     merges: list[MappingNode] = field(default_factory=list)
-    """What `<<` names, the weakest first."""
+    """The mappings after `<<`, lowest precedence first."""
 
 
 def read_yaml(
     data: bytes, file: str, budget: Budget, *, loader: type[Any] = LOADER
 ) -> tuple[AnyNode | None, list[Problem]]:
-    """The root node of the only document in `data`, and everything wrong with it. Never raises.
+    """The root node of the only document in `data`, and all its problems. Never raises.
 
-    None when there is no document or none could be read; where an error is reported, the node may be incomplete.
-    `file` is the name that positions carry.
+    None if there is no document or it cannot be read. If there are errors, the node may be incomplete. `file` is the
+    name in positions.
     """
     reader = _Reader(file, budget, loader)
     try:
@@ -94,7 +94,7 @@ class _Reader:
         self._loader = loader
         self._stack: list[_Open] = []
         self._anchors: dict[str, AnyNode | None] = {}
-        """None stands for a collection that is still open."""
+        """None: a collection that is still open."""
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class _Reader:
                 )
 
     def _key_name(self, key: ScalarNode) -> str | None:
-        """The key as a string. A decimal number is taken as written, which is what a JSON encoder would do."""
+        """The key as a string. A decimal number keeps its spelling, as with a JSON encoder."""
         if type(key.value) is str:
             return key.value
         text = key.text
@@ -273,7 +273,7 @@ class _Reader:
         elif tag not in TEXT_TAGS:
             self._bad_tag(event)
         elif not plain and _SURROGATE.search(text):
-            # libyaml refuses these escapes; the pure Python parser makes strings of them that cannot be encoded.
+            # libyaml refuses these escapes; the pure Python parser turns them into strings that cannot be encoded.
             self._report("yaml_character", "an escape is half of a surrogate pair", *_at(event))
         node = make(value, self._file, *_at(event), text if plain else None)
         self._anchor(event, node)

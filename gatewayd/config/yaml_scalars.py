@@ -1,4 +1,4 @@
-"""What a YAML scalar means: the rules of `yaml.safe_load` (YAML 1.1), applied to a parser event."""
+"""The meaning of a YAML scalar, by the rules of `yaml.safe_load` (YAML 1.1)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _CONSTRUCTORS: dict[str, Callable[[SafeConstructor, yaml.ScalarNode], Any]] = {
 }
 TYPED_TAGS = frozenset(_CONSTRUCTORS)
 _MAX_IMPLICIT = 128
-"""A longer plain scalar is text: no number or date needs more, and turning a million digits into an int takes long."""
+"""A longer plain scalar is text: no number or date needs more, and parsing a million digits as an int takes long."""
 
 _MAX_BITS = 512
 """Of an integer; one without a tag cannot be longer."""
 
 
 def tag_of(event: Any) -> str:
-    """The tag the scalar carries, or the one its spelling stands for."""
+    """The tag of the scalar, or the tag for its spelling."""
     tag: str | None = event.tag
     if tag is not None and tag != "!":
         return tag

@@ -1,4 +1,4 @@
-"""Bytes to the text of a YAML file, or the exact place of the first byte or character that may not be there."""
+"""From bytes to the text of a YAML file, or the exact place of the first byte or character that is not allowed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\uf
 
 
 class Undecodable(Exception):
-    """The bytes are no YAML text. `code` is a problem code."""
+    """The bytes are not YAML text. `code` is a problem code."""
 
     def __init__(self, code: str, explanation: Explanation) -> None:
         super().__init__(explanation.message)
