@@ -17,6 +17,7 @@ from gatewayd.upstream.dial import Dialler, Origin, tls_context
 from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.transport import Answer, Connection
 from tests.certificates import Authority
+from tests.clock import HandClock
 from tests.fakeup import FakeUpstream, json_reply
 from tests.upstream.doubles import LONG, Nest, eventually
 
@@ -120,7 +121,7 @@ class Names(Dialler):
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port)) for address in self.addresses]
 
 
-async def test_the_next_address_is_tried() -> None:
+async def test_the_next_address_is_tried(clock: HandClock) -> None:
     """A refused address costs nothing, a dead one its share of the time."""
     async with FakeUpstream() as up:
         loop = asyncio.get_running_loop()
@@ -129,10 +130,14 @@ async def test_the_next_address_is_tried() -> None:
         connection.abort()
         async with deaf(), _deaf_twin(up.port):
             names.addresses = ["127.0.0.3", "127.0.0.1"]
-            began = loop.time()
-            connection = await names.dial(lambda: Connection(Nest(), loop), 1.0)
-            assert loop.time() - began < 0.95
-            connection.abort()
+            clock.stop()
+            dialling = asyncio.ensure_future(names.dial(lambda: Connection(Nest(), loop), 100.0))
+            await clock.wind(0)
+            await clock.wind(49.0)
+            assert not dialling.done()
+            await clock.wind(2.0)
+            (await dialling).abort()
+            clock.start()
 
 
 @asynccontextmanager
