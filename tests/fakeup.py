@@ -88,8 +88,6 @@ class Peer:
     """0 for the first connection accepted."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the client closed or reset the connection, or the script did."""
-    gone_at: float | None = None
-    """The loop's time of it."""
     requests: int = 0
     sent: int = 0
     """Response bytes handed to the socket so far (with back-pressure: no more than the socket takes)."""
@@ -200,7 +198,6 @@ class _Conversation(asyncio.Protocol):
 
     def _note_gone(self) -> None:
         if not self.peer.gone.is_set():
-            self.peer.gone_at = asyncio.get_running_loop().time()
             self.peer.gone.set()
             self._news.set()
 

@@ -19,7 +19,8 @@ def test_timers_fire_when_the_clock_says_so(
     async def main() -> None:
         clock = HandClock(monkeypatch)
         clock.stop()
-        began, fired = time.monotonic(), []
+        fired: list[int] = []
+        began = time.monotonic()
         running = asyncio.get_running_loop()
         assert running.time() == began
         for delay in (30, 10, 20):

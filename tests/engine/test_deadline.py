@@ -8,6 +8,7 @@ import pytest
 
 from gatewayd.engine import deadline
 from gatewayd.engine.deadline import Deadlines
+from tests.clock import HandClock
 
 
 @pytest.fixture
@@ -23,24 +24,28 @@ async def test_what_ends_in_time_leaves_nothing_behind() -> None:
     assert len(deadlines) == 0
 
 
-async def test_what_hangs_is_cancelled_within_a_second_of_its_limit(quick: None) -> None:
-    loop = asyncio.get_running_loop()
-    deadlines, began = Deadlines(loop), loop.time()
+async def hangs(deadlines: Deadlines, seconds: float) -> None:
     with pytest.raises(TimeoutError):
-        async with deadlines.limit(0.1):
-            await asyncio.sleep(60)
-    assert 0.1 <= loop.time() - began < 10
-    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+        async with deadlines.limit(seconds):
+            await asyncio.Event().wait()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
     await asyncio.sleep(0)
 
 
-async def test_a_short_limit_is_exact() -> None:
-    loop = asyncio.get_running_loop()
-    deadlines, began = Deadlines(loop), loop.time()
-    with pytest.raises(TimeoutError):
-        async with deadlines.limit(0.01):
-            await asyncio.sleep(60)
-    assert loop.time() - began < 1
+@pytest.mark.parametrize(("seconds", "late"), [(30.0, 1.0), (4.9, 0.0)], ids=["within a second", "exactly"])
+async def test_what_hangs_is_cancelled_at_its_limit(seconds: float, late: float, clock: HandClock) -> None:
+    """A long limit may be a second late, a short one is exact."""
+    clock.stop()
+    deadlines = Deadlines(asyncio.get_running_loop())
+    waiting = asyncio.ensure_future(hangs(deadlines, seconds))
+    await clock.wind(0.0)
+    await clock.wind(seconds - 0.01)
+    assert not waiting.done()
+    await clock.wind(0.02 + late)
+    assert waiting.done()
+    await waiting
     assert len(deadlines) == 0
 
 

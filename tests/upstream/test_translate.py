@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gatewayd.errors import UpstreamTimeout
 from gatewayd.secret import Secret
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.base import Timeouts
+from gatewayd.upstream.translate import TranslateUpstream, load
+from tests.clock import HandClock
 from tests.fakeup import HANG, FakeUpstream, Step, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
 from tests.upstream.doubles import LONG, STALLED, call, deployment, eventually
@@ -247,17 +250,40 @@ def test_a_gateway_without_translated_deployments_does_without_httpx() -> None:
 
 @WAYS
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_is_not_waited_for_is_overhead(stream: bool, direct: bool) -> None:
-    """U-B17: the upstream's pause is none of it, the translation of a megabyte is."""
-    reply = sse_reply([0.3, *anthropic.stream("x" * 1_000_000)]) if stream else anthropic.whole("x" * 1_000_000)
-    async with FakeUpstream(replace(reply, steps=(*reply.steps[:-1], 0.3, *reply.steps[-1:]))) as up:
-        upstream, asked = translating(up, direct=direct), call(messages=MESSAGES * 20_000, stream=stream)
+async def test_what_is_not_waited_for_is_overhead(
+    stream: bool, direct: bool, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """U-B17: the upstream's pause of a hundred seconds is none of it, the translation is, which takes a thousand each
+    way here."""
+    await load()
+    config = sys.modules["litellm.llms.anthropic.chat.transformation"].AnthropicConfig
+    events = sys.modules["litellm.llms.anthropic.chat.handler"].ModelResponseIterator
+
+    def slow(work: Callable[..., Any]) -> Callable[..., Any]:
+        def taking_long(*args: Any, **fields: Any) -> Any:
+            clock.skip(1000.0)
+            return work(*args, **fields)
+
+        return taking_long
+
+    back = (events, "chunk_parser") if stream else (config, "transform_response")
+    for owner, name in ((config, "transform_request"), back):
+        monkeypatch.setattr(owner, name, slow(getattr(owner, name)))
+    pause = asyncio.Event()
+    reply = sse_reply([pause, *anthropic.stream("x")]) if stream else anthropic.whole("x")
+    async with FakeUpstream(replace(reply, steps=(*reply.steps[:-1], pause, *reply.steps[-1:]))) as up:
+        ages = Timeouts(connect=1e6, first_byte=1e6, idle=1e6, total=1e6)
+        upstream, asked = translating(up, direct=direct), call(messages=MESSAGES, stream=stream, timeouts=ages)
         since = time.monotonic()
-        answer = await upstream.open(asked)
+        opening = asyncio.ensure_future(upstream.open(asked))
+        await eventually(lambda: len(up.requests) == 1, 1e6)
+        await clock.wind(100.0)
+        pause.set()
+        answer = await opening
         elapsed = time.monotonic() - since
         answer.close()
-        assert 0.3 <= asked.waited < elapsed
-        assert elapsed - asked.waited > 0.002
+        assert 100.0 <= asked.waited < 1000.0
+        assert elapsed - asked.waited >= 2000.0
 
 
 @WAYS

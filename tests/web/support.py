@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -50,7 +49,6 @@ class Stream:
     body: bytes | None = None
     usage: Usage | None = None
     closed: asyncio.Event = field(default_factory=asyncio.Event)
-    closed_at: float = 0.0
 
     async def pipe(self, sink: Sink) -> None:
         gate = Gate()
@@ -65,7 +63,6 @@ class Stream:
                 raise step
 
     def close(self) -> None:
-        self.closed_at = time.monotonic()
         self.closed.set()
 
 

@@ -15,6 +15,7 @@ from gatewayd.config.snapshot import Limits, ServerSettings
 from gatewayd.upstream.base import Flow, Sink
 from gatewayd.web.connection import Deadlines
 from gatewayd.wire.openai import DONE
+from tests.clock import HandClock
 from tests.web.support import CHAT, STREAM, RawClient, Stream, Teller, hang, serving, until, whole
 
 QUICK = Deadlines(head=0.2, body=0.2, write=0.2)
@@ -127,33 +128,34 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
 # --- deadlines ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_head_must_be_complete_in_time() -> None:
+async def test_a_head_must_be_complete_in_time(clock: HandClock) -> None:
     """B-06, B-07: dribbling does not help, and neither does having been good before."""
     async with (
-        serving(deadlines=QUICK) as site,
+        serving(deadlines=Deadlines(head=100, idle=1000)) as site,
         RawClient.to(site.port) as silent,
         RawClient.to(site.port) as slow,
         RawClient.to(site.port) as known,
     ):
         known.get("/livez")
         await known.answer()
-        started = asyncio.get_running_loop().time()
         for client in (slow, known):
             client.send(b"GET / HTTP/1.1\r\n")
-        for _ in range(8):
-            await asyncio.sleep(0.05)
+        await clock.wind(0.0)
+        for _ in range(9):
+            await clock.wind(11.0)
             for client in (slow, known):
                 client.send(b"X")
+        assert not any(client.reader.at_eof() for client in (silent, slow, known))
+        await clock.wind(2.0)
         for client in (silent, slow, known):
             assert await client.ended() == b""
-        assert asyncio.get_running_loop().time() - started < 5
 
 
-async def test_an_idle_connection_outlives_the_heads_deadline() -> None:
-    async with serving(deadlines=QUICK) as site, RawClient.to(site.port) as client:
+async def test_an_idle_connection_outlives_the_heads_deadline(clock: HandClock) -> None:
+    async with serving(deadlines=Deadlines(head=10, idle=100)) as site, RawClient.to(site.port) as client:
         client.get("/livez")
         await client.answer()
-        await asyncio.sleep(0.5)
+        await clock.wind(90.0)
         client.get("/livez")
         assert (await client.answer()).status == 200
 

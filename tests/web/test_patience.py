@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from gatewayd.web.connection import Deadlines
+from tests.clock import HandClock
 from tests.replies import Reply, json_reply
 from tests.web.shapes import CHUNKED, GET, POST, H
-from tests.web.support import CHAT
+from tests.web.support import CHAT, until
 from tests.web.wire import Wire, warm
 
 GOOD = POST + b"Content-Length: %d\r\n\r\n" % len(CHAT) + CHAT
@@ -26,45 +27,48 @@ async def test_the_default_figures() -> None:
 
 
 @pytest.mark.parametrize("requests", [[LIVE], [GOOD], [GOOD, GOOD, GOOD], [GOOD, LIVE]])
-async def test_an_idle_connection_is_closed_in_time_without_a_word(requests: list[bytes]) -> None:
+async def test_an_idle_connection_is_closed_in_time_without_a_word(requests: list[bytes], clock: HandClock) -> None:
     """B-09"""
-    loop = asyncio.get_running_loop()
-    async with warm(GOOD, deadlines=Deadlines(idle=0.3)) as (site, _), Wire.to(site.port) as wire:
-        began = 0.0
+    async with warm(GOOD, deadlines=Deadlines(idle=200)) as (site, _), Wire.to(site.port) as wire:
         for request in requests:
-            began = loop.time()
             await wire.send(request)
             assert (await wire.answer()).status == 200
+        await clock.wind(190.0)
+        assert not wire.ended
+        await clock.wind(11.0)
         assert await wire.rest() == []
-        assert loop.time() - began >= 0.29  # the clock of timers may be a little coarse
 
 
 @pytest.mark.parametrize("request_", [LIVE, GOOD])
-async def test_a_connection_in_use_is_not_idle(request_: bytes) -> None:
+async def test_a_connection_in_use_is_not_idle(request_: bytes, clock: HandClock) -> None:
     """B-09: used again and again, for longer than it may be idle."""
-    loop = asyncio.get_running_loop()
-    async with warm(GOOD, deadlines=Deadlines(idle=1.5)) as (site, _), Wire.to(site.port) as wire:
-        began = loop.time()
-        while loop.time() - began < 2:
+    async with warm(GOOD, deadlines=Deadlines(idle=200)) as (site, _), Wire.to(site.port) as wire:
+        for _ in range(5):
             await wire.send(request_)
             assert (await wire.answer()).status == 200
-            await asyncio.sleep(0.05)
+            await clock.wind(150.0)
+        assert not wire.ended
 
 
-async def test_waiting_for_an_answer_is_not_idle() -> None:
+async def test_waiting_for_an_answer_is_not_idle(clock: HandClock) -> None:
     """B-09: an upstream that takes longer than a connection may be idle."""
-    late = Reply([1.5, *json_reply({"late": True}).steps])
-    async with warm(GOOD, deadlines=Deadlines(idle=1)) as (site, upstream), Wire.to(site.port) as wire:
+    come = asyncio.Event()
+    async with warm(GOOD, deadlines=Deadlines(idle=20)) as (site, upstream), Wire.to(site.port) as wire:
         await wire.send(GOOD)
         await wire.answer()
-        upstream.then(late)
+        asked = len(upstream.requests)
+        upstream.then(Reply([come, *json_reply({"late": True}).steps]))
         await wire.send(GOOD)
+        await until(lambda: len(upstream.requests) > asked)
+        await clock.wind(40.0)
+        come.set()
         assert (await wire.answer()).body == b'{"late":true}'
+        await clock.wind(21.0)
         assert await wire.rest() == []
 
 
-async def test_a_drain_closes_idle_connections_at_once() -> None:
-    """B-09: whatever was asked on them last, if anything was."""
+async def test_a_drain_closes_idle_connections_at_once(clock: HandClock) -> None:
+    """B-09: whatever was asked on them last, if anything was; no timer is needed for it."""
     async with (
         warm(GOOD, deadlines=Deadlines(idle=SLOW, head=SLOW)) as (site, _),
         Wire.to(site.port) as fresh,
@@ -76,28 +80,27 @@ async def test_a_drain_closes_idle_connections_at_once() -> None:
         for _ in range(2):
             await known.send(GOOD)
             assert (await known.answer()).status == 200
-        began = asyncio.get_running_loop().time()
+        clock.stop()
         await site.listener.drain(SLOW)
-        assert asyncio.get_running_loop().time() - began < SLOW / 2
+        clock.start()
         for wire in (fresh, lively, known):
             assert await wire.rest() == []
 
 
 @pytest.mark.parametrize("before", [0, 1, 2])
-async def test_a_head_that_dribbles_is_cut_off(before: int) -> None:
+async def test_a_head_that_dribbles_is_cut_off(before: int, clock: HandClock) -> None:
     """B-06: a byte now and then does not help, nor having been good before."""
-    async with warm(GOOD, deadlines=QUICK) as (site, _), Wire.to(site.port) as wire:
+    async with warm(GOOD, deadlines=Deadlines(head=100, idle=1000)) as (site, _), Wire.to(site.port) as wire:
         for _ in range(before):
             await wire.send(GOOD)
             await wire.answer()
-        began = asyncio.get_running_loop().time()
-        for byte in GOOD[: GOOD.index(b"\r\n\r\n")]:
+        for byte in GOOD[:9]:
             await wire.send(bytes([byte]))
-            await asyncio.sleep(0.03)
-            if wire.ended:
-                break
+            await clock.wind(11.0)
+        assert not wire.ended
+        await wire.send(GOOD[9:10])
+        await clock.wind(2.0)
         assert await wire.rest() == []
-        assert 0.2 < asyncio.get_running_loop().time() - began < len(GOOD) * 0.03
 
 
 @pytest.mark.parametrize("before", [0, 2])
@@ -148,13 +151,13 @@ async def test_what_came_fast_buys_no_time_for_what_drips() -> None:
         assert (await wire.answer()).status == 408
 
 
-async def test_a_body_that_is_slow_but_comes_is_read() -> None:
+async def test_a_body_that_is_slow_but_comes_is_read(clock: HandClock) -> None:
     """B-08: the counterpart, in segments that are further apart than the gateway holds back a known request."""
     async with warm(GOOD, deadlines=Deadlines(head=0.5, body=SLOW)) as (site, _), Wire.to(site.port) as wire:
         for _ in range(2):
             await wire.send(GOOD[:-20])
-            await asyncio.sleep(0.4)
+            await clock.wind(1.0)
             await wire.send(GOOD[-20:-1])
-            await asyncio.sleep(0.4)
+            await clock.wind(1.0)
             await wire.send(GOOD[-1:])
             assert (await wire.answer()).status == 200
