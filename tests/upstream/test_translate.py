@@ -21,7 +21,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from gatewayd.errors import UpstreamTimeout
 from gatewayd.secret import Secret
 from gatewayd.upstream.base import Timeouts
-from gatewayd.upstream.translate import TranslateUpstream, load
+from gatewayd.upstream.translate import TranslateUpstream, load_litellm
 from tests.clock import HandClock
 from tests.fakeup import HANG, FakeUpstream, Step, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
@@ -255,7 +255,7 @@ async def test_what_is_not_waited_for_is_overhead(
 ) -> None:
     """U-B17: the upstream's pause of a hundred seconds is none of it, the translation is, which takes a thousand each
     way here."""
-    await load()
+    await load_litellm()
     config = sys.modules["litellm.llms.anthropic.chat.transformation"].AnthropicConfig
     events = sys.modules["litellm.llms.anthropic.chat.handler"].ModelResponseIterator
 
