@@ -52,6 +52,7 @@ bench: $(DEV)  ## gatewayd beside other gateways, one core each (needs nginx and
 soak: $(DEV)  ## check a daemon under load, faults, client disconnects and edits for wrong answers and leaks; SOAK="--unary 1000000 --streams 100000"; "--storm 10000", "--flood 200", "--burst 100"
 	$(B)/python -m tests.soak $(SOAK)
 	$(B)/python -m tests.soak --flood 200
+	$(B)/python -m tests.soak --flood 200 --workers 2
 	$(B)/python -m tests.soak --burst 100
 
 storm: $(DEV)  ## edits, half of them invalid, during 1,000 streams and 100,000 requests; STORM="--edits 100" for fewer

@@ -174,11 +174,11 @@ class Reloader:
     async def close(self) -> None:
         """Ends a running load. Whoever waits is told that the daemon is stopping."""
         self._closed = True
-        if self._tidying is not None:
-            self._tidying.cancel()
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.wait([self._worker])
+        if self._tidying is not None:
+            self._tidying.cancel()
         if self._pending is not None:
             self._answer(self._pending, _STOPPING)
 

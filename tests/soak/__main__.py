@@ -40,13 +40,14 @@ def main() -> int:
     parser.add_argument(
         "--burst", type=int, help="instead: so many calls after slow readers have filled the memory and disconnected"
     )
+    parser.add_argument("--workers", type=int, default=1, help="of --flood")
     options = vars(parser.parse_args())
-    leaving, flooding, calls = (options.pop(name) for name in ("storm", "flood", "burst"))
+    leaving, flooding, calls, workers = (options.pop(name) for name in ("storm", "flood", "burst", "workers"))
     settings = Settings(**options)
     report: Report | StormReport | FloodReport | BurstReport
     with tempfile.TemporaryDirectory(prefix="gatewayd-soak-") as folder:
         if flooding:
-            report = uvloop.run(flood(flooding, _FLOOD_SECONDS, Path(folder)))
+            report = uvloop.run(flood(flooding, _FLOOD_SECONDS, Path(folder), workers=workers))
         elif calls:
             report = uvloop.run(burst(calls, Path(folder)))
         elif leaving:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measure import quantile
 from benchmarks.process import free_port
-from tests.soak.gateway import KEY, running
+from tests.soak.gateway import KEY, Gateway, running
 from tests.soak.upstream import Upstream
 
 _HEAD = b"host: localhost\r\nauthorization: Bearer "
@@ -47,12 +48,14 @@ class FloodReport:
         return f"{self.refused:,} refusals, {len(ordered):,} calls beside them: p50 {p50:.1f} ms, p99 {p99:.1f} ms"
 
 
-async def flood(connections: int, seconds: float, folder: Path) -> FloodReport:
+async def flood(connections: int, seconds: float, folder: Path, *, workers: int = 1) -> FloodReport:
     """So many connections pipeline 401s as fast as they are answered; one client calls all the while."""
     report = FloodReport()
     upstream = Upstream(0, 0.0)
     try:
-        async with running(folder, await upstream.start(), free_port(), free_port(), patient=True) as gateway:
+        port = await upstream.start()
+        async with running(folder, port, free_port(), free_port(), patient=True, workers=workers) as gateway:
+            pids = await _workers(gateway)
             flooding = [asyncio.create_task(_pipeline(gateway.data, report)) for _ in range(connections)]
             try:
                 await _call(gateway.data, time.monotonic() + seconds, report)
@@ -62,11 +65,18 @@ async def flood(connections: int, seconds: float, folder: Path) -> FloodReport:
                 await asyncio.gather(*flooding, return_exceptions=True)
             if not gateway.alive:
                 report.wrong.append("the daemon ended")
+            elif await _workers(gateway) != pids:
+                report.wrong.append("a worker was replaced")
             await gateway.stop()
             report.wrong += [f"logged: {line}" for line in gateway.complaints]
     finally:
         upstream.stop()
     return report
+
+
+async def _workers(gateway: Gateway) -> list[int]:
+    """Process ids of the workers; none if the daemon is one process."""
+    return [worker["pid"] for worker in json.loads(await gateway.ask("GET", "/status")).get("workers", ())]
 
 
 async def _pipeline(port: int, report: FloodReport) -> None:

@@ -184,14 +184,30 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, upstream: int, data: int, admin: int, *, patient: bool = False, memory_mb: int | None = None
+    folder: Path,
+    upstream: int,
+    data: int,
+    admin: int,
+    *,
+    patient: bool = False,
+    memory_mb: int | None = None,
+    workers: int = 1,
 ) -> AsyncIterator[Gateway]:
     """A daemon that serves, in front of the upstream on a port of this machine. `memory_mb`: what it may have."""
     file = folder / "gatewayd.yaml"
     file.touch(mode=0o600)
     file.write_text(configuration(data, admin, upstream, 0, patient=patient))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *limited(memory_mb), "-m", "gatewayd", "run", "--config", str(file)),
+        *(
+            sys.executable,
+            *limited(memory_mb),
+            "-m",
+            "gatewayd",
+            "run",
+            "--config",
+            str(file),
+            *(("--workers", str(workers)) if workers > 1 else ()),
+        ),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -40,9 +40,10 @@ async def test_whoever_leaves_takes_the_upstream_along(tmp_path: Path) -> None:
     assert [len(taken) for taken in report.seconds.values()] == [150, 150]
 
 
-async def test_calls_go_on_beside_connections_that_pipeline_refusals(tmp_path: Path) -> None:
-    """U-F2: in small; how long calls take is reported by the long run."""
-    report = await flood(40, 2.0, tmp_path)
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_calls_go_on_beside_connections_that_pipeline_refusals(workers: int, tmp_path: Path) -> None:
+    """U-F2: in small, and no worker is replaced; how long calls take is reported by the long run."""
+    report = await flood(40, 2.0, tmp_path, workers=workers)
     assert report.failures() == []
     assert len(report.took) > 5, report.text()
 
