@@ -123,7 +123,7 @@ _ANSWERED = {
     "x-gatewayd-fallback": "the group that answered, if it is not the requested group",
     "x-gatewayd-overhead-ms": "milliseconds that gatewayd itself needed before the start of the answer",
     "x-litellm-call-id": "as `x-request-id`",
-    "x-litellm-model-id": "as `x-gatewayd-deployment`",
+    "x-litellm-model-id": "as `x-gatewayd-deployment`; with an error, the deployment that failed last",
     "x-litellm-model-group": "the requested group",
     "x-litellm-attempted-retries": "retries in a group",
     "x-litellm-attempted-fallbacks": "fallback groups tried",
@@ -131,6 +131,7 @@ _ANSWERED = {
     "x-litellm-response-duration-ms": "milliseconds to the start of the answer",
 }
 _OF_ERRORS = {
+    "x-gatewayd-tried": "the deployments of the failed attempts, each with its reason: `west x2: answered 503`",
     "retry-after": "whole seconds after which to try again",
     "x-should-retry": "`false` if gatewayd has retried enough, so that SDKs do not multiply its retries",
     "www-authenticate": "with 401",

@@ -70,6 +70,12 @@ def failure(error: GatewayError, record: Record) -> tuple[int, list[Header], byt
     headers = [JSON, ("x-request-id", request_id)]
     if record.attempts:
         headers.append(("x-gatewayd-attempts", str(len(record.attempts))))
+    if failed := record.failed:
+        headers += [
+            ("x-gatewayd-tried", _tries(failed)),
+            ("x-litellm-model-id", failed[-1].deployment),
+            ("x-litellm-model-group", record.group),
+        ]
     if isinstance(error, MethodNotAllowed):
         headers.append(("allow", ", ".join(error.allow)))
     if isinstance(error, InvalidApiKey):
@@ -83,7 +89,7 @@ def failure(error: GatewayError, record: Record) -> tuple[int, list[Header], byt
     if error.body is not None:
         return error.status, headers, error.body
     message = error.message
-    if failed := record.failed:
+    if failed:
         message = f"{message} (tried {_tries(failed)})"
     if anthropic.is_path(record.path):
         headers.append(("request-id", request_id))

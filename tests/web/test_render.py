@@ -100,6 +100,20 @@ def test_an_upstreams_own_body_is_not_touched() -> None:
     assert failure(error, Record("id", attempts=[Attempt("d1", "chat", 0.0, error=error)]))[2] == b"{}"
 
 
+def test_a_relayed_error_names_the_deployments_that_failed() -> None:
+    """The body is the upstream's own, so the headers say where it comes from. Reported as BerriAI/litellm#17083."""
+    own = UpstreamStatus("x", status=404, body=b"{}")
+    tried = [("west", UpstreamConnection("x")), ("east", own)]
+    record = Record("id", group="chat", attempts=[Attempt(name, "chat", 0.0, error=error) for name, error in tried])
+    _, headers, body = failure(own, record)
+    assert body == b"{}"
+    assert {
+        "x-gatewayd-tried": "west: x, east: answered 404",
+        "x-litellm-model-id": "east",
+        "x-litellm-model-group": "chat",
+    }.items() <= dict(headers).items()
+
+
 def test_last_words_close_the_connection() -> None:
     text, _, body = last_words(ServerBusy("full")).partition(b"\r\n\r\n")
     assert text.startswith(b"HTTP/1.1 503 ")
