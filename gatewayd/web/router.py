@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import unquote
 
 from gatewayd.errors import GatewayError, MethodNotAllowed
+from gatewayd.text import printable
 from gatewayd.web.exchange import Exchange, Route
 from gatewayd.web.unknown import unknown_url
 
@@ -52,7 +53,9 @@ class Router:
             return self._unknown(method, path), None
         route = methods.get(method)
         if route is None:
-            return refusal(MethodNotAllowed("This URL does not have that method.", allow=sorted(methods))), None
+            taken = " and ".join(sorted(methods.keys() - {"HEAD"}))
+            text = f"{printable(path, 80)} takes {taken}, not {printable(method, 20)}."
+            return refusal(MethodNotAllowed(text, allow=sorted(methods))), None
         return route, model
 
     def _unknown(self, method: str, path: str) -> Route:

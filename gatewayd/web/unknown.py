@@ -40,7 +40,7 @@ def unknown_url(method: str, path: str, served: Iterable[tuple[str, str]], admin
 def _meant(path: str, served: Collection[str]) -> str | None:
     if len(path) > _LONGEST:
         return None
-    for ending in served:  # a base URL that has too much in front: /api/v1/chat/completions
+    for ending in sorted(served, key=len, reverse=True):  # too much in front: /api/v1/chat/completions, /v1/v1/...
         if len(ending) > len("/v1/") and path.endswith(ending.removeprefix("/v1")):
             return ending
     return nearest(path, served) or nearest(f"/v1{path}", served)

@@ -119,6 +119,8 @@ async def test_wrong_methods_are_405_with_allow_and_without_cors(method: str, pa
         client.get(path, method=method)
         answer = await client.answer()
     assert (answer.status, answer.error["code"], answer.headers["allow"]) == (405, "method_not_allowed", allow)
+    assert answer.error["message"].startswith(f"{path} takes ")
+    assert answer.error["message"].endswith(f", not {method}.")
     assert not any(name.startswith("access-control") for name in answer.headers)
 
 

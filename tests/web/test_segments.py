@@ -67,8 +67,8 @@ def _refusals(draw: st.DrawFn) -> Request:
     key = POST.partition(b"\r\n")[2]
     line, status, part = {
         "path": (b"GET /x", 404, b"no such URL"),
-        "method": (b"DELETE /v1/models", 405, b"not have that method"),
-        "key": (b"GET /v1/models", 401, b"No API key"),
+        "method": (b"DELETE /v1/models", 405, b"takes GET, not DELETE"),
+        "key": (b"GET /v1/models", 401, b"no API key"),
     }[kind]
     return Request(line + b" HTTP/1.1\r\n" + (H if kind == "key" else key) + b"\r\n", "GET", status, part)
 
