@@ -100,7 +100,7 @@ class FakeUpstream:
     """The server. `base_url` has no trailing slash and ends in `/v1`."""
 
     def __init__(self, *replies: Reply | Script, tls: ssl.SSLContext | None = None, host: str = "localhost") -> None:
-        self._replies = list(replies) or [json_reply({"object": "chat.completion", "choices": []})]
+        self._replies = list(replies) or [json_reply({"object": "chat.completion", "choices": [{}]})]
         self._tls = tls
         self._host = host if tls else "127.0.0.1"
         self._server: asyncio.Server | None = None

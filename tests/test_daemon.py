@@ -89,7 +89,7 @@ async def test_the_metrics_say_what_is_open() -> None:
         return [sample("gatewayd_client_connections"), *upstreams]
 
     release = asyncio.Event()
-    async with FakeUpstream(Reply([release, *json_reply({"choices": []}).steps])) as up:
+    async with FakeUpstream(Reply([release, *json_reply({"choices": [{}]}).steps])) as up:
         forward = {"model": "openai/m", "api_base": up.base_url, "api_key": "sk-0123456789"}
         source = {"model_list": [{"model_name": "a", "litellm_params": forward}], "gatewayd": OWN}
         async with running(source) as daemon:

@@ -8,6 +8,7 @@ are relayed as they are: whole ones after a look at both ends of the JSON (but s
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from typing import Final
 from urllib.parse import quote
@@ -48,6 +49,9 @@ _validated: Final = msgspec.json.Decoder(msgspec.Raw)
 _ANY: Final = b"\r\naccept: */*\r\n"
 _EVENTS: Final = b"\r\naccept: text/event-stream\r\n"
 _ERROR: Final = b'"error"'
+_NEAR: Final = 4096
+"""Bytes of a whole answer in which its choices or vectors begin, as a rule."""
+_HAS_CHOICE: Final = re.compile(rb'"choices"\s*:\s*\[\s*\{')
 _SPACE: Final = b" \t\r\n"
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 """What a base URL may hold as it is; the rest is encoded as in every browser."""
@@ -153,22 +157,23 @@ class ForwardUpstream:
     def whole(self, answer: Answer) -> bytes:
         """The body of an answer that has arrived, if it is a good one; else raises GatewayError."""
         body = _decoded(answer)
-        return self._judged(answer, body, answer.delimited, suspicious=body.rfind(_ERROR) >= 0)
+        return self._judged(answer, body, answer.delimited, suspicious=body.rfind(_ERROR) >= 0 or _looks_empty(body))
 
     async def whole_in_steps(self, answer: Answer) -> bytes:
         """The same for an answer that is large or becomes it, while the loop goes on: a gigabyte may have been
         compressed to a megabyte."""
         body = await asyncio.to_thread(_decoded, answer)
         delimited = answer.delimited or (len(body) > LARGE and await in_steps(closes(body)))
-        return self._judged(answer, body, delimited, suspicious=await in_steps(holds(body, _ERROR)))
+        suspicious = await in_steps(holds(body, _ERROR)) or (len(body) <= LARGE and _looks_empty(body))
+        return self._judged(answer, body, delimited, suspicious=suspicious)
 
     def _judged(self, answer: Answer, body: bytes, delimited: bool, *, suspicious: bool) -> bytes:
-        """`suspicious`: it may be an error."""
+        """`suspicious`: it may be an error, or hold no answer."""
         if not 200 <= answer.status < 300:
             raise self._hinted(refused(answer.status, answer.fields, body, self.secrets))
         if not _looks_whole(body, delimited=delimited):
             raise UpstreamBadResponse("The upstream's answer is not JSON.")
-        failure = failed_body(body, self.secrets) if suspicious else None
+        failure = failed_body(body, self.secrets, whole=True) if suspicious else None
         if failure is not None:
             raise failure
         return body
@@ -265,3 +270,11 @@ def _looks_whole(body: bytes, *, delimited: bool) -> bool:
         except (msgspec.DecodeError, RecursionError):
             return False
     return True
+
+
+def _looks_empty(body: bytes) -> bool:
+    """Whether a body may hold neither a choice nor vectors; only a parser is sure."""
+    at = body.find(b'"choices"', 0, _NEAR)
+    if at >= 0:
+        return _HAS_CHOICE.match(body, at) is None
+    return body.find(b'"data"', 0, _NEAR) < 0

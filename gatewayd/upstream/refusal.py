@@ -16,7 +16,15 @@ from typing import Any, Final
 
 import msgspec
 
-from gatewayd.errors import FallbackKind, LoopDetected, UpstreamAuth, UpstreamError, UpstreamRedirect, UpstreamStatus
+from gatewayd.errors import (
+    FallbackKind,
+    LoopDetected,
+    UpstreamAuth,
+    UpstreamBadResponse,
+    UpstreamError,
+    UpstreamRedirect,
+    UpstreamStatus,
+)
 from gatewayd.routing.health import MAX_RETRY_AFTER
 from gatewayd.upstream.hiding import NONE, Secrets
 
@@ -24,6 +32,7 @@ MAX_ERROR: Final = 256 * 1024
 """Bytes of an error that are looked into; a larger one says nothing that could be quoted."""
 WITH_200: Final = "200 with an error"
 """How an upstream answered whose error came inside of a good answer."""
+_WITHOUT: Final = "200 with no result"
 _MAX_TEXT: Final = 500
 _MAX_COMPLAINTS: Final = 10
 
@@ -76,19 +85,30 @@ def refused(
     return _status(status, came or f"{status}", _parsed(body), body, secrets, retry_after(fields))
 
 
-def failed_body(body: bytes, secrets: Secrets = NONE) -> UpstreamError | None:
-    """The exception for an error that came as an answer of status 200; None if the body is no error."""
+def failed_body(body: bytes, secrets: Secrets = NONE, *, whole: bool = False) -> UpstreamError | None:
+    """The exception for an error that came as an answer of status 200; None if the body is no error.
+
+    `whole`: the body is a whole answer. Without any choice, or with a message in place of choices or vectors, it has
+    failed too: OpenAI's SDKs accept it, and the program that looks at the first choice breaks.
+    """
     try:
         top = _top_level.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     error = bytes(top.error)
-    if bytes(top.object) != b'"error"' and len(error) <= MAX_ERROR and not _parsed(error):
-        return None
+    is_error = bytes(top.object) == b'"error"' or len(error) > MAX_ERROR or bool(_parsed(error))
+    if not is_error:
+        choices = bytes(top.choices)
+        if not whole or bytes(top.data) or (choices != b"null" and choices[1:-1].strip()):
+            return None
+        if choices:
+            return UpstreamBadResponse("The upstream's answer holds no choices.")
+        if not any(map(bytes, (top.message, top.msg, top.detail))):
+            return None
     if len(body) > MAX_ERROR:  # what is beside the error matters to nobody, and the error itself may be small
         body = b'{"error":%b}' % error if len(error) <= MAX_ERROR else b""
     tree = _parsed(body)
-    return _status(_told_status(tree), WITH_200, tree, body, secrets, None)
+    return _status(_told_status(tree), WITH_200 if is_error else _WITHOUT, tree, body, secrets, None)
 
 
 def failed_event(data: bytes, *, told: bool, secrets: Secrets = NONE) -> UpstreamError:
@@ -157,7 +177,7 @@ def _status(status: int, came: str, tree: Any, body: bytes, secrets: Secrets, wa
     shaped = isinstance(error, dict) and isinstance(error.get("message"), str)
     safe = not secrets.found_in(body)
     detail = error if isinstance(error, dict) else tree
-    words = _words(error, _complaints(detail.get("message")), _complaints(tree.get("detail")))
+    words = _words(error, _complaints(detail.get("message")), _complaints(tree.get("detail")), detail.get("msg"))
     if status == 400 and words.startswith(_NO_CREDIT):  # what a caller wrote may be repeated further on
         status = 402
     kind = _kind(status, detail, words)
@@ -175,11 +195,17 @@ def _status(status: int, came: str, tree: Any, body: bytes, secrets: Secrets, wa
 
 
 _NULL: Final = msgspec.Raw(b"null")
+_ABSENT: Final = msgspec.Raw(b"")
 
 
 class _TopLevel(msgspec.Struct):
     error: msgspec.Raw = _NULL
     object: msgspec.Raw = _NULL
+    choices: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = _ABSENT
+    message: msgspec.Raw = _ABSENT
+    msg: msgspec.Raw = _ABSENT
+    detail: msgspec.Raw = _ABSENT
 
 
 _top_level: Final = msgspec.json.Decoder(_TopLevel)

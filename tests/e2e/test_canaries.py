@@ -146,7 +146,7 @@ def misbehave(request: Received) -> Reply:
             pass
     if request.path == "/v1/messages":
         return anthropic.answer(request)
-    return sse_reply(chat_events("Hello")) if body.get("stream") else json_reply({"choices": []})
+    return sse_reply(chat_events("Hello")) if body.get("stream") else json_reply({"choices": [{}]})
 
 
 STREAMED = ["", "401", "first event", "cut stream", CRASH]

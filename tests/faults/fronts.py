@@ -27,7 +27,7 @@ from tests.web.support import KEY, Records
 
 _ROUTING = RoutingSettings(num_retries=1, disable_cooldowns=True)
 _SERVER = ServerSettings(master_key=Secret(KEY))
-_WHOLE = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 14\r\n\r\n{"choices":[]}'
+_WHOLE = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{"choices":[{}]}'
 _STREAM = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     + b"".join(chunk(event) for event in chat_events("one ", "two"))

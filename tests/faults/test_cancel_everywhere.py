@@ -15,7 +15,7 @@ from tests.faults.scene import Answer, staged
 from tests.faults.stepwise import CancelAt, When
 from tests.replies import chat_events
 
-WHOLE = json_reply({"object": "chat.completion", "choices": []})
+WHOLE = json_reply({"object": "chat.completion", "choices": [{}]})
 EVENTS = chat_events("one ", "two ", "three")
 
 

@@ -21,7 +21,7 @@ from tests.replies import chat_events
 from tests.web.support import RawClient, until
 
 EVENTS = chat_events("one ", "two ", "three")
-WHOLE = json_reply({"object": "chat.completion", "choices": []})
+WHOLE = json_reply({"object": "chat.completion", "choices": [{}]})
 
 LEAVING = ("client left", "never answered")
 ENDINGS: dict[str, Sequence[Reply]] = {

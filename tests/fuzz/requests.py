@@ -118,7 +118,7 @@ class _Echo(Wire):
 
     def write(self, data: bytes) -> None:
         self._asked.append(data)
-        body = b'{"choices":[],"got":%d}' % len(data)
+        body = b'{"choices":[{}],"got":%d}' % len(data)
         if b'"stream":true' in data:
             body = b'data: {"got":%d}\n\ndata: [DONE]\n\n' % len(data)
         kind = b"text/event-stream" if b"stream" in data else b"application/json"

@@ -27,7 +27,7 @@ EDITS = 300
 KINDS = (Snapshot, Runtime, Deployment)
 EVENTS = chat_events("one ", "two ", "three")
 REPLIES = (
-    json_reply({"choices": []}),
+    json_reply({"choices": [{}]}),
     sse_reply([EVENTS[0], 0.02, *EVENTS[1:]]),
     sse_reply([EVENTS[0], 0.02, RST]),
     error_reply(500),

@@ -17,7 +17,7 @@ from tests.fakeup import FIN, RST, FakeUpstream, Reply, error_reply, json_reply,
 from tests.through.ways import asked, before, forward
 from tests.web.support import RawClient, serving_deployments, until
 
-GOOD = json_reply({"object": "chat.completion", "choices": []})
+GOOD = json_reply({"object": "chat.completion", "choices": [{}]})
 ONE_RETRY = RoutingSettings(num_retries=1)
 
 

@@ -15,7 +15,7 @@ from tests.fakeup import HANG, FakeUpstream, Reply, chat_events
 from tests.upstream.doubles import LONG, SHORT, SlowSink, call, deployment, eventually
 
 COUNTS = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
-ANSWER = {"id": "chatcmpl-1", "object": "chat.completion", "choices": [], "usage": COUNTS}
+ANSWER = {"id": "chatcmpl-1", "object": "chat.completion", "choices": [{}], "usage": COUNTS}
 CHAT = chat_events("Hello", "world", usage=COUNTS)
 
 

@@ -295,6 +295,15 @@ async def test_error_answers(stream: bool) -> None:
     assert error.body is None
 
 
+@pytest.mark.parametrize("coding", [None, "gzip"])
+async def test_an_answer_without_choices_is_a_failed_try(coding: str | None) -> None:
+    """ENTERPILOT/GoModel#947: a choice elsewhere in the answer, or in its text, does not hide that there is none."""
+    for body in (b'{"id":"c","choices":[],"usage":{"prompt_tokens":1}}', b'{"text":"\\"choices\\":[{","choices":[]}'):
+        sent = body if coding is None else gzip.compress(body)
+        headers = [] if coding is None else [("Content-Encoding", coding)]
+        assert (await refusal(body_reply(sent, headers=headers))).reason == "answer holds no choices"
+
+
 async def test_a_streaming_call_answered_without_a_stream() -> None:
     for content_type in ("application/json", "text/html"):
         error = await refusal(body_reply(b'{"choices":[]}', content_type=content_type), stream=True)

@@ -283,6 +283,35 @@ def test_no_error_body_is_too_odd(value: Any, status: int) -> None:
     failed_body(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        (b'{"id":"c","choices":[],"usage":{}}', 502, "answer holds no choices"),
+        (b'{"choices": [ ]}', 502, "answer holds no choices"),
+        (b'{"choices":null,"message":"m"}', 502, "answer holds no choices"),
+        (b'{"code":1001,"msg":"the model is busy"}', 502, "answered 200 with no result: the model is busy"),
+        (b'{"code":429,"message":"slow down"}', 429, "answered 200 with no result: slow down"),
+        (b'{"detail":"Not Found"}', 502, "answered 200 with no result: Not Found"),
+    ],
+)
+def test_a_200_with_no_result(body: bytes, status: int, told: str) -> None:
+    """Others relay it as a success and try nobody else: ENTERPILOT/GoModel#947, HKUDS/nanobot#4287,
+    diegosouzapw/OmniRoute#3424, decolua/9router#3242."""
+    error = failed_body(body, whole=True)
+    assert error is not None
+    assert (error.status, error.detail) == (status, told)
+    assert error.verdict is Verdict.RETRY
+    assert failed_body(body) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"choices":[{}],"message":"m"}', b'{"data":[],"message":"m"}', b'{"n":1}', b"{}", b'{"choices":[{}],"msg":"m"}'],
+)
+def test_a_200_with_a_result(body: bytes) -> None:
+    assert failed_body(body, whole=True) is None
+
+
 def test_errors_that_came_with_a_200() -> None:
     """A-08"""
     assert failed_body(b'{"choices": []}') is None

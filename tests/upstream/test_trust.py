@@ -50,7 +50,7 @@ SETTINGS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 async def test_a_forwarded_call(settings: dict[str, Any], authority: Authority, tmp_path: Path) -> None:
     """U-A4"""
-    async with FakeUpstream(json_reply({"choices": []}), tls=authority.server("localhost")) as up:
+    async with FakeUpstream(json_reply({"choices": [{}]}), tls=authority.server("localhost")) as up:
         forward = ForwardUpstream(configured("openai/m", up.base_url, tmp_path, **dict(settings)))
         assert (await forward.open(call())).status == 200
         await forward.aclose()
@@ -107,7 +107,7 @@ async def test_a_new_file_of_authorities_goes_live(authority: Authority, tmp_pat
     (tmp_path / "other").mkdir()
     (tmp_path / "ca.pem").write_text(Authority(tmp_path / "other").pem)
     file = tmp_path / "gatewayd.yaml"
-    async with FakeUpstream(json_reply({"choices": []}), tls=authority.server("localhost")) as up:
+    async with FakeUpstream(json_reply({"choices": [{}]}), tls=authority.server("localhost")) as up:
         params = {"model": "openai/m", "api_base": up.base_url, "api_key": "none", "ssl_verify": "ca.pem"}
         own = {"listen": "127.0.0.1:0", "admin": "off"}
         text = {"model_list": [{"model_name": "a", "litellm_params": params}], "gatewayd": own}

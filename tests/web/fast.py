@@ -32,7 +32,7 @@ OWN = ("x-request-id", "x-litellm-call-id", "x-gatewayd-overhead-ms", "x-litellm
        "x-litellm-response-duration-ms", "date", "x-gatewayd-deployment", "x-litellm-model-id")  # fmt: skip
 """Headers that differ from answer to answer."""
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
-GOOD = json_reply({"object": "chat.completion", "choices": [], "usage": USAGE})
+GOOD = json_reply({"object": "chat.completion", "choices": [{}], "usage": USAGE})
 
 
 @dataclass

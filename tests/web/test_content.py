@@ -52,7 +52,7 @@ def answers(kind: str) -> Script:
 
 def _forwarded(request: Received) -> Reply:
     streams = request.json().get("stream") is True and not request.path.endswith("/embeddings")  # which no server does
-    return sse_reply(chat_events("Hello")) if streams else json_reply({"choices": []})
+    return sse_reply(chat_events("Hello")) if streams else json_reply({"choices": [{}]})
 
 
 def _translated(request: Received) -> Reply:

@@ -112,7 +112,7 @@ async def test_nothing_behind_the_last_request_is_answered(behind: Callable[[], 
 async def test_a_request_behind_an_answer_that_became_the_last_is_dropped(when: str) -> None:
     """U-C3: the listener closed while the answer was on its way, so that answer says `connection: close`."""
     go = asyncio.Event()
-    held = json_reply({"object": "chat.completion", "choices": []})
+    held = json_reply({"object": "chat.completion", "choices": [{}]})
     async with warm(GOOD, server=WITH_KEY) as (site, upstream), Wire.to(site.port) as wire:
         upstream.then(raw_reply(go, *held.steps))
         await wire.send(GOOD)

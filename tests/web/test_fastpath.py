@@ -78,7 +78,7 @@ async def test_both_ways_pack_vectors() -> None:
 
 async def test_an_upstreams_key_in_a_header_does_not_pass() -> None:
     """U-F8: neither of a head that came before nor of another."""
-    answer = {"object": "chat.completion", "choices": []}
+    answer = {"object": "chat.completion", "choices": [{}]}
     shown = json_reply(answer, headers=[("openai-version", "for sk-x-0123456789"), ("openai-model", "gpt-4o-mini")])
     async with placed(shown) as place, RawClient.to(place.port) as client:
         for _ in range(20):
@@ -91,7 +91,7 @@ async def test_an_upstreams_key_in_a_header_does_not_pass() -> None:
 @pytest.mark.parametrize(("report", "name"), [("upstream", "gpt-4o-2024-11-20"), ("group", "chat")])
 async def test_answers_name_the_model_or_the_group(report: Literal["upstream", "group"], name: str) -> None:
     """U-B19: on both ways, and in streams."""
-    answer = {"object": "chat.completion", "model": "gpt-4o-2024-11-20", "choices": []}
+    answer = {"object": "chat.completion", "model": "gpt-4o-2024-11-20", "choices": [{}]}
     server = ServerSettings(report_model=report)
     async with placed(json_reply(answer), server=server) as place, RawClient.to(place.port) as client:
         await place.warm(client)
@@ -113,7 +113,7 @@ async def test_answers_name_the_model_or_the_group(report: Literal["upstream", "
 async def test_a_heavy_answer_is_looked_at_beside_the_loop() -> None:
     """U-F6: a good one, one that is none, and one whose client leaves meanwhile."""
     coded = [("Content-Encoding", "gzip")]
-    body = b'{"object":"chat.completion","choices":[],"x":"' + b"0" * 30_000_000 + b'"}'
+    body = b'{"object":"chat.completion","choices":[{}],"x":"' + b"0" * 30_000_000 + b'"}'
     bomb = body_reply(gzip.compress(body), headers=coded)
     async with placed() as place, RawClient.to(place.port) as client:
         await place.warm(client)

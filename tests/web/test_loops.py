@@ -52,7 +52,7 @@ async def test_a_circle_through_another_gateway_ends_at_the_second_arrival(body:
 async def test_a_chain_of_gateways_is_no_circle() -> None:
     """U-A1: each gateway adds its own id, and the upstream sees them all."""
     async with (
-        FakeUpstream(json_reply({"id": "x", "object": "chat.completion", "choices": []})) as up,
+        FakeUpstream(json_reply({"id": "x", "object": "chat.completion", "choices": [{}]})) as up,
         serving_deployments(deployment(up.base_url, group="chat", model="chat")) as last,
         serving_deployments(deployment(last.base_url, group="chat", model="chat")) as middle,
         serving_deployments(deployment(middle.base_url, group="chat", model="chat")) as first,
@@ -70,7 +70,7 @@ async def test_a_chain_of_gateways_is_no_circle() -> None:
 async def test_a_508_of_another_kind_is_a_failed_try() -> None:
     """U-A1: cPanel says 508 when a limit is reached; that is no circle."""
     async with (
-        FakeUpstream(error_reply(508), json_reply({"choices": []})) as up,
+        FakeUpstream(error_reply(508), json_reply({"choices": [{}]})) as up,
         serving_deployments(deployment(up.base_url, group="chat"), routing=RETRIES) as site,
         RawClient.to(site.port) as client,
     ):

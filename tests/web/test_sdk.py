@@ -156,7 +156,7 @@ async def test_the_sdk_does_not_multiply_our_tries() -> None:
 
 async def test_the_forwarded_request_is_the_sdks() -> None:
     """D-05: body bytes but for the model; no header that was meant for us."""
-    replies = (json_reply({"object": "chat.completion", "choices": []}), sse_reply(chat_events("a", "b")))
+    replies = (json_reply({"object": "chat.completion", "choices": [{}]}), sse_reply(chat_events("a", "b")))
     seen: list[httpx.Request] = []
 
     async def note(request: httpx.Request) -> None:

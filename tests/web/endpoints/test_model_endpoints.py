@@ -55,7 +55,7 @@ async def test_embeddings_are_whole_whatever_the_body_says() -> None:
 async def test_a_model_of_null_is_none(path: str, body: bytes) -> None:
     """U-B18: the path's model holds, or the default. Other nulls are the upstream's to read."""
     server = ServerSettings(default_models={"chat/completions": "chat"})
-    async with FakeUpstream(json_reply({"object": "chat.completion", "choices": []})) as up:
+    async with FakeUpstream(json_reply({"object": "chat.completion", "choices": [{}]})) as up:
         for upstream_model in ("chat", "m"):
             deployment = Deployment("d1", "d1", "chat", "forward", "openai", upstream_model, api_base=up.base_url)
             async with (
