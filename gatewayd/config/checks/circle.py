@@ -1,4 +1,4 @@
-"""Whether an upstream is gatewayd itself: a request would be sent to it again and again."""
+"""Whether an upstream is gatewayd itself, so that a request would loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Listeners:
-    """gatewayd's own TCP listeners, to recognise a base URL that leads back to one of them."""
+    """gatewayd's own TCP listeners, to recognize a base URL that leads to one of them."""
 
     def __init__(self, addresses: Iterable[Address] = ()) -> None:
         self._by_port: dict[int, list[Address]] = {}
@@ -24,7 +24,7 @@ class Listeners:
                 self._by_port.setdefault(address.port, []).append(address)
 
     def reached_by(self, url: str) -> Address | None:
-        """The listener that a well-formed http(s) address leads to, as far as that shows without a look-up of names."""
+        """The listener behind a well-formed http(s) address, if it is recognizable without resolving names."""
         parts = urlsplit(url)
         own = self._by_port.get(parts.port or _PORTS.get(parts.scheme, 0))
         if not own:
@@ -38,7 +38,7 @@ def _leads(host: str, place: str, address: Address) -> bool:
     listens = _place(address.host)
     if host == address.host or (listens == place == _LOOPBACK):
         return True
-    if place == _ANY:  # who connects to 0.0.0.0 reaches this machine, by way of loopback
+    if place == _ANY:  # a connection to 0.0.0.0 reaches this machine, through loopback
         return listens in (_LOOPBACK, _ANY)
     return listens == _ANY and (place == _LOOPBACK or _is_of_this_machine(host))
 
@@ -54,7 +54,7 @@ def _place(host: str) -> str:
 
 
 def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address that a host is; `127.1`, `2130706433` and `0x7f.1` are addresses to the system as well."""
+    """The host as an IP address; the system accepts `127.1`, `2130706433` and `0x7f.1` as addresses too."""
     try:
         return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -66,7 +66,7 @@ def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _is_of_this_machine(host: str) -> bool:
-    """Whether the host is one of this machine's addresses or its name; nothing is sent, and no name is looked up."""
+    """Whether the host is one of this machine's addresses or its name, without sending anything or resolving names."""
     number = _number(host)
     if number is None:
         return host == socket.gethostname().lower()

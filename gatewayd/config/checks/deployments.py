@@ -1,6 +1,6 @@
-"""Third stage, for `model_list`: each entry becomes a `Deployment`, or the reasons why it cannot.
+"""Third stage, for `model_list`: each entry becomes a `Deployment`, or the problems that prevent it.
 
-Where it goes and with which key is decided in `checks.target`; this module puts the rest together.
+`checks.target` decides address and key; this module does the rest.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _NO_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connect
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all entries have in common."""
+    """Values that all entries share."""
 
     defaults: Mapping[str, Any]
     """`router_settings.default_litellm_params`, resolved."""
@@ -63,13 +63,13 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A deployment, and what it was made of."""
+    """A deployment and its entry."""
 
     deployment: Deployment
     index: int
     """Of its entry in `model_list`."""
     written: Mapping[str, Any]
-    """The entry, references as written."""
+    """The entry, with its references."""
 
 
 def build_deployments(
@@ -77,7 +77,7 @@ def build_deployments(
 ) -> list[Built]:
     """The deployments of valid entries.
 
-    `written` and `resolved`: `model_list` as in the file, and with references looked up. `place` gives file:line.
+    `written` and `resolved`: `model_list` as in the file, and with resolved references. `place` gives file:line.
     """
     ids = Ids(resolved, report)
     deployments: list[Deployment] = []
@@ -103,8 +103,8 @@ def build_deployments(
 def _variants(
     entry: Mapping[str, Any], entries: Sequence[Any], environ: Mapping[str, str]
 ) -> Sequence[Mapping[str, Any]]:
-    """The entry, or what `model: "*"` stands for: every provider whose key is in the environment, as in litellm, which
-    tells the provider anew for each request. Patterns that have an entry of their own are left to it."""
+    """The entry, or for `model: "*"` one entry for every provider whose key is in the environment. litellm does the
+    same, but at each request. A pattern with its own entry is left to that entry."""
     params, group = entry.get("litellm_params"), entry.get("model_name")
     if not isinstance(params, Mapping) or params.get("model") != "*" or not isinstance(group, str) or "*" not in group:
         return (entry,)
@@ -186,7 +186,7 @@ class _Entry:
         return deployment, params.order
 
     def _merged(self) -> Mapping[str, Any]:
-        """Own keys, then the credential's, then the defaults; a key without a value counts as absent."""
+        """Its own keys, then the credential's, then the defaults; a key without a value counts as missing."""
         name = self._own.get("litellm_credential_name")
         credential = self._shared.credentials.get(name) if isinstance(name, str) else None
         path = (*self._path, "litellm_params", "litellm_credential_name")
@@ -208,7 +208,7 @@ class _Entry:
         try:
             return ModelEntry.model_validate(whole)
         except ValidationError as error:
-            # What came from a credential or from the defaults has been checked where it stands.
+            # Values from a credential or from the defaults have been checked at their place.
             explain(error, whole, self._path, self._report, only=self._is_own)
             return None
 
@@ -239,11 +239,11 @@ class _Entry:
     def _unserved(self, params: LitellmParams, target: Destination) -> str:
         info = self._entry.get("model_info")
         named = params.api_base or params.base_url
-        own_address = bool(named) and target.provider != "azure"  # every Azure resource has an address of its own
+        own_address = bool(named) and target.provider != "azure"  # every Azure resource has its own address
         return unserved(target, info if isinstance(info, Mapping) else {}, own_address, self._path, self._report)
 
     def _effort(self, value: Mapping[str, Any]) -> str | None:
-        """Of litellm's form for the Responses API, what chat completions know."""
+        """The part of litellm's form for the Responses API that chat completions have."""
         path = (*self._path, "litellm_params", "reasoning_effort")
         effort = value.get("effort")
         if not isinstance(effort, str):
@@ -278,7 +278,7 @@ class _Entry:
         return headers
 
     def _others(self, params: LitellmParams, target: Destination) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What goes to litellm beside the named fields, and the completion parameters."""
+        """The keys for litellm besides the named fields, and the completion parameters."""
         handed_on: dict[str, Any] = {}
         completion: dict[str, Any] = {}
         for name in COMPLETION_PARAMETERS:
@@ -294,7 +294,7 @@ class _Entry:
             if not passed and (name in known(LitellmParams) or family(LitellmParams, name)):
                 continue
             if name == "stream_options" and target.kind == "translate":
-                continue  # of what litellm makes, every stream is asked for its usage anyway
+                continue  # gatewayd requests usage for every translated stream anyway
             if not passed and not name.startswith(_HANDED_ON_PREFIXES):
                 completion[name] = _plain(value)
             elif target.kind == "translate":
@@ -308,12 +308,12 @@ class _Entry:
 
 @cache
 def _passed_on() -> frozenset[str]:
-    """Keys that are given to litellm as they are."""
+    """Keys that litellm gets unchanged."""
     return frozenset().union(*listed(LitellmParams, "translated").values())
 
 
 def check_partial(values: Mapping[str, Any], path: Path, report: Report) -> bool:
-    """Reports what is wrong with keys of litellm_params that stand elsewhere: in a credential, among the defaults."""
+    """Reports problems with keys of litellm_params in other places: in a credential or in the defaults."""
     whole = {"model": "openai/any", **{key: value for key, value in values.items() if value is not None}}
     try:
         LitellmParams.model_validate(whole)
@@ -339,8 +339,8 @@ def _ordered(deployments: list[Deployment], orders: Mapping[str, list[int | None
 
 
 def _family(entry: ModelEntry, target: Destination) -> str:
-    """The name that says what kind of model it is: `base_model`, or Azure's with one of litellm's hints (`o_series/`,
-    `gpt5_series/`). Forwarded requests need it for Azure only, where the names of deployments are free."""
+    """The name that shows the kind of model: `base_model`, or Azure's name with one of litellm's hints (`o_series/`,
+    `gpt5_series/`). Forwarded requests need it only for Azure, where deployments can have any name."""
     azure = target.provider == "azure"
     if target.kind == "forward" and not azure:
         return ""
@@ -359,7 +359,7 @@ def _secretive(name: str, value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value fit for JSON: dates, which only YAML has, as the text they were written as."""
+    """A value for JSON: dates, which only YAML has, become text again."""
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,9 +1,9 @@
 """Names and identities of deployments, both unique in the file.
 
 A deployment's id is its name for people: in the log, in `gatewayd status`, in the `x-gatewayd-deployment` header. It is
-`model_info.id`, else it is made from the name of its group: the first deployment of the group `gpt-4o` is called
-`gpt-4o`, the second `gpt-4o-2`. So an edit of another group, of a key or of an address renames nothing. Health and
-connections belong to the identity, which is a hash of what is sent and where to.
+`model_info.id`, or else made from the name of its group: the first deployment of the group `gpt-4o` is called `gpt-4o`,
+the second `gpt-4o-2`. So an edit of another group, of a key or of an address renames nothing. Health and connections
+belong to the identity, which is a hash of everything that is sent, and of the address.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Ids:
     """Gives every deployment its id and its identity."""
 
     def __init__(self, entries: Sequence[Any], report: Report) -> None:
-        """`entries`: `model_list`, references looked up. Entries that are invalid keep their numbers, so leaving one
-        out renames no other."""
+        """`entries`: `model_list` with resolved references. Invalid entries keep their numbers, so skipping one renames
+        no other."""
         self._report = report
         self._given: dict[str, Path] = {}
         self._seen: dict[str, int] = defaultdict(int)
@@ -53,7 +53,7 @@ class Ids:
 
 
 def _derived(entries: Sequence[Any]) -> dict[int, str]:
-    """An id for each entry without one, by its index. A first deployment gets its name before any second one does."""
+    """An id for each entry without one, by its index. First deployments of groups get their names before others."""
     names: dict[int, str] = {}
     taken: set[str] = set()
     waiting: dict[int, str] = {}
@@ -86,7 +86,7 @@ def _given(entry: Mapping[str, Any]) -> str | None:
 
 
 def _base(entry: Mapping[str, Any]) -> str:
-    """The group's name in safe characters; of a group like `*` or `模型`, whose name has none, the model's."""
+    """The group's name in safe characters; the model's name for groups without such characters (`*`, `模型`)."""
     params = entry.get("litellm_params")
     model = params.get("model") if isinstance(params, Mapping) else None
     for text in (entry.get("model_name"), model):
@@ -96,7 +96,7 @@ def _base(entry: Mapping[str, Any]) -> str:
 
 
 def _identity(deployment: Deployment) -> str:
-    """Everything that changes what is sent, or where to. How long it is waited for travels with the call."""
+    """Everything that changes what is sent, or the address. Timeouts are part of the call instead."""
     d = deployment
     return _digest(
         [

@@ -1,4 +1,4 @@
-"""First stage: every key of the file is known, in its right section, and does what the file's author expects."""
+"""First stage: whether every key of the file is known, in its section, and does what the file's author expects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PROVIDER_PREFIXES = ("aws_", "vertex_", "azure_", "watsonx_", "s3_", "bedrock_"
 def check_keys(tree: Mapping[str, Any], report: Report, accepted: frozenset[str]) -> set[Path]:
     """Reports unknown, misplaced, ignored and refused keys. `accepted`: refused names the file's author accepts.
 
-    Returns the paths of keys that have no effect: what stands below them need not make sense.
+    Returns the paths of keys without effect, because the values below them need not be valid.
     """
     visit = _Visit(report, accepted)
     visit.section(Root, tree, ())
@@ -34,7 +34,7 @@ def refusable() -> frozenset[str]:
 
 
 def standing(section: type[Section], name: str) -> tuple[Support, str]:
-    """How a key that is no field of the section is supported, and why not; (`full`, "") for an unknown one."""
+    """The support of a key that is not a field of the section, and the reason; (`full`, "") for an unknown key."""
     if name not in known(section) and name not in table("keys")["meant"] and (why := family(section, name)) is not None:
         return "ignored", why
     return unused(section).get(name, ("full", ""))
@@ -42,7 +42,7 @@ def standing(section: type[Section], name: str) -> tuple[Support, str]:
 
 @cache
 def refused_in_part(section: type[Section]) -> frozenset[str]:
-    """Keys that are refused for some values, and ignored for the others."""
+    """Keys that are refused with some values, and ignored with others."""
     return frozenset().union(*listed(section, "refused_in_part").values())
 
 
@@ -149,7 +149,7 @@ class _Visit:
         return None
 
     def _parameter(self, name: str, path: Path) -> None:
-        """A key of litellm_params without a meaning of its own: sent upstream, unless that is surely not meant."""
+        """A key of litellm_params without a meaning here: sent upstream, unless it is clearly a mistake."""
         keys = table("keys")
         if is_parameter(name):
             return

@@ -1,4 +1,4 @@
-"""Texts that can only be mistakes: references in the notation of other tools, placeholders, typographic quotes."""
+"""Texts that are clearly mistakes: references in the notation of other tools, placeholders, typographic quotes."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _PLACEHOLDER = re.compile(
 _TEMPLATES = frozenset(
     {"mock_response", "model_info", "credential_info", "extra_body", "model_prompt", "initial_prompt_value", "roles"}
 )
-"""Keys below which text in braces may be meant."""
+"""Keys below which text in braces is allowed."""
 _QUOTES = "“”„‟‘’‚‛«»＂＇"  # these are the point
 
 
 def other_reference(text: str, path: Path) -> tuple[str, str] | None:
-    """If the text is a reference as another tool writes it: what is wrong, and what to write."""
+    """If the text is a reference in another tool's notation: the problem, and what to write."""
     if text[:1] not in "$%{!oeEp" or not (2 < len(text) < 300) or not _TEMPLATES.isdisjoint(path):
         return None
     for pattern in _REFERENCES:
@@ -54,12 +54,12 @@ def other_reference(text: str, path: Path) -> tuple[str, str] | None:
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether a key is one of those that manuals print in the place of a key."""
+    """Whether a key is a placeholder from a manual."""
     return len(text) < 100 and _PLACEHOLDER.fullmatch(text.strip()) is not None
 
 
 def odd_quotes(text: str, shown: Callable[[str], str]) -> tuple[str, str] | None:
-    """If a text stands in typographic quotes: what is wrong, and what to write. `shown` makes a text fit for a hint."""
+    """If a text is in typographic quotes: the problem, and what to write. `shown` prepares a text for a hint."""
     if text[:1] not in _QUOTES and text[-1:] not in _QUOTES:
         return None
     inside = text.strip(_QUOTES)

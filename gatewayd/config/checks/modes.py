@@ -1,4 +1,4 @@
-"""Third stage, for what a model is for: deployments that no endpoint of gatewayd serves yet."""
+"""Third stage, for the kind of a model: finds deployments that no endpoint of gatewayd serves yet."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PREFIX = "responses/"
 def unserved(target: Destination, info: Mapping[str, Any], own_address: bool, path: Path, report: Report) -> str:
     """What the deployment's model does, if no endpoint serves that; else "". `info`: `model_info` as written.
 
-    `own_address`: whether the deployment names an address, where the price table knows nothing about its models.
+    `own_address`: whether the deployment sets an address, because the price table then says nothing about its models.
     """
     if target.kind == "scripted":
         return ""
@@ -42,7 +42,7 @@ def unserved(target: Destination, info: Mapping[str, Any], own_address: bool, pa
         place = (*path, "model_info", "mode")
     what = _UNSERVED.get(mode, "")
     if mode == _RESPONSES and target.kind == "translate":
-        return ""  # litellm asks that API by itself
+        return ""  # litellm uses that API itself
     if what:
         message = f"no endpoint serves this model yet: it {what}"
         report.warning(

@@ -12,13 +12,13 @@ from gatewayd.config.secrets import without_keys
 from gatewayd.suggest import did_you_mean
 
 MAX_REPORTED = 500
-"""Of each severity. More than anyone reads; bounds time and memory for a file that is wrong everywhere."""
+"""Of each severity. More than anyone reads; limits time and memory for a file full of mistakes."""
 
 MAX_SUGGESTIONS = 200
 
 
 NEVER_SKIPPED = frozenset({"unsupported_key", "file_writable", "exposed_without_key"})
-"""Codes of errors that refuse the file whatever `on_invalid_deployment` says: the file asks for protection."""
+"""Codes of errors that refuse the file despite `on_invalid_deployment`, because the key would protect something."""
 
 
 class Report:
@@ -35,7 +35,7 @@ class Report:
         self._repeated: dict[tuple[str, str], tuple[int, int]] = {}
         self._failed: set[Path] = set()
         self.referenced: set[Path] = set()
-        """Paths whose value was looked up elsewhere: what was found there is never shown."""
+        """Paths with a resolved reference: the resolved value is never shown."""
         self._suggestions: dict[tuple[str, frozenset[str]], str | None] = {}
         self.has_errors = any(problem.severity == "error" for problem in document.problems)
         self._stops = self.has_errors
@@ -56,7 +56,7 @@ class Report:
         self._add(code, path, message, hint, "warning", at_key)
 
     def once(self, code: str, path: Path, message: str, hint: str | None = None) -> None:
-        """A warning about a key that may stand in thousands of entries: reported for the first, with a count."""
+        """A warning about a key that may be in thousands of entries: reported for the first, with a count."""
         group = code, dotted(tuple(0 if isinstance(part, int) else part for part in path))
         if group in self._repeated:
             index, count = self._repeated[group]
@@ -65,7 +65,7 @@ class Report:
             self._repeated[group] = len(self._problems) - 1, 1
 
     def add_all(self, problems: Iterable[Problem]) -> None:
-        """Findings made elsewhere, which have their places already."""
+        """Adds problems that already have their places."""
         for problem in problems:
             self._counts[problem.severity] += 1
             if self._counts[problem.severity] <= MAX_REPORTED:
@@ -74,8 +74,8 @@ class Report:
             self._stops |= problem.severity == "error"
 
     def offer_to_skip(self, entries: int) -> None:
-        """Names the setting that would leave out the invalid ones of so many entries, in the first error's hint, if
-        there is nothing else wrong."""
+        """Adds the setting that would skip the invalid entries to the first error's hint, if there are no other
+        errors."""
         if self.skips or self._stops or not self.left_out or len(self.left_out) >= entries:
             return
         first = next((index for index, problem in enumerate(self._problems) if problem.severity == "error"), None)
@@ -92,18 +92,18 @@ class Report:
         return any(failed[: len(path)] == path for failed in self._failed)
 
     def failed(self, path: Path) -> bool:
-        """Whether an error was found at exactly this path: a second one there would only be noise."""
+        """Whether there is an error at exactly this path, so that a second one would not help."""
         return path in self._failed
 
     def suggest(self, name: str, candidates: frozenset[str]) -> str | None:
-        """`did you mean '...'?`, or None. Gives up after some hundred different names: each costs milliseconds."""
+        """`did you mean '...'?`, or None. Stops after some hundred different names, because each costs milliseconds."""
         asked = name, candidates
         if asked not in self._suggestions and len(self._suggestions) < MAX_SUGGESTIONS:
             self._suggestions[asked] = did_you_mean(name, candidates)
         return self._suggestions.get(asked)
 
     def quote(self, path: Path, text: str) -> str:
-        """The text at `path` for a message: quoted, shortened, without control characters or keys; or a stand-in."""
+        """The text at `path` for a message: quoted, shortened, without control characters or keys; or a replacement."""
         if path in self.referenced:
             return "of the name it refers to"
         return f"'{shortened(without_keys(text))}'"
@@ -112,7 +112,7 @@ class Report:
         return self._document.spelling(path)
 
     def problems(self) -> tuple[Problem, ...]:
-        """Everything found, the reading's own findings first."""
+        """All problems, those from reading first."""
         found = list(self._problems)
         for index, count in self._repeated.values():
             if count > 1:
@@ -135,7 +135,7 @@ class Report:
 
 
 def _entry_of(path: Path) -> int | None:
-    """The index of the entry that a path leads into, if it is one of a list that may have invalid ones."""
+    """The index of the entry that contains a path, if it is in a list that may have invalid entries."""
     if len(path) > 1 and path[0] in ("model_list", "credential_list") and isinstance(path[1], int):
         return path[1]
     return None

@@ -1,4 +1,4 @@
-"""Third stage, for names: fallbacks, aliases and default models lead to groups that exist, and not in circles."""
+"""Third stage, for names: whether fallbacks, aliases and default models refer to existing groups, without cycles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FORM = "the form is `fallbacks: [{GROUP: [OTHER, ANOTHER]}]`"
 
 
 class Names:
-    """What a model name in the configuration may mean."""
+    """The possible meanings of a model name in the configuration."""
 
     def __init__(self, groups: Iterable[str], aliases: Iterable[str], others: Iterable[str]) -> None:
         """`others`: deployment ids and `provider/model`, which also name one deployment (litellm)."""
@@ -40,7 +40,7 @@ class Names:
         self._slashed = [_pattern(f"x/{tail}") for name in self.groups if "*" in (tail := name.partition("/")[2])]
 
     def known(self, name: str) -> bool:
-        """Whether a request for this model would find a deployment."""
+        """Whether a deployment would answer a request for this model."""
         return (
             name in self.groups
             or name in self.aliases
@@ -49,19 +49,19 @@ class Names:
         )
 
     def looked_up(self, name: str) -> bool:
-        """Whether fallbacks listed under this name can ever be used: litellm also looks without the provider."""
+        """Whether fallbacks under this name can ever be used; litellm also tries the name without the provider."""
         if name == "*" or name in self._stripped or self.known(name):
             return True
         return any(pattern.fullmatch(f"x/{name}") for pattern in self._slashed)
 
     def hint(self, name: str, report: Report) -> str | None:
-        """What to do about an unknown name."""
+        """A hint for an unknown name."""
         return report.suggest(name, self._all) or self._listing
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One fallback: from a group (or `*`) to a target, and where both are written."""
+    """One fallback: from a group (or `*`) to a target, and the paths of both."""
 
     group: str
     target: str
@@ -70,7 +70,7 @@ class Edge:
 
 
 def names_of(entries: Iterable[Any], deployments: Sequence[Deployment], router_settings: Mapping[str, Any]) -> Names:
-    """The names in `model_list` and `model_group_alias`, also of entries that are wrong in some other way."""
+    """The names in `model_list` and `model_group_alias`, including those of otherwise invalid entries."""
     groups = {deployment.group for deployment in deployments}
     others = {deployment.id for deployment in deployments if deployment.has_own_id}
     others.update(f"{deployment.provider}/{deployment.model}" for deployment in deployments)
@@ -113,7 +113,7 @@ def build_routing(
 
 
 def default_models(general: GeneralSettings, names: Names, report: Report) -> dict[str, str]:
-    """Endpoint → group for callers who name no model."""
+    """Endpoint → group for requests without a model."""
     models: dict[str, str] = {}
     for field, name, endpoints in (
         ("completion_model", general.completion_model, ("chat/completions", "completions")),
@@ -164,7 +164,7 @@ def _default_fallbacks(
 
 
 def _winner(written: Sequence[tuple[Path, Any]], report: Report) -> tuple[Path, Any]:
-    """The first place that says anything; a warning for every other that does, too."""
+    """The first place with a value; adds a warning for every other place with one."""
     said = [(path, value) for path, value in written if value is not None]
     for path, _ in said[1:]:
         message = f"has no effect: the same key in {said[0][0][0]} takes precedence"
@@ -188,8 +188,8 @@ def _check_edges(edges: Sequence[Edge], names: Names, report: Report) -> None:
 
 
 def _check_circles(edges: Sequence[Edge], kind: FallbackKind, report: Report) -> None:
-    """A circle is legal, since each group is tried once for a request, but worth knowing; two groups that back each
-    other up are meant so."""
+    """Warns of cycles. They are allowed, because each group is tried once for a request. No warning for two groups that
+    are each other's fallbacks, because that is usual."""
     paths = {(edge.group, edge.target): edge.path for edge in edges if edge.group not in ("*", edge.target)}
     graph: dict[str, list[str]] = {}
     for group, target in paths:
@@ -203,7 +203,7 @@ def _check_circles(edges: Sequence[Edge], kind: FallbackKind, report: Report) ->
 
 
 def circles(graph: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
-    """Circles of a directed graph as `[a, b, a]`: at least one through every group of nodes that reach each other."""
+    """Cycles of a directed graph as `[a, b, a]`: at least one through every group of nodes that reach each other."""
     done: set[str] = set()
     for start in graph:
         trail: dict[str, Iterator[str]] = {} if start in done else {start: iter(graph[start])}
@@ -248,7 +248,7 @@ def _aliases(router: RouterSettings, names: Names, report: Report) -> dict[str, 
 
 def _unknown(name: str, path: Path, names: Names, report: Report) -> None:
     if report.failed(path):
-        return  # a reference that leads nowhere
+        return  # an unresolved reference
     hint = None if path in report.referenced else names.hint(name, report)
     report.error("unknown_group", path, f"there is no model group {report.quote(path, name)}", hint)
 

@@ -25,16 +25,16 @@ _NAMES = frozenset({"database_url", "redis_url", "headers", "extra_headers", "en
 _NO_SECRETS = re.compile(
     r"(max|min|n|budget|prompt|completion|total|input|output|num|bos|eos)_(.*_)?tokens?|custom_auth|tokenizer"
 )
-"""Names that sound like secrets and hold counts or names of functions."""
+"""Names that sound like secrets, but are counts or names of functions."""
 _ONE_VARIABLE = re.compile(r"\$\{\w+\}")
 _FILE = re.compile(r"(~|\.{1,2})?(/[\w.@-]+){2,}|[\w./@~-]+\.(json|pem|key|crt|cer|p12|pfx|txt|ya?ml|toml)")
-"""`/run/secrets/token`, `service-account.json`: where a secret is, and not the secret."""
+"""`/run/secrets/token`, `service-account.json`: the place of a secret, not the secret."""
 _PARTS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Whether text under a key of this name is treated as secret. Errs on the side of yes: numbers stay visible."""
+    """Whether text under a key of this name is treated as secret; yes when in doubt. Numbers stay visible."""
     if _NO_SECRETS.fullmatch(name):
         return False
     return name in _NAMES or not _WORDS.isdisjoint(word.lower() for word in _PARTS.split(name))
@@ -42,7 +42,7 @@ def is_secret_name(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def ends_as_secret(name: str) -> bool:
-    """The same with less zeal, for warnings: `api_key` and `headers` are secret, `key_management_system` is not."""
+    """The same for warnings, no when in doubt: `api_key` and `headers` are secret, `key_management_system` is not."""
     return is_secret_name(name) and (name in _NAMES or _PARTS.split(name)[-1].lower() in _WORDS)
 
 
@@ -59,7 +59,7 @@ def is_secret_path(path: tuple[str | int, ...]) -> bool:
 
 
 def redacted(value: Any, secret: bool = False) -> Any:
-    """A plain copy fit for JSON, in which secrets are `***`. References stay readable: they say where, not what."""
+    """A plain copy for JSON, with `***` instead of secrets. References stay readable, because they are not secret."""
     if isinstance(value, Mapping):
         return {str(name): redacted(inner, secret or is_secret_name(str(name))) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -76,7 +76,7 @@ def redacted(value: Any, secret: bool = False) -> Any:
 
 
 def literal_secret(value: Any, path: Path = (), secret: bool = False) -> Path | None:
-    """Where in a tree as written a secret stands as text and not as a reference; the first such place."""
+    """The first place in a tree where a secret is text and not a reference."""
     if isinstance(value, Mapping):
         items = [(str(name), inner, secret or is_secret_name(str(name))) for name, inner in value.items()]
         found = (literal_secret(inner, (*path, name), deep) for name, inner, deep in items)

@@ -1,7 +1,7 @@
-"""Where a deployment sends its requests, in which way, and with which key.
+"""A deployment's address, kind of upstream, and key.
 
-The rule that matters most here: a key from the environment belongs to the provider's own address and never travels to
-a configured one. litellm falls back to `OPENAI_API_KEY` whatever `api_base` says.
+The most important rule: a key from the environment belongs to the provider's own address and is never sent to a
+configured one. litellm falls back to `OPENAI_API_KEY` for any `api_base`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from gatewayd.secret import Secret
 from gatewayd.urls import url_problem
 
 _BELOW_V1 = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm", "vllm", "lm_studio", "llamafile"})
-"""Providers behind whose name stands any server, and whose base URL is written with the path."""
+"""Providers whose name stands for any server, and whose base URL includes the path."""
 _OLLAMA_PORT = 11434
 MOCK = "mock"
-"""Provider of a scripted deployment whose model names none."""
+"""The provider of a scripted deployment whose model has no provider."""
 _AZURE_DEFAULT_VERSION = "2025-02-01-preview"
 """litellm 1.106.2, constants.py, `AZURE_DEFAULT_API_VERSION`."""
 _OTHER_SIGN_IN = (
@@ -94,7 +94,7 @@ class _Way:
         self._model = model
         self._params = params
         self._signs_in = any(raw.get(name) for name in _OTHER_SIGN_IN)
-        # Ollama's API of OpenAI's form ignores Ollama's own options; litellm speaks the one that knows them.
+        # Ollama's OpenAI API ignores Ollama's own options; litellm uses the API that has them.
         extra = raw.get("extra_body")
         told = {**raw, **(extra if isinstance(extra, dict) else {})}
         self._options = sorted(name for name in parameters.ollama() if told.get(name) is not None)
@@ -114,7 +114,7 @@ class _Way:
             return None
         kind = provider.kind
         if provider.name == "azure" and key is None and self._signs_in:
-            kind = "translate"  # signing in with Entra ID is litellm's work
+            kind = "translate"  # litellm signs in with Entra ID
         if self._natively:
             kind, base = "translate", (provider.base_url(base) or "").removesuffix("/v1")
         if kind == "forward":
@@ -207,7 +207,7 @@ class _Way:
         self._report.error("missing_api_base", self._path, message, "add `api_base: https://...`")
 
     def _is_circle(self, base: str, configured: bool) -> bool:
-        """Whether the address is one of gatewayd's own; reports it."""
+        """Whether the address is one of gatewayd's own; adds a problem if so."""
         own = self._listeners.reached_by(base)
         if own is None:
             return False
@@ -263,7 +263,7 @@ class _Way:
 def _told_by_address(
     params: LitellmParams, parts: tuple[str, str] | None, path: Path, report: Report
 ) -> tuple[str, str] | None:
-    """Provider and model; where the model names no provider, its address does, as in litellm, before its name does."""
+    """Provider and model. Without a provider in the model, the address decides, then the name, as in litellm."""
     base = params.api_base or params.base_url
     prefix, slash, _ = params.model.partition("/")
     if params.custom_llm_provider or not base or url_problem(base) or (slash and providers.get(prefix)):
@@ -287,7 +287,7 @@ def _check_retired(provider: str, model: str, path: Path, report: Report) -> Non
 
 
 def check_provider(raw: Mapping[str, Any], path: Path, report: Report) -> None:
-    """The provider alone, for an entry that is wrong elsewhere: all of its problems are to be told at once."""
+    """Checks only the provider, for an entry with other errors, so that all its problems are reported together."""
     model, provider = raw.get("model"), raw.get("custom_llm_provider")
     if not isinstance(model, str) or not model or not isinstance(provider, str | None) or raw.get("mock_response"):
         return
@@ -299,7 +299,7 @@ def check_provider(raw: Mapping[str, Any], path: Path, report: Report) -> None:
 def _unknown_provider(model: str, provider: str | None, raw: Mapping[str, Any], path: Path, report: Report) -> None:
     here = (*path, "custom_llm_provider" if provider else "model")
     if report.failed(here):
-        return  # a reference that leads nowhere
+        return  # an unresolved reference
     name, slash, _ = (provider or model).partition("/")
     written = "NAME" if here in report.referenced else report.quote(here, model).strip("'")
     has_address = bool(raw.get("api_base") or raw.get("base_url"))

@@ -1,4 +1,4 @@
-"""Third stage, for `ssl_verify`: whose certificates an upstream may show."""
+"""Third stage, for `ssl_verify`: which certificates of upstreams are trusted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gatewayd.config.secrets import Resolver, looks_like_a_key
 from gatewayd.config.snapshot import Trust
 
 MAX_CA_BYTES = 4 * 1024 * 1024
-"""Of a file of authorities; a system's bundle has a quarter of a megabyte."""
+"""Maximum size of a file of authorities; a system's bundle has a quarter of a megabyte."""
 
 
 class Trusts:
@@ -25,7 +25,7 @@ class Trusts:
         self._known: dict[str, Trust | Unreadable] = {}
 
     def of(self, value: bool | str | None, path: Path) -> Trust | None:
-        """What `ssl_verify` at `path` means; None if it is not given, or after an error was reported."""
+        """The meaning of `ssl_verify` at `path`; None if it is not set, or after an error."""
         if value is None:
             return None
         if isinstance(value, bool):
@@ -42,7 +42,7 @@ class Trusts:
         return None
 
     def warn(self, trust: Trust, path: Path) -> None:
-        """Says that certificates are not checked, if so."""
+        """Warns if certificates are not checked."""
         if not trust.verify:
             message = "certificates are not checked, so anyone on the network path can read keys and prompts"
             hint = "to trust your own authority, set ssl_verify to the path of its certificates"

@@ -1,7 +1,7 @@
-"""Second stage: references are looked up, and every value has the type and range its key asks for.
+"""Second stage: resolves references, and checks that every value has the type and range of its key.
 
-pydantic finds what is wrong; this module says it with a place, in words about YAML. Texts from the file are quoted only
-where they can be no secret.
+pydantic finds mistakes; this module reports them with a place, in terms of YAML. It quotes texts from the file only if
+they cannot be secret.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ S = TypeVar("S", bound=Section)
 
 _SHELL = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:?[-?][^}]*)?\}")
 _SHELL_BARE = re.compile(r"\$[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
-"""`$OPENAI_API_KEY`. Told apart from texts that begin with a dollar sign by the underscore, and by where it stands."""
+"""`$OPENAI_API_KEY`. The underscore and the key distinguish it from other texts that begin with a dollar sign."""
 _EMBEDDED = re.compile(r"(?<![\w.])os\.environ/[A-Za-z_]")
 _NOTES = frozenset({"mock_response", "model_info", "credential_info"})
-"""Keys below which any text may stand."""
+"""Keys below which any text is allowed."""
 _PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9_]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 _LIKE_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 
@@ -73,10 +73,10 @@ _RANGES: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report, idle: Set[Path]) -> dict[str, Any]:
-    """The tree with every reference replaced by what it stands for; reports those that lead nowhere.
+    """The tree with every reference replaced by its value; reports unresolved references.
 
-    The exported variables are in `resolver` already; `environment_variables` itself is left as written, and so is what
-    stands below a path in `idle`: who leaves litellm may have no DATABASE_URL any more.
+    The exported variables are in `resolver` already. `environment_variables` itself is not changed. Values below a path
+    in `idle` are not changed either, because former litellm users may not have a DATABASE_URL any more.
     """
 
     def walk(value: Any, path: Path, own: bool, live: bool) -> Any:
@@ -128,7 +128,7 @@ def resolve(tree: Mapping[str, Any], resolver: Resolver, report: Report, idle: S
 
 
 def _unicode(text: str, path: Path, report: Report) -> str:
-    """The text, if it can be written in UTF-8: half a surrogate pair (`"\\ud800"`) is neither a body nor a header."""
+    """The text, if it is valid UTF-8: half a surrogate pair (`"\\ud800"`) cannot be in a body or a header."""
     if text.isascii():
         return text
     try:
@@ -142,7 +142,7 @@ def _unicode(text: str, path: Path, report: Report) -> str:
 
 
 def validated(section: type[S], value: Mapping[str, Any], path: Path, report: Report) -> S:
-    """The section as an object. `value` is resolved, `path` leads to it; keys with errors are reported and left out.
+    """The section as an object. `value` is resolved, `path` is its path. Reports keys with errors and leaves them out.
 
     For sections without required keys.
     """
@@ -157,7 +157,7 @@ def validated(section: type[S], value: Mapping[str, Any], path: Path, report: Re
 def explain(
     error: ValidationError, value: Any, path: Path, report: Report, *, only: Callable[[Path], bool] = lambda _: True
 ) -> None:
-    """Reports what pydantic found in `value`, which stands at `path`; `only` says which inner paths to speak about."""
+    """Reports pydantic's findings in `value`, which is at `path`; `only` restricts them to these inner paths."""
     found: dict[Path, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
         found.setdefault(_inner_path(details, value), []).append(details)
@@ -165,12 +165,12 @@ def explain(
         deeper = any(other != inner and other[: len(inner)] == inner for other in found)
         here = (*path, *inner)
         if deeper or not only(inner) or any(report.failed(here[:end]) for end in range(len(path), len(here) + 1)):
-            continue  # forms of a union that were not meant; reported elsewhere; or already
+            continue  # another form of a union, or reported elsewhere or already
         _explain_one(several, _lookup(value, inner), here, report)
 
 
 def _explain_one(several: list[ErrorDetails], value: Any, path: Path, report: Report) -> None:
-    # Of a union, the member whose type it has says more than those whose type it has not.
+    # In a union, the member with the value's type gives the best message.
     first = next((details for details in several if details["type"] not in _EXPECTED), several[0])
     kind, context = first["type"], first.get("ctx", {})
     if kind == "missing":
@@ -229,8 +229,8 @@ def _quoting(value: Any, path: Path, report: Report) -> str | None:
 
 
 def _check_number(value: float, path: Path, report: Report, live: bool) -> None:
-    """`12:30`, `010`, `0x1F`: numbers to YAML 1.1, and seldom those that were meant. `20_000` can mean nothing else."""
-    if not math.isfinite(value):  # JSON has no such number, so nothing could be sent
+    """`12:30`, `010`, `0x1F`: YAML 1.1 reads numbers that are rarely intended. `20_000` is clear."""
+    if not math.isfinite(value):  # JSON has no such number
         report.error("out_of_range", path, "must be a finite number")
         return
     spelling = report.spelling(path) if live else None
@@ -260,7 +260,7 @@ def _trap_text_number(value: str, path: Path, report: Report) -> None:
 
 
 def kind_of(value: Any) -> str:
-    """What a YAML value is, for messages."""
+    """The kind of a YAML value, for messages."""
     if value is None:
         return "empty"
     if isinstance(value, bool):
@@ -272,7 +272,7 @@ def kind_of(value: Any) -> str:
 
 
 def _inner_path(details: ErrorDetails, whole: Any) -> Path:
-    """pydantic's location without the names of union members it mixes in: those lead nowhere in the value."""
+    """pydantic's location without the names of union members, which are not in the value."""
     path: list[str | int] = []
     location = details["loc"]
     value: Any = whole
