@@ -1,6 +1,6 @@
-"""The command line: flags → one call each. Every command's work is in a module of its own, loaded when it is asked for.
+"""The command line: from flags to one call. Every command has its own module, which is imported only when it runs.
 
-This module must stay quick to import: no asyncio, no aiohttp, no pydantic, no litellm.
+This module must stay fast to import: no asyncio, no aiohttp, no pydantic, no litellm.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fill_standard_streams()
     parser = make_parser()
     options = parser.parse(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # where the locale has no arrow there is an escape, and no traceback
+    if isinstance(sys.stdout, io.TextIOWrapper):  # without an arrow in the locale: print an escape, not a traceback
         sys.stdout.reconfigure(errors="backslashreplace")
     path: str | None = getattr(options, "path", None)
     config: str | None = getattr(options, "config", None)
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     return _version()
                 parser.print_help()
                 return exits.OK
-    except BrokenPipeError:  # `gatewayd schema | head`: who reads has seen enough
+    except BrokenPipeError:  # `gatewayd schema | head`: the reader has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.OK
     except KeyboardInterrupt:
@@ -159,7 +159,7 @@ def make_parser() -> Parser:
 
 
 def _path(text: str) -> str:
-    if not text:  # `--config "$CONFIG"`, and there is no such variable
+    if not text:  # `--config "$CONFIG"` without such a variable
         raise argparse.ArgumentTypeError("must not be empty")
     return text
 
@@ -197,7 +197,7 @@ def _version() -> int:
     from gatewayd._version import __version__
 
     lines = [f"gatewayd {__version__}", f"python {python_version()}"]
-    for package in ("aiohttp", "litellm"):  # asked of the installed metadata: neither is imported
+    for package in ("aiohttp", "litellm"):  # from the installed metadata, without importing them
         try:
             lines.append(f"{package} {version(package)}")
         except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Finds a daemon's admin listener and talks to it, over TCP or a unix socket, with the standard library alone."""
+"""Finds a daemon's admin listener and sends requests to it, over TCP or a unix socket, with the standard library."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from gatewayd.errors import GatewaydError
 
 _DEFAULT = "127.0.0.1:4001"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-"""Addresses that are listened on but not connected to."""
+"""Addresses to listen on, to which clients cannot connect."""
 
 
 class NoDaemon(GatewaydError):
-    """Nobody answers, or nobody can be asked. The message says where and why."""
+    """No daemon answers, or there is no address to call. The message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class Admin:
     url: str
     key: str | None = None
     guessed: bool = False
-    """The file does not say where the listener is, as far as it can be read."""
+    """Whether the address is a guess, because the file cannot be read or does not set it."""
     default: str = ""
-    """Why it is the default address that is asked: the mistake may be in the very line that names another."""
+    """Why the default address is used; the mistake may be in the line that sets another."""
 
     def request(self, method: str, path: str, *, timeout: float) -> tuple[int, Any]:
-        """Status and decoded JSON body. Raises NoDaemon, or TimeoutError after `timeout` seconds of silence."""
+        """Status and decoded JSON body. Raises NoDaemon, or TimeoutError after `timeout` seconds without data."""
         headers = {"accept": "application/json", "host": "localhost"} if self.url.startswith("unix:") else {}
         if self.key is not None:
             headers["authorization"] = f"Bearer {self.key}"
@@ -87,11 +87,11 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def discover(url: str | None, config: str | None, environ: Mapping[str, str]) -> Admin:
-    """The listener of `--admin`, else of `$GATEWAYD_ADMIN`, else the one that the file names. Raises NoDaemon.
+    """The listener of `--admin`, else of `$GATEWAYD_ADMIN`, else the file's. Raises NoDaemon.
 
-    The key is `$GATEWAYD_API_KEY`, else the file's (or `$LITELLM_MASTER_KEY`, where it has none), if the file's address
-    is this machine's and asks for one: so that a health check and `systemctl reload` need no secret of their own. The
-    file may be broken: that is when `gatewayd reload --wait` is needed most. So it is not validated here.
+    The key is `$GATEWAYD_API_KEY`. Otherwise it is the file's key (or `$LITELLM_MASTER_KEY`), if the file's address is
+    on this machine and needs one, so that a health check and `systemctl reload` need no secret. The file is not
+    validated here, because it may be invalid, and then `gatewayd reload --wait` is needed most.
     """
     key = environ.get("GATEWAYD_API_KEY")
     if told := url or environ.get("GATEWAYD_ADMIN"):
@@ -116,7 +116,7 @@ def discover(url: str | None, config: str | None, environ: Mapping[str, str]) ->
             raise ValueError("do not look up this host name: it may be a variable's secret value")
     except ValueError:
         return Admin(_DEFAULT, key, guessed=address is not None or not tree, default=f"{path} has no gatewayd.admin")
-    if key is None and not place.is_loopback and _is_ours(place):  # a loopback address asks for none
+    if key is None and not place.is_loopback and _is_ours(place):  # a loopback address needs none
         written = _written(tree, "general_settings", "master_key")
         master = master_key_of(resolver.environ) if written is None else _resolved(written, resolver)
         key = master if isinstance(master, str) and master.isascii() and master.isprintable() else None
@@ -124,13 +124,13 @@ def discover(url: str | None, config: str | None, environ: Mapping[str, str]) ->
 
 
 def _written(tree: Mapping[str, Any], section: str, name: str) -> object:
-    """A value of the file, as it stands there, not validated."""
+    """A value of the file, unresolved and not validated."""
     settings = tree.get(section)
     return settings.get(name) if isinstance(settings, Mapping) else None
 
 
 def _resolved(value: object, resolver: Resolver, *, own_section: bool = False) -> object:
-    """What a reference leads to; Unresolved itself if that is nowhere."""
+    """The value of a reference, or the Unresolved error."""
     if not isinstance(value, str):
         return value
     try:
@@ -140,8 +140,8 @@ def _resolved(value: object, resolver: Resolver, *, own_section: bool = False) -
 
 
 def _is_ours(place: Address) -> bool:
-    """Whether a daemon on this machine can listen there: a file found in some folder must not be able to send what it
-    refers to anywhere else. Names are not looked up: that alone would tell."""
+    """Whether the address is on this machine. A file from an unknown folder must not send its secrets to other hosts.
+    Names are not resolved, because a DNS query could reveal a secret."""
     if place.path or place.host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""`gatewayd check` and `gatewayd schema`: everything about a configuration file that can be told without a daemon."""
+"""`gatewayd check` and `gatewayd schema`, which need no running daemon."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_NAMES = 60
 
 
 def check(named: str | None, *, form: ProblemFormat, strict: bool, on_invalid_deployment: str | None = None) -> int:
-    """Prints every problem of the file at once; `strict`: warnings fail too."""
+    """Prints all problems of the file; `strict`: fail on warnings too."""
     overrides = Overrides(on_invalid_deployment=on_invalid_deployment)
     if named == "-":
         return _check(_STDIN, sys.stdin.buffer.read(MAX_CONFIG_BYTES + 1), form, strict, overrides)

@@ -1,4 +1,4 @@
-"""Exit codes, as sysexits.h numbers them as far as it does; argparse itself exits with 2 on wrong usage."""
+"""Exit codes, from sysexits.h where it has one; argparse exits with 2 on wrong usage."""
 
 OK = 0
 FAILURE = 1

@@ -1,4 +1,4 @@
-"""Writing to a terminal: colours only where somebody sees them, and the one way to print problems."""
+"""Output for a terminal: colours only on a terminal, and the one way to print problems."""
 
 from __future__ import annotations
 
@@ -42,11 +42,10 @@ def complain(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Text for a person, on stderr; a closed or full one is no reason to fail (F-09)."""
+    """Prints text to stderr; never fails if stderr is closed or full (F-09)."""
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
-        # What could not be written waits in the stream, and the interpreter would try again at its end, fail, and exit
-        # with a code of its own.
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
+        # The interpreter would write the rest of the stream again at exit, fail, and change the exit code.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for the life of the process

@@ -1,4 +1,4 @@
-"""`argparse` as gatewayd uses it: flags are not abbreviated, and a mistyped name is answered with the nearest one."""
+"""`argparse` without abbreviated flags, and with a suggestion for a mistyped name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gatewayd.suggest import nearest
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser; those of its subcommands are of this class too."""
+    """A parser; its subcommands have parsers of this class too."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **{**named, "allow_abbrev": False})
         self.commands: dict[str, Parser] = {}
-        """The subcommands, for the one parser that has them."""
+        """The subcommands, for the top-level parser."""
 
     def add_commands(self) -> argparse._SubParsersAction[Parser]:
         """Begins the list of subcommands."""
@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The options; `command` is None if none is named. Ends the process with status 2 on wrong usage."""
+        """The options; `command` is None without a command. Exits with status 2 on wrong usage."""
         first = next((argument for argument in arguments if not argument.startswith("-")), None)
         if first is not None and arguments[0] == first and first not in self.commands:
             self.error(f"there is no command {first!r}{_suggestion(first, self.commands)}")
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def unknown(self, arguments: Sequence[str]) -> NoReturn:
-        """Ends the process because of arguments that are not known."""
+        """Exits because of unknown arguments."""
         flag = arguments[0].partition("=")[0]
         known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         meant = _suggestion(flag, known) if flag.startswith("--") else ""

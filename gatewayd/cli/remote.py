@@ -1,4 +1,4 @@
-"""`gatewayd reload` and `gatewayd status`: what a running daemon is asked, and how its answers read."""
+"""`gatewayd reload` and `gatewayd status`: requests to a running daemon, and its answers as text."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gatewayd.cli.output import complain, paint, problems_text
 from gatewayd.config.problems import Problem
 
 _PATIENCE = 120.0
-"""Seconds a reload may take: reading is given up after thirty, and one may be running already."""
+"""Maximum seconds of a reload: reading times out after thirty, and another reload may be running already."""
 _GLANCE = 0.3
-"""Seconds in which a daemon that refuses to be asked at all says so."""
+"""Seconds to wait for a refusal of the request."""
 
 
 def reload(url: str | None, config: str | None, *, wait: bool) -> int:
-    """Asks for a reload; with `wait`, prints the outcome with all problems."""
+    """Requests a reload; with `wait`, prints the outcome with all problems."""
     try:
         status, answer = discover(url, config, os.environ).request(
             "POST", "/reload", timeout=_PATIENCE if wait else _GLANCE
@@ -143,7 +143,7 @@ def _deployment_lines(deployment: dict[str, Any]) -> Iterator[str]:
 
 
 def _moment(stamp: str) -> str:
-    """A UTC time of day, and how long ago that is."""
+    """A UTC time of day and its age."""
     at = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
     ago = _duration(max(0.0, (datetime.now(UTC) - at).total_seconds()))
     return f"{at:%H:%M:%S}Z ({ago} ago)"

@@ -1,6 +1,5 @@
-"""`gatewayd run`: a daemon in the foreground, and all that belongs to the process and not to the gateway.
-
-Signals, the event loop, the root logger, systemd, exit codes, and the lines a person sees at the start.
+"""`gatewayd run`: a daemon in the foreground, and everything that belongs to the process instead of the gateway:
+signals, the event loop, the root logger, systemd, exit codes, and the text at startup.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from gatewayd.workers.supervisor import WorkerStartFailed
 _log = logging.getLogger("gatewayd")
 
 _MOST_GROUPS = 12
-"""Names of model groups that the start-up text shows."""
+"""Maximum number of model groups in the text at startup."""
 
 
 def run(
@@ -52,7 +51,7 @@ def run(
 ) -> int:
     """Serves until a signal ends it. Returns the exit code."""
     take_open_files()
-    faulthandler.enable(2)  # the watchdog's SIGABRT then shows where the loop was stuck
+    faulthandler.enable(2)  # the watchdog's SIGABRT then shows where the loop is blocked
     source: Source | None = search.find(config, os.environ) or search.from_environment(os.environ)
     if source is None:
         places = ", ".join(search.candidates(os.environ))
@@ -62,7 +61,7 @@ def run(
         )
         return exits.CONFIG
     inherited = Inherited(os.environ)
-    for name in VARIABLES:  # they are not meant for children
+    for name in VARIABLES:  # not for child processes
         os.environ.pop(name, None)
     kept = lastgood.place(source, os.environ) if last_good and isinstance(source, str) else None
     overrides = Overrides(host, port, admin, on_invalid_deployment)
@@ -143,7 +142,7 @@ async def _serve(
 
 
 def _announce(daemon: Daemon, source: Source, workers: int) -> None:
-    """Where it listens, what it serves, and a first request to copy; one log record if the log is JSON."""
+    """Prints the addresses, the model groups and a first request to copy; one log record if the log is JSON."""
     snapshot = daemon.gateway.current.snapshot
     origin = source if isinstance(source, str) else "the provider keys in the environment (no configuration file)"
     if daemon.instead:
@@ -184,7 +183,7 @@ def _url(address: Address) -> str:
 
 
 def _example(deployments: tuple[Deployment, ...]) -> str | None:
-    """A model group that chats and can be asked for by the name as it stands."""
+    """A model group for chat whose name is not a pattern."""
     modes = (None, "chat", "completion")
     chats = (d.group for d in deployments if d.info.get("mode") in modes and not d.unserved and "*" not in d.group)
     return next(chats, None)

@@ -1,4 +1,4 @@
-"""Signals that arrive before the event loop can take them: kept, neither obeyed nor fatal."""
+"""Records signals that arrive before the event loop handles signals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 
 class EarlySignals:
-    """From its making on, the three signals are only remembered; `taken` hands them over, in order."""
+    """Records the three signals from its creation on; `taken` returns them in order."""
 
     def __init__(self) -> None:
         self._caught: list[signal.Signals] = []
@@ -17,7 +17,7 @@ class EarlySignals:
             signal.signal(number, self._remember)
 
     def taken(self) -> list[signal.Signals]:
-        """What came so far; to be called when other handlers are in place."""
+        """The signals so far. Call it when other handlers are installed."""
         return self._caught.copy()
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

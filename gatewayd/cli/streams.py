@@ -7,13 +7,13 @@ import sys
 
 
 def fill_standard_streams() -> None:
-    """Opens what was closed of them (F-09): the next file or socket would be "standard error". What is written to a
-    closed one is lost, and no reason to fail: `reload --wait >&-` still has an exit code of its own."""
+    """Opens those that are closed (F-09), because the next file or socket would otherwise be "standard error". Output
+    to a closed one is lost without an error: `reload --wait >&-` keeps its own exit code."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
     # For as long as the process lives:
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
