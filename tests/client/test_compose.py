@@ -31,9 +31,9 @@ BOTH = {"openai": "sk-o", "anthropic": "sk-a"}
 
 
 def test_default_model_fallbacks_and_everything_else_of_the_providers() -> None:
-    config = composed(["openai", "anthropic"], "gpt-4", BOTH, fallbacks=["gpt-3.5-turbo", "claude-3-opus"])
+    config = composed(["openai", "anthropic"], "gpt-5.4", BOTH, fallbacks=["gpt-3.5-turbo", "claude-3-opus"])
     assert models(config) == {
-        "gpt-4": "openai/gpt-4",
+        "gpt-5.4": "openai/gpt-5.4",
         "gpt-3.5-turbo": "openai/gpt-3.5-turbo",
         "claude-3-opus": "anthropic/claude-3-opus",
         "openai/*": "openai/*",
@@ -41,13 +41,13 @@ def test_default_model_fallbacks_and_everything_else_of_the_providers() -> None:
     }
     keys = {entry["model_name"]: entry["litellm_params"]["api_key"] for entry in config.model_list}
     assert keys["claude-3-opus"] == keys["anthropic/*"] == "sk-a"
-    assert keys["gpt-4"] == keys["openai/*"] == "sk-o"
-    assert config.default_model == "gpt-4"
-    assert config.fallbacks == {"gpt-4": ["gpt-3.5-turbo", "claude-3-opus"]}
+    assert keys["gpt-5.4"] == keys["openai/*"] == "sk-o"
+    assert config.default_model == "gpt-5.4"
+    assert config.fallbacks == {"gpt-5.4": ["gpt-3.5-turbo", "claude-3-opus"]}
 
 
 def test_the_result_is_valid() -> None:
-    config = composed(None, "gpt-4", BOTH, fallbacks=["claude-3-opus"], timeout=5.0, max_retries=1, retry_delay=0.1)
+    config = composed(None, "gpt-5.4", BOTH, fallbacks=["claude-3-opus"], timeout=5.0, max_retries=1, retry_delay=0.1)
     result = ConfigValidator(environ={}).check(config.to_dict())
     assert result.snapshot is not None
     assert result.problems == ()
@@ -59,12 +59,12 @@ def test_a_single_provider_is_reached_by_any_name() -> None:
 
 
 def test_without_a_default_model_fallbacks_are_for_every_group() -> None:
-    assert composed(["openai"], None, BOTH, fallbacks=["gpt-4"]).fallbacks == ["gpt-4"]
+    assert composed(["openai"], None, BOTH, fallbacks=["gpt-5.4"]).fallbacks == ["gpt-5.4"]
 
 
 def test_fallbacks_per_group_stay_as_they_are() -> None:
-    config = composed(["openai"], "gpt-4", BOTH, fallbacks={"gpt-4": ["gpt-4o"]})
-    assert config.fallbacks == {"gpt-4": ["gpt-4o"]}
+    config = composed(["openai"], "gpt-5.4", BOTH, fallbacks={"gpt-5.4": ["gpt-4o"]})
+    assert config.fallbacks == {"gpt-5.4": ["gpt-4o"]}
     assert "gpt-4o" in models(config)
 
 
@@ -84,14 +84,14 @@ def test_an_address_names_a_provider_as_a_key_does() -> None:
     """Else a prompt for the server of one's own would go to the provider that is left."""
     bases = {"hosted_vllm": "http://127.0.0.1:1/v1"}
     assert models(composed(None, "my-model", None, api_bases=bases))["my-model"] == "hosted_vllm/my-model"
-    both = composed(None, "gpt-4", {"openai": "sk-o"}, api_bases=bases)
+    both = composed(None, "gpt-5.4", {"openai": "sk-o"}, api_bases=bases)
     assert [group for group in both.groups if "*" in group] == ["openai/*", "hosted_vllm/*"]
-    assert "hosted_vllm/*" not in composed(["openai"], "gpt-4", {"openai": "sk-o"}, api_bases=bases).groups
+    assert "hosted_vllm/*" not in composed(["openai"], "gpt-5.4", {"openai": "sk-o"}, api_bases=bases).groups
 
 
 def test_another_provider_may_list_the_model_too() -> None:
-    config = composed(["azure"], "gpt-4", {"azure": "sk-z"}, api_bases={"azure": "https://me.openai.azure.com"})
-    assert models(config)["gpt-4"] == "azure/gpt-4"
+    config = composed(["azure"], "gpt-5.4", {"azure": "sk-z"}, api_bases={"azure": "https://me.openai.azure.com"})
+    assert models(config)["gpt-5.4"] == "azure/gpt-5.4"
 
 
 def test_a_private_daemon_does_not_bench_the_only_deployment_of_a_group() -> None:
@@ -100,7 +100,7 @@ def test_a_private_daemon_does_not_bench_the_only_deployment_of_a_group() -> Non
 
 
 def test_options_go_to_the_section_that_knows_them() -> None:
-    config = composed(["openai"], "gpt-4", BOTH, options={"drop_params": True, "stream_timeout": 9})
+    config = composed(["openai"], "gpt-5.4", BOTH, options={"drop_params": True, "stream_timeout": 9})
     assert config.litellm_settings == {"drop_params": True}
     assert config.router_settings["stream_timeout"] == 9
 
@@ -113,13 +113,13 @@ def access(config: GatewayConfig) -> dict[str, Any]:
 
 
 def test_a_missing_key_is_taken_from_the_environment_as_a_reference() -> None:
-    config = composed(["openai"], "gpt-4", environ={"OPENAI_API_KEY": "sk-env"})
+    config = composed(["openai"], "gpt-5.4", environ={"OPENAI_API_KEY": "sk-env"})
     assert access(config) == {"api_key": "os.environ/OPENAI_API_KEY"}
 
 
 def test_key_and_address_of_the_environment_belong_together() -> None:
     environ = {"OPENAI_API_KEY": "sk-env", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
-    config = composed(["openai"], "gpt-4", environ=environ)
+    config = composed(["openai"], "gpt-5.4", environ=environ)
     assert access(config) == {"api_base": "os.environ/OPENAI_BASE_URL", "api_key": "os.environ/OPENAI_API_KEY"}
     (deployment, *_) = ConfigValidator(environ=environ).validate(config.to_dict()).deployments
     assert deployment.api_base == "http://127.0.0.1:1/v1"
@@ -129,13 +129,13 @@ def test_key_and_address_of_the_environment_belong_together() -> None:
 
 def test_a_company_key_of_the_environment_does_not_go_to_an_address_given_in_code() -> None:
     config = composed(
-        ["openai"], "gpt-4", environ={"OPENAI_API_KEY": "sk-env"}, api_bases={"openai": "http://127.0.0.1:1/v1"}
+        ["openai"], "gpt-5.4", environ={"OPENAI_API_KEY": "sk-env"}, api_bases={"openai": "http://127.0.0.1:1/v1"}
     )
     assert access(config) == {"api_base": "http://127.0.0.1:1/v1"}
 
 
 def test_a_missing_key_is_named_with_both_remedies() -> None:
-    error = refused(["openai", "anthropic"], "gpt-4", {"openai": "sk-o"})
+    error = refused(["openai", "anthropic"], "gpt-5.4", {"openai": "sk-o"})
     assert error.config_key == "api_keys.anthropic"
     assert "api_keys={'anthropic': ...}" in str(error)
     assert "ANTHROPIC_API_KEY" in str(error)
@@ -175,9 +175,9 @@ def test_an_unknown_provider_is_answered_with_the_nearest_one(given: Any, key: s
 
 
 def test_a_model_of_a_provider_that_is_not_configured() -> None:
-    error = refused(["anthropic"], "gpt-4", {"anthropic": "sk-secret"})
+    error = refused(["anthropic"], "gpt-5.4", {"anthropic": "sk-secret"})
     assert error.config_key == "default_model"
-    assert error.invalid_value == "gpt-4"
+    assert error.invalid_value == "gpt-5.4"
     assert "openai" in str(error)
     assert "OPENAI_API_KEY" in str(error)
     assert error.valid_options is not None
@@ -186,7 +186,7 @@ def test_a_model_of_a_provider_that_is_not_configured() -> None:
 
 
 def test_a_prefixed_model_of_a_provider_that_is_not_configured() -> None:
-    error = refused(["openai"], "gpt-4", BOTH, fallbacks=["groq/llama-3.1-8b-instant"])
+    error = refused(["openai"], "gpt-5.4", BOTH, fallbacks=["groq/llama-3.1-8b-instant"])
     assert error.config_key == "fallbacks"
     assert "groq" in str(error)
     assert "GROQ_API_KEY" in str(error)
@@ -217,7 +217,7 @@ def test_an_unknown_model_is_answered_with_how_to_insist() -> None:
         ({"api_keys": {"openai": b"sk-secret"}}, "api_keys.openai"),
         ({"providers": ["openai"], "default_model": ""}, "default_model"),
         ({"providers": ["openai"], "default_model": 4}, "default_model"),
-        ({"providers": ["openai"], "fallbacks": "gpt-4"}, "fallbacks"),
+        ({"providers": ["openai"], "fallbacks": "gpt-5.4"}, "fallbacks"),
         ({"providers": ["openai"], "api_bases": {"openai": "nonsense"}}, "api_bases.openai"),
         ({"providers": ["openai"], "options": {"cooldown_tim": 1}}, "cooldown_tim"),
         ({"providers": ["openai"], "options": {"redis_url": "redis://x"}}, "redis_url"),
@@ -246,7 +246,7 @@ def test_an_argument_of_a_wrong_name_is_answered_with_the_nearest_one(name: str,
 
 def test_geminis_models_are_geminis() -> None:
     """U-E4: without a prefix; who has chosen Vertex AI gets its."""
-    error = refused(["openai"], "gpt-4", BOTH, fallbacks=["gemini-2.5-flash"])
+    error = refused(["openai"], "gpt-5.4", BOTH, fallbacks=["gemini-2.5-flash"])
     assert error.suggestion is not None
     assert error.suggestion.startswith("add 'gemini' to providers, with its key in api_keys or")
     added = complete([], ["gemini-2.5-flash"], environ={"GEMINI_API_KEY": "sk-env"})
@@ -265,7 +265,7 @@ def entry(group: str, model: str, **params: Any) -> dict[str, Any]:
 
 
 def test_a_fallback_without_an_entry_gets_one_with_its_providers_access() -> None:
-    given = [entry("a", "openai/gpt-4", api_key="sk-1", api_base="http://127.0.0.1:1"), entry("b", "ollama/x")]
+    given = [entry("a", "openai/gpt-5.4", api_key="sk-1", api_base="http://127.0.0.1:1"), entry("b", "ollama/x")]
     completed = complete(given, ["gpt-3.5-turbo", "b", "nobody-knows"], environ={})
     assert completed[:2] == given
     assert completed[2:] == [
@@ -287,7 +287,7 @@ def test_a_fallback_of_a_new_provider_needs_its_key_in_the_environment() -> None
 
 
 def test_whose_a_model_is_and_whether_its_key_is_there() -> None:
-    openai = known_provider("gpt-4")
+    openai = known_provider("gpt-5.4")
     assert openai is not None
     assert openai.name == "openai"
     assert known_provider("nobody-knows") is None

@@ -19,12 +19,12 @@ def entry(group: str, model: str, **params: Any) -> dict[str, Any]:
 
 CONFIG = GatewayConfig(
     [
-        entry("a", "openai/gpt-4", api_key="sk-one"),
+        entry("a", "openai/gpt-5.4", api_key="sk-one"),
         entry("a", "openai/gpt-4o", api_key="sk-two"),
         entry("b", "openai/gpt-4o-mini", api_key="sk-one"),
-        entry("c", "openai/gpt-4", api_key="os.environ/MINE"),
-        entry("d", "gpt-4", api_key="sk-three", api_base="http://127.0.0.1:1/v1", max_tokens=5),
-        entry("e", "openai/gpt-4", api_key="sk-one", extra_headers={"x-team": "sk-header"}),
+        entry("c", "openai/gpt-5.4", api_key="os.environ/MINE"),
+        entry("d", "gpt-5.4", api_key="sk-three", api_base="http://127.0.0.1:1/v1", max_tokens=5),
+        entry("e", "openai/gpt-5.4", api_key="sk-one", extra_headers={"x-team": "sk-header"}),
     ],
     fallbacks=["b"],
 )

@@ -69,7 +69,7 @@ class _Side:
     def __init__(self, *, fast: bool) -> None:
         self._wires: list[Wire] = []
         self._asked: list[bytes] = []
-        self._gateway = Gateway()
+        self._gateway = Gateway(instance="0" * 16)
         listener = data_listener(self._gateway, Metrics())
         self._server = cast(LoopServer, listener._server)
         if not fast:
