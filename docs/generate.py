@@ -20,13 +20,13 @@ from docs.contracts import contracts  # noqa: E402  # the folder above is not on
 from docs.reference import reference  # noqa: E402
 from gatewayd import errors  # noqa: E402
 from gatewayd.config.codes import PROBLEM_CODES  # noqa: E402
-from gatewayd.config.schema.base import Kind, Section, listed  # noqa: E402
+from gatewayd.config.schema.base import Kind, Section, listed, nested  # noqa: E402
 from gatewayd.config.schema.deployment import Credential, LitellmParams, ModelEntry, ModelInfo  # noqa: E402
 from gatewayd.config.schema.export import json_schema  # noqa: E402
 from gatewayd.config.schema.general import GeneralSettings  # noqa: E402
 from gatewayd.config.schema.litellm import LitellmSettings  # noqa: E402
 from gatewayd.config.schema.mock import MockFail, MockResponse, MockToolCall  # noqa: E402
-from gatewayd.config.schema.own import Fetch, Gatewayd, Limits, Log, RetryBudget, StreamForm, Timeouts  # noqa: E402
+from gatewayd.config.schema.own import Gatewayd  # noqa: E402
 from gatewayd.config.schema.root import Root  # noqa: E402
 from gatewayd.config.schema.router import AliasItem, RouterSettings  # noqa: E402
 from gatewayd.config.snapshot import Address  # noqa: E402
@@ -46,12 +46,7 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("litellm_settings", LitellmSettings),
     ("general_settings", GeneralSettings),
     ("gatewayd", Gatewayd),
-    ("gatewayd.timeouts", Timeouts),
-    ("gatewayd.stream", StreamForm),
-    ("gatewayd.fetch", Fetch),
-    ("gatewayd.retry_budget", RetryBudget),
-    ("gatewayd.limits", Limits),
-    ("gatewayd.log", Log),
+    *((f"gatewayd.{name}", section) for name, section, _ in nested(Gatewayd)),
 )
 """Every section of the file, in the order of the page."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings, Snapshot
+from gatewayd.config.snapshot import Address, Deployment, RoutingSettings, ServerSettings, Snapshot
 from gatewayd.secret import Secret
 
 _SILENT = {"id", "identity", "place", "litellm_params", "unserved"}
@@ -116,19 +116,20 @@ def _routing(old: RoutingSettings, new: RoutingSettings) -> Iterator[str]:
 
 
 def _server(old: ServerSettings, new: ServerSettings) -> Iterator[str]:
-    nested = ("timeouts", "stream", "retry_budget", "limits", "log")
-    yield from _values("", old, new, skip={*nested, "master_key", "master_key_source", "default_models"})
-    if old.master_key != new.master_key:
-        yield f"{_sign(old.master_key, new.master_key)} master_key"
-    for name in nested:
-        yield from _values(f"{name}.", getattr(old, name), getattr(new, name), skip=set())
+    yield from _values("", old, new, skip={"master_key_source", "default_models"})
     yield from _keys("default model for", old.default_models, new.default_models, show=True)
 
 
-def _values(prefix: str, old: Any, new: Any, *, skip: set[str]) -> Iterator[str]:
+def _values(prefix: str, old: Any, new: Any, *, skip: Collection[str] = ()) -> Iterator[str]:
     for field in dataclasses.fields(old):
         one, other = getattr(old, field.name), getattr(new, field.name)
-        if field.name not in skip and one != other:
+        if field.name in skip or one == other:
+            continue
+        if isinstance(one, Secret) or isinstance(other, Secret):
+            yield f"{_sign(one, other)} {prefix}{field.name}"
+        elif dataclasses.is_dataclass(one) and not isinstance(one, Address):
+            yield from _values(f"{prefix}{field.name}.", one, other)
+        else:
             yield f"~ {prefix}{field.name}: {_show(one)} → {_show(other)}"
 
 

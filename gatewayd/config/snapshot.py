@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,9 +17,23 @@ import msgspec
 from gatewayd.errors import FallbackKind
 from gatewayd.secret import Secret
 
+if TYPE_CHECKING:  # as text they cost nothing; `schema.own` looks the names up
+    from gatewayd.config.schema.base import Flag, Number
+    from gatewayd.config.schema.own import Addresses, AddressOrOff, CountOrAuto, Texts, WaitOrOff
+    from gatewayd.config.schema.units import Size, Wait, WaitOrNone
+
 UpstreamKind = Literal["forward", "translate", "scripted"]
 
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
+
+
+def setting(default: Any, doc: str, *, none: str | None = None, **more: Any) -> Any:
+    """A field that is a key of the file too, in the section `gatewayd` or below. Beside `none`, the arguments are those
+    of `schema.base.key`; its type says what the file may hold (`schema.own`, `schema.units`).
+
+    `none`: how the file says None.
+    """
+    return field(default=default, metadata={"none": none, "key": {"doc": doc, **more}})
 
 
 def _empty() -> Mapping[Any, Any]:
@@ -162,74 +176,150 @@ class RoutingSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerTimeouts:
-    """Seconds; the defaults of a deployment that names none."""
+    """How long gatewayd waits for upstreams: seconds, or text such as `30s`, `500ms`, `1m30s`, `2h`."""
 
-    connect: float = 10.0
-    first_byte: float | None = None
-    """None: 60 for streams, and `total` for calls that do not stream, whose head comes when all is generated."""
-    idle: float = 120.0
-    total: float = 600.0
+    connect: Wait = setting(10.0, "For a connection, including TLS.", why="a live host answers in far less")
+    first_byte: Wait | None = setting(
+        None,
+        "For the first byte of an answer, or the first event of a stream. A comment before that event restarts the "
+        "time. Default: 60 for streams, and `total` for other calls, because their answer is sent only when it is "
+        "complete.",
+    )
+    idle: Wait = setting(
+        120.0,
+        "Longest silence inside an answer. In a stream, events and comments end a silence; single bytes do not.",
+        why="models pause to think, but not for minutes",
+    )
+    total: Wait = setting(
+        600.0, "For one whole attempt; for a stream, until its first event.", why="the OpenAI SDK's own timeout"
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class StreamForm:
-    """What is added to event streams."""
+class StreamSettings:
+    """What gatewayd adds to event streams. By default nothing: it forwards the upstream's bytes."""
 
-    keep_alive: float | None = None
-    """Seconds of silence after which a comment is sent; None: never."""
-    error_done: bool = False
-    """Whether `[DONE]` follows an error event."""
+    keep_alive: WaitOrOff = setting(
+        None,
+        "Seconds of silence after which gatewayd sends a comment (`: keep-alive`), repeatedly, so that proxies do not "
+        "cut the connection as idle. It starts after the first event, because the answer's status is open until then. "
+        "It does not extend gatewayd's own timeouts. Default: `off`.",
+        none="off",
+    )
+    error_done: Flag = setting(
+        False,
+        "Send `data: [DONE]` also after the error event of a broken stream, as vLLM does.",
+        why="clients without an SDK recognize a complete answer only by `[DONE]`",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class FetchSettings:
-    """What is fetched from addresses in messages."""
+    """Images and files at addresses. gatewayd fetches them if the provider's API does not accept addresses."""
 
-    http: bool = False
-    """Whether plain http is."""
+    http: Flag = setting(
+        False,
+        "Fetch from plain `http://` addresses too. Public addresses only, as with https.",
+        why="the network could replace the file on its way",
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class RetryShare:
-    """Of each group: retries for a hundred requests, and retries a second at least."""
+class RetryBudgetSettings:
+    """Limits the retries in a model group while much of it fails, so that retries do not multiply the load."""
 
-    percent: float = 20.0
-    at_least: float = 3.0
+    percent: Number = setting(
+        20.0,
+        "Retries per hundred requests of the last ten seconds. Retries that succeed and fallbacks do not count.",
+        why="Envoy's figure",
+        ge=0,
+        le=1000,
+    )
+    at_least: Number = setting(
+        3.0, "Retries a second that are always allowed.", why="Envoy's figure for a cluster", ge=0, le=100_000
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    body_mb: float = 32.0
-    connections: int | None = None
-    """None (`auto`): derived from the file-descriptor limit."""
-    bodies_mb: float = 256.0
+    """Limits for clients."""
+
+    body_mb: Size = setting(
+        32.0,
+        "Largest request body: megabytes, or text such as `512KB`, `1GB`.",
+        why="room for images and long agent prompts",
+    )
+    bodies_mb: Size = setting(
+        256.0,
+        "Memory for the bodies of all requests in flight together, in megabytes. Above it, large requests get a 503.",
+        why="a few large uploads, or thousands of prompts",
+    )
+    connections: CountOrAuto = setting(
+        None,
+        "Maximum number of client connections, and so of concurrent requests. Default: `auto`, half of the allowed "
+        "open files, because each request may need an upstream connection too. gatewayd raises its limit of open files "
+        "to the system's hard limit, at most 65,536.",
+        none="auto",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    format: Literal["json", "text"] = "text"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The log, written to standard error. It never contains prompts or answers."""
+
+    format: Literal["json", "text"] = setting(
+        "text", "json: one object per line. text: `name=value`; on a terminal, a short coloured line for each request."
+    )
+    level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "Lowest severity to log. Packages that gatewayd uses log only warnings and errors."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """`gatewayd:` and `general_settings:` together."""
+    """gatewayd's own settings."""
 
-    listen: tuple[Address, ...] = (Address("127.0.0.1", 4000),)
-    admin: Address | None = Address("127.0.0.1", 4001)
+    listen: Addresses = setting(
+        (Address("127.0.0.1", 4000),),
+        "Where clients connect: `host:port`, `unix:/path`, or a list of them.",
+        why="litellm's port; loopback, because there is no key by default",
+    )
+    admin: AddressOrOff = setting(
+        Address("127.0.0.1", 4001),
+        "Where gatewayd serves status, metrics and reload: `host:port`, `unix:/path`, or `off`.",
+        why="separate from the clients' address, so that client keys give no access to administration",
+        none="off",
+    )
     master_key: Secret | None = None
     master_key_source: str = ""
     """Where `master_key` comes from, in words for people; "" without one."""
-    timeouts: ServerTimeouts = ServerTimeouts()
-    stream: StreamForm = StreamForm()
-    report_model: Literal["upstream", "group"] = "upstream"
-    """Whose name for the model answers have."""
-    fetch: FetchSettings = FetchSettings()
-    retry_budget: RetryShare = RetryShare()
-    on_invalid_deployment: Literal["refuse", "skip"] = "refuse"
-    limits: Limits = Limits()
-    drain: float = 120.0
-    log: LogSettings = LogSettings()
+    timeouts: ServerTimeouts = setting(ServerTimeouts(), "See *gatewayd.timeouts*.")
+    stream: StreamSettings = setting(StreamSettings(), "See *gatewayd.stream*.")
+    report_model: Literal["upstream", "group"] = setting(
+        "upstream",
+        "The value of `model` in answers and stream events: the upstream's name for the model, or the requested model "
+        "group, as in LiteLLM's proxy.",
+        why="`upstream` forwards the answer byte for byte; `group` must rewrite each answer and event",
+    )
+    fetch: FetchSettings = setting(FetchSettings(), "See *gatewayd.fetch*.")
+    retry_budget: RetryBudgetSettings = setting(RetryBudgetSettings(), "See *gatewayd.retry_budget*.")
+    limits: Limits = setting(Limits(), "See *gatewayd.limits*.")
+    drain: WaitOrNone = setting(
+        120.0, "Seconds for requests in flight to finish when gatewayd stops.", why="long answers take that long"
+    )
+    log: LogSettings = setting(LogSettings(), "See *gatewayd.log*.")
+    on_invalid_deployment: Literal["refuse", "skip"] = setting(
+        "refuse",
+        "What to do when an entry of `model_list` is invalid (a key that is not set, an unknown provider): `refuse` "
+        "the whole file, or `skip` the entry and serve the rest. gatewayd logs the entries that it skips; `gatewayd "
+        "status` and `gatewayd check` list them. An entry with a refused security setting is never skipped.",
+        why="a missing deployment is easy to overlook",
+    )
+    ignore_unsupported: Texts = setting(
+        (),
+        "Names of refused keys in litellm's sections that gatewayd should ignore instead.",
+        why="ignoring a security setting silently would be dangerous",
+    )
     default_models: Mapping[str, str] = field(default_factory=_empty)
     """Endpoint (`chat/completions`, `embeddings`, ...) to the group used when the caller names no model."""
 

@@ -36,7 +36,7 @@ from gatewayd.config.schema.own import Gatewayd
 from gatewayd.config.schema.root import SECTIONS, Root
 from gatewayd.config.schema.router import FALLBACKS, RouterSettings
 from gatewayd.config.secrets import Resolver, export_environment
-from gatewayd.config.snapshot import Snapshot
+from gatewayd.config.snapshot import ServerSettings, Snapshot
 from gatewayd.errors import ConfigInvalid
 from gatewayd.suggest import nearest
 
@@ -203,8 +203,9 @@ class _Validation:
         trust = trusts.of(litellm.ssl_verify, here)
         if trust is not None:
             trusts.warn(trust, here)
-        admin = self._overrides.admin_listener(own.admin)
-        listen = [*self._overrides.listen(own.listen), *([] if admin is None else [admin])]
+        settings: ServerSettings = own.settings()
+        admin = self._overrides.admin_listener(settings.admin)
+        listen = [*self._overrides.listen(settings.listen), *([] if admin is None else [admin])]
         listeners = Listeners(listen if self._overrides.serves else ())
         credentials = self._credentials(resolved)
         shared = Shared(

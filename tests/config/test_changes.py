@@ -9,6 +9,7 @@ from gatewayd.config.snapshot import (
     Address,
     Alias,
     Deployment,
+    FetchSettings,
     LogSettings,
     RoutingSettings,
     ServerSettings,
@@ -117,6 +118,15 @@ def test_server_and_environment() -> None:
         "~ default model for embeddings: e → f",
         "~ environment A",
         "+ environment B",
+    )
+
+
+def test_a_setting_of_any_subsection_is_shown_by_its_key() -> None:
+    old = ServerSettings()
+    new = ServerSettings(fetch=FetchSettings(http=True), ignore_unsupported=("guardrails",))
+    assert changes(snapshot(server=old), snapshot(server=new)) == (
+        "~ fetch.http: False → True",
+        "~ ignore_unsupported: none → guardrails",
     )
 
 

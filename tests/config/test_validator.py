@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from gatewayd.config.problems import Problem, errors, warnings
+from gatewayd.config.schema.base import Section, nested
+from gatewayd.config.schema.own import Gatewayd
 from gatewayd.config.snapshot import Deployment, Snapshot
 from gatewayd.config.validator import ConfigValidator
 from gatewayd.errors import ConfigInvalid
@@ -407,12 +409,24 @@ class TestEffective:
         assert params["extra_body"] == {"api_key": "***", "n": 3}
         assert made.effective["general_settings"]["master_key"] == "***"
 
+    def test_every_key_of_the_own_section_is_shown(self) -> None:
+        def names(section: type[Section]) -> dict[str, Any]:
+            inner = {name: names(child) for name, child, _ in nested(section)}
+            return {name: inner.get(name) for name in section.model_fields}
+
+        def shown(tree: dict[str, Any]) -> dict[str, Any]:
+            return {name: shown(value) if isinstance(value, dict) else None for name, value in tree.items()}
+
+        effective = snapshot().effective["gatewayd"]
+        assert shown(effective) == names(Gatewayd)
+        assert snapshot(gatewayd=effective).effective["gatewayd"] == effective
+
     def test_defaults_are_filled_in(self) -> None:
         effective = snapshot(router_settings={"fallbacks": ["gpt"]}).effective
         assert effective["router_settings"]["num_retries"] == 2
         assert effective["router_settings"]["fallbacks"] == [{"*": ["gpt"]}]
         assert effective["gatewayd"]["listen"] == ["127.0.0.1:4000"]
-        assert effective["gatewayd"]["limits"] == {"body_mb": 32.0, "connections": "auto"}
+        assert effective["gatewayd"]["limits"] == {"body_mb": 32.0, "bodies_mb": 256.0, "connections": "auto"}
         params = effective["model_list"][0]["litellm_params"]
         assert params["api_base"] == "https://api.openai.com/v1"
 

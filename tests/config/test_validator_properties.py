@@ -61,7 +61,9 @@ def sections(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
         by_name["Root"],
         model_list=st.lists(entry, max_size=3),
         router_settings=section(by_name["RouterSettings"], fallbacks=fallbacks, default_fallbacks=st.lists(name)),
-        gatewayd=section(by_name["Gatewayd"], log=section(by_name["Log"]), timeouts=section(by_name["Timeouts"])),
+        gatewayd=section(
+            by_name["ServerSettings"], log=section(by_name["LogSettings"]), timeouts=section(by_name["ServerTimeouts"])
+        ),
         general_settings=section(by_name["GeneralSettings"]),
         litellm_settings=section(by_name["LitellmSettings"]),
     )

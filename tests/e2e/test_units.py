@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewayd.config.schema.own import Gatewayd
+from gatewayd.config.snapshot import ServerSettings
 
 UNITS = Path(__file__).parents[2] / "systemd"
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze")
@@ -25,14 +25,14 @@ def unit(name: str) -> dict[str, list[str]]:
 
 def test_the_socket_unit_names_the_default_addresses() -> None:
     """F-11"""
-    own = Gatewayd()
+    own = ServerSettings()
     assert unit("gatewayd.socket")["ListenStream"] == [*map(str, own.listen), str(own.admin)]
 
 
 def test_the_service_is_given_time_to_drain_and_is_not_started_again_on_a_bad_configuration() -> None:
     """S3, S7"""
     service = unit("gatewayd.service")
-    assert float(service["TimeoutStopSec"][0]) >= Gatewayd().drain + 30
+    assert float(service["TimeoutStopSec"][0]) >= ServerSettings().drain + 30
     assert service["RestartPreventExitStatus"] == ["78"]
     assert service["Type"] == ["notify"]
     assert [line.split()[1] for line in service["ExecReload"]] == ["check", "reload"]

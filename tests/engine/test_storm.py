@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 
-from gatewayd.config.snapshot import Deployment, RetryShare, RoutingSettings, ServerSettings, Snapshot
+from gatewayd.config.snapshot import Deployment, RetryBudgetSettings, RoutingSettings, ServerSettings, Snapshot
 from gatewayd.engine.build import build
 from gatewayd.engine.dispatch import dispatch
 from gatewayd.engine.runtime import Gateway, Runtime
@@ -92,7 +92,7 @@ async def test_the_budget_is_the_configurations_and_a_fallback_is_no_retry() -> 
         pass
     assert [await ask(runtime) for _ in range(20)] == [200] * 20
     assert (len(down.calls), len(spare.calls)) == (20, 20)
-    server = ServerSettings(retry_budget=RetryShare(percent=0, at_least=0))
+    server = ServerSettings(retry_budget=RetryBudgetSettings(percent=0, at_least=0))
     async with Server(error_reply(503)) as bad:
         runtime = await build(snapshot_of(bad, server=server), gateway)
         assert [type(result) for result in await many(runtime, 50)] == [UpstreamStatus] * 50

@@ -10,7 +10,7 @@ import weakref
 import openai
 import pytest
 
-from gatewayd.config.snapshot import Deployment, ServerSettings, ServerTimeouts, StreamForm
+from gatewayd.config.snapshot import Deployment, ServerSettings, ServerTimeouts, StreamSettings
 from gatewayd.errors import UpstreamIncomplete, UpstreamStatus
 from gatewayd.upstream.base import Flow
 from gatewayd.web.keepalive import COMMENT, KeepAlives
@@ -20,8 +20,8 @@ from tests.upstream.doubles import SlowSink
 from tests.web.support import CHAT, STREAM, RawClient, Stream, Teller, serving, serving_deployments, until
 
 EVENT = b'data: {"choices":[]}\n\n'
-OFTEN = ServerSettings(stream=StreamForm(keep_alive=0.08))
-COMPATIBLE = ServerSettings(stream=StreamForm(error_done=True))
+OFTEN = ServerSettings(stream=StreamSettings(keep_alive=0.08))
+COMPATIBLE = ServerSettings(stream=StreamSettings(error_done=True))
 
 
 async def test_a_silent_stream_is_kept_alive_between_its_events() -> None:
@@ -159,7 +159,7 @@ async def test_what_is_no_event_stream_is_left_alone() -> None:
 
 async def test_our_comments_are_no_sign_of_life_of_the_upstream() -> None:
     """A-19: the idle timeout strikes although the client has been sent comments all the time."""
-    server = ServerSettings(timeouts=ServerTimeouts(idle=0.6), stream=StreamForm(keep_alive=0.08))
+    server = ServerSettings(timeouts=ServerTimeouts(idle=0.6), stream=StreamSettings(keep_alive=0.08))
     first = chat_events("a")[0]
     async with FakeUpstream(sse_reply([first, HANG], finish=False)) as upstream:
         deployment = Deployment("d1", "d1", "chat", "forward", "openai", "m", api_base=upstream.base_url)

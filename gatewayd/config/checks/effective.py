@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from gatewayd.config.checks.secrecy import redacted, without_userinfo
-from gatewayd.config.snapshot import Deployment, FetchSettings, Limits, RoutingSettings, ServerSettings, Trust
+from gatewayd.config.snapshot import Address, Deployment, RoutingSettings, ServerSettings, Trust
 from gatewayd.secret import MASK
 
 
@@ -31,7 +31,7 @@ def effective_tree(
                 if endpoint in server.default_models
             },
         },
-        "gatewayd": _server(server),
+        "gatewayd": _settings(server),
     }
     for name in ("environment_variables", "credential_list"):
         if written.get(name):
@@ -64,24 +64,19 @@ def _routing(routing: RoutingSettings) -> dict[str, Any]:
     return tree
 
 
-def _server(server: ServerSettings) -> dict[str, Any]:
+def _settings(settings: Any) -> dict[str, Any]:
     return {
-        "listen": [str(address) for address in server.listen],
-        "admin": "off" if server.admin is None else str(server.admin),
-        "timeouts": {field.name: getattr(server.timeouts, field.name) for field in fields(server.timeouts)},
-        "stream": {
-            "keep_alive": "off" if server.stream.keep_alive is None else server.stream.keep_alive,
-            "error_done": server.stream.error_done,
-        },
-        "report_model": server.report_model,
-        **({} if server.fetch == FetchSettings() else {"fetch": {"http": server.fetch.http}}),
-        "retry_budget": {"percent": server.retry_budget.percent, "at_least": server.retry_budget.at_least},
-        "limits": {
-            "body_mb": server.limits.body_mb,
-            "connections": "auto" if server.limits.connections is None else server.limits.connections,
-            **({} if server.limits.bodies_mb == Limits().bodies_mb else {"bodies_mb": server.limits.bodies_mb}),
-        },
-        "drain": server.drain,
-        "on_invalid_deployment": server.on_invalid_deployment,
-        "log": {"format": server.log.format, "level": server.log.level},
+        field.name: _shown(getattr(settings, field.name), field.metadata["none"])
+        for field in fields(settings)
+        if field.metadata
     }
+
+
+def _shown(value: Any, none: str | None) -> Any:
+    if value is None:
+        return none
+    if isinstance(value, Address):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_shown(item, None) for item in value]
+    return _settings(value) if is_dataclass(value) else value

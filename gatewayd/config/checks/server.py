@@ -16,16 +16,7 @@ from gatewayd.config.schema.litellm import LitellmSettings
 from gatewayd.config.schema.own import Gatewayd
 from gatewayd.config.schema.router import RouterSettings
 from gatewayd.config.secrets import MASTER_KEY_VARIABLE, is_reference, master_key_of
-from gatewayd.config.snapshot import (
-    Address,
-    FetchSettings,
-    Limits,
-    LogSettings,
-    RetryShare,
-    ServerSettings,
-    ServerTimeouts,
-    StreamForm,
-)
+from gatewayd.config.snapshot import Address, LogSettings, ServerSettings, StreamSettings
 from gatewayd.secret import Secret
 
 SHORTEST_KEY = 16
@@ -47,34 +38,31 @@ def build_server(
 
     `environ` includes the file's own `environment_variables`.
     """
-    listen = tuple(_absolute(address, directory) for address in own.listen)
-    admin = None if own.admin is None else _absolute(own.admin, directory)
+    settings: ServerSettings = own.settings()
+    written = own.written()
+    listen = tuple(_absolute(address, directory) for address in settings.listen)
+    admin = None if settings.admin is None else _absolute(settings.admin, directory)
     key, source = _master_key(general, environ, report)
     _check_addresses(listen, admin, key, report)
     if general.cancel_on_disconnect is False:
         message = "has no effect: gatewayd always cancels the upstream request when the client disconnects"
         report.warning("approximated", ("general_settings", "cancel_on_disconnect"), message)
-    timeouts = own.timeouts
-    body_mb = own.limits.body_mb
-    if general.max_request_size_mb is not None and "body_mb" not in own.limits.model_fields_set:
-        body_mb = general.max_request_size_mb
-    bodies_mb = own.limits.bodies_mb
-    if bodies_mb < body_mb and "bodies_mb" in own.limits.model_fields_set:
+    limits = settings.limits
+    if general.max_request_size_mb is not None and "limits.body_mb" not in written:
+        limits = replace(limits, body_mb=general.max_request_size_mb)
+    body_mb = limits.body_mb
+    if limits.bodies_mb < body_mb and "limits.bodies_mb" in written:
         message = f"is less than the limit of one body ({body_mb:g} MB), so the largest bodies could never be sent"
         report.error("invalid_value", ("gatewayd", "limits", "bodies_mb"), message)
-    return ServerSettings(
+    return replace(
+        settings,
         listen=listen,
         admin=admin,
         master_key=key,
         master_key_source=source,
-        timeouts=ServerTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total),
-        stream=StreamForm(_keep_alive(own, litellm), own.stream.error_done),
-        report_model=own.report_model,
-        fetch=FetchSettings(own.fetch.http),
-        retry_budget=RetryShare(own.retry_budget.percent, own.retry_budget.at_least),
-        limits=Limits(body_mb, own.limits.connections, max(bodies_mb, body_mb)),
-        drain=own.drain,
-        log=_log(own, litellm, router),
+        stream=_stream(settings.stream, written, litellm),
+        limits=replace(limits, bodies_mb=max(limits.bodies_mb, body_mb)),
+        log=_log(settings.log, written, litellm, router),
     )
 
 
@@ -166,18 +154,17 @@ def _check_addresses(listen: tuple[Address, ...], admin: Address | None, key: Se
             )
 
 
-def _keep_alive(own: Gatewayd, litellm: LitellmSettings) -> float | None:
-    if "keep_alive" in own.stream.model_fields_set:
-        return own.stream.keep_alive
-    return litellm.sse_keepalive_ping_interval_seconds or None
+def _stream(stream: StreamSettings, written: set[str], litellm: LitellmSettings) -> StreamSettings:
+    if "stream.keep_alive" in written:
+        return stream
+    return replace(stream, keep_alive=litellm.sse_keepalive_ping_interval_seconds or None)
 
 
-def _log(own: Gatewayd, litellm: LitellmSettings, router: RouterSettings) -> LogSettings:
-    log = LogSettings(own.log.format, own.log.level)
+def _log(log: LogSettings, written: set[str], litellm: LitellmSettings, router: RouterSettings) -> LogSettings:
     verbose = litellm.set_verbose or router.set_verbose or router.debug_level == "DEBUG"
-    if verbose and "level" not in own.log.model_fields_set:
+    if verbose and "log.level" not in written:
         log = replace(log, level="debug")
-    if "format" not in own.log.model_fields_set and litellm.json_logs:
+    if "log.format" not in written and litellm.json_logs:
         log = replace(log, format="json")
     return log
 
