@@ -25,6 +25,12 @@ _UNSERVED = {
     "search": "searches the web",
 }
 """litellm's modes that gatewayd has no endpoint for → what a model of that mode does."""
+_UNSERVED_PROVIDERS = {
+    "langfuse": "takes its prompt from Langfuse",
+    "humanloop": "takes its prompt from Humanloop",
+    "auto_router": "chooses another model by the prompt",
+}
+"""Names that litellm's router gives a meaning to, without being providers → what such a model does."""
 _PREFIX = "responses/"
 """litellm's way of asking for the Responses API in the model's name."""
 
@@ -40,7 +46,7 @@ def unserved(target: Destination, info: Mapping[str, Any], own_address: bool, pa
     mode, place = _mode(target, info, own_address), (*path, "litellm_params", "model")
     if isinstance(written, str) and mode == written:
         place = (*path, "model_info", "mode")
-    what = _UNSERVED.get(mode, "")
+    what = _UNSERVED_PROVIDERS.get(target.provider) or _UNSERVED.get(mode, "")
     if mode == _RESPONSES and target.kind == "translate":
         return ""  # litellm uses that API itself
     if what:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatewayd.config.checks.report import Report
-from gatewayd.config.document import Path, shortened
+from gatewayd.config.document import Path, dotted, shortened
 from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.litellm import LitellmSettings
 from gatewayd.config.schema.router import CARRIED_OUT, AliasItem, RouterSettings, as_lists, targets
@@ -96,14 +96,14 @@ def build_routing(
         report.warning("approximated", ("router_settings", "routing_strategy"), message)
     told = {
         "strategy": strategy if strategy in CARRIED_OUT else None,
-        "num_retries": _first(router.num_retries, litellm.num_retries),
+        "num_retries": _setting("num_retries", router, litellm, report),
         "retry_after": router.retry_after,
-        "timeout": _first(router.timeout, litellm.request_timeout),
+        "timeout": _setting("timeout", router, litellm, report, "request_timeout"),
         "stream_timeout": router.stream_timeout,
-        "allowed_fails": _first(router.allowed_fails, litellm.allowed_fails),
+        "allowed_fails": _setting("allowed_fails", router, litellm, report),
         "cooldown_time": router.cooldown_time,
         "disable_cooldowns": router.disable_cooldowns,
-        "max_fallbacks": _first(router.max_fallbacks, litellm.max_fallbacks),
+        "max_fallbacks": _setting("max_fallbacks", router, litellm, report),
     }
     return RoutingSettings(
         **{name: value for name, value in told.items() if value is not None},
@@ -163,11 +163,22 @@ def _default_fallbacks(
     return [Edge("*", name, path, (*path, index)) for index, name in enumerate(value or ())]
 
 
+def _setting(name: str, router: RouterSettings, litellm: LitellmSettings, report: Report, other: str = "") -> Any:
+    """The value of a key that both sections may have; in `litellm_settings` it is `other`."""
+    other = other or name
+    written: list[tuple[Path, Any]] = [
+        (("router_settings", name), getattr(router, name)),
+        (("litellm_settings", other), getattr(litellm, other)),
+    ]
+    first, second = written[0][1], written[1][1]
+    return _winner(written if first != second else written[:1], report)[1]
+
+
 def _winner(written: Sequence[tuple[Path, Any]], report: Report) -> tuple[Path, Any]:
     """The first place with a value; adds a warning for every other place with one."""
     said = [(path, value) for path, value in written if value is not None]
     for path, _ in said[1:]:
-        message = f"has no effect: the same key in {said[0][0][0]} takes precedence"
+        message = f"has no effect: {dotted(said[0][0])} takes precedence"
         report.warning("overridden_key", path, message, at_key=True)
     return said[0] if said else ((), None)
 
@@ -251,10 +262,6 @@ def _unknown(name: str, path: Path, names: Names, report: Report) -> None:
         return  # an unresolved reference
     hint = None if path in report.referenced else names.hint(name, report)
     report.error("unknown_group", path, f"there is no model group {report.quote(path, name)}", hint)
-
-
-def _first(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)
 
 
 def _pattern(name: str) -> re.Pattern[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.routes import Names, circles
 from gatewayd.config.document import Document
+from gatewayd.config.validator import ConfigValidator
 
 nodes = st.sampled_from("abcdef")
 graphs = st.dictionaries(nodes, st.lists(nodes, max_size=4, unique=True))
@@ -78,3 +80,20 @@ class TestNames:
         many = Names([f"name-of-group-{n:02}" for n in range(20)], [], [])
         assert str(many.hint("else", report)).startswith("known: name-of-group-00, ")
         assert str(many.hint("else", report)).endswith(", ...")
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("num_retries", ""), ("allowed_fails", ""), ("max_fallbacks", ""), ("timeout", "request_timeout")],
+)
+def test_a_setting_of_both_sections_is_reported_where_it_has_no_effect(name: str, other: str) -> None:
+    """U-D11: `router_settings` wins; two equal values are no contradiction."""
+    model = {"model_name": "a", "litellm_params": {"model": "openai/a", "mock_response": "hi"}}
+    tree: dict[str, Any] = {"model_list": [model]}
+
+    def found(here: int, there: int) -> list[str]:
+        sections = {"router_settings": {name: here}, "litellm_settings": {other or name: there}}
+        return [f"{p.code} {p.path}" for p in ConfigValidator(environ={}).check({**tree, **sections}).problems]
+
+    assert found(3, 4) == [f"overridden_key litellm_settings.{other or name}"]
+    assert found(3, 3) == []

@@ -95,6 +95,11 @@ def test_router_settings() -> None:
 
 def test_litellm_settings() -> None:
     names = set(looked_up("litellm_settings"))
+    text = (LITELLM / "proxy/proxy_server.py").read_text(encoding="utf-8")
+    loading = text[text.index('litellm_settings = config.get("litellm_settings", None)') :]
+    handled = re.findall(r'if key == "([a-z_]+)"', loading[: loading.index("## GENERAL SERVER SETTINGS")])
+    assert len(handled) > 20
+    names |= set(handled)  # keys of its own that are no attributes
     for line in source("__init__.py").body:
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
             names.add(line.target.id)
@@ -124,6 +129,7 @@ def test_sections_of_the_file() -> None:
         (LitellmSettings, "openrouter_key", "for each deployment"),
         (LitellmSettings, "huggingface_key", "for each deployment"),
         (LitellmSettings, "model_alias_map", "model_group_alias"),
+        (LitellmSettings, "global_gitlab_config", "prompts"),
         (RouterSettings, "ignore_invalid_deployments", "on_invalid_deployment"),
         (Root, "files_settings", "no such endpoint"),
         (Root, "mcp_servers", "MCP"),
