@@ -11,7 +11,7 @@ from aiohttp.http_parser import RawRequestMessage
 
 from gatewayd.web.connection import Connection
 from tests.fakeup import RST, FakeUpstream, Reply, error_reply, json_reply, raw_reply, sse_reply
-from tests.faults.scene import Answer, staged
+from tests.faults.request_path import Answer, staged
 from tests.faults.stepwise import CancelAt, When
 from tests.replies import chat_events
 
@@ -62,19 +62,19 @@ async def test_a_request_cancelled_at_any_moment_leaves_nothing(name: str, poole
     cancelling = Cancelling()
     async with FakeUpstream() as primary, FakeUpstream() as spare:
         spare.then(sse_reply(EVENTS) if case.stream else WHOLE)
-        async with staged(primary, spare, cancelling) as scene:
+        async with staged(primary, spare, cancelling) as path:
             records = moments = 0
             for cancelling.when in ("before", "together"):
                 for cancelling.at in range(1, 200):
                     if pooled:  # an idle connection is there to be taken
                         at, cancelling.at = cancelling.at, 0
                         primary.then(WHOLE)
-                        assert (await scene.ask(stream=False)).startswith(b"HTTP/1.1 200")
+                        assert (await path.ask(stream=False)).startswith(b"HTTP/1.1 200")
                         cancelling.at, records = at, records + 1
                     primary.then(*case.primary)
-                    received = await scene.ask(stream=case.stream, model=case.model)
+                    received = await path.ask(stream=case.stream, model=case.model)
                     records += 1
-                    await scene.at_rest(records)
+                    await path.at_rest(records)
                     assert cancelling.last is not None
                     if not cancelling.last.struck:
                         assert received.startswith(b"HTTP/1.1 200")
@@ -82,9 +82,9 @@ async def test_a_request_cancelled_at_any_moment_leaves_nothing(name: str, poole
                     moments += 1
                     if received:  # it was under way already: then it may not look whole
                         assert not received.endswith(b"0\r\n\r\n")
-                    outcome = scene.records.fields[-1]["outcome"]
+                    outcome = path.records.fields[-1]["outcome"]
                     assert outcome in ("client_left", "error"), outcome
                 else:
                     raise AssertionError("a request without end")
-                await scene.unheard()
+                await path.unheard()
             assert moments >= 4

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fakeup import FakeUpstream
-from tests.faults.scene import Scene, staged
+from tests.faults.request_path import RequestPath, staged
 from tests.faults.sockets import Saboteur, sabotaged
 from tests.faults.test_cancel_everywhere import EVENTS, WHOLE
 from tests.replies import sse_reply
@@ -24,35 +24,35 @@ def saboteur() -> Iterator[Saboteur]:
 
 
 async def _each(
-    scene: Scene, saboteur: Saboteur, *, upstream: bool, stream: bool, model: str, pooled: bool = True
+    path: RequestPath, saboteur: Saboteur, *, upstream: bool, stream: bool, model: str, pooled: bool = True
 ) -> list[list[bytes]]:
     """What came back, for each operation that failed and for each way to fail; ends when none is left to fail.
 
     Unless `pooled`, each request finds no idle connection to its upstream.
     """
-    ports = {"upstreams": [scene.primary.port]} if upstream else {"clients": [scene.port]}
+    ports = {"upstreams": [path.primary.port]} if upstream else {"clients": [path.port]}
     answers: list[list[bytes]] = []
-    records = len(scene.records.fields)
+    records = len(path.records.fields)
     for saboteur.error in (errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.ENOBUFS):
         answers.append([])
         for at in range(1, 200):
-            for connection in [c for pool in scene.pools for c in pool._idle] if not pooled else []:
+            for connection in [c for pool in path.pools for c in pool._idle] if not pooled else []:
                 connection.abort()
             saboteur.arm(at, **ports)
-            received = await scene.ask(stream=stream, model=model)
+            received = await path.ask(stream=stream, model=model)
             struck, operations = saboteur.struck, list(saboteur.log)
             saboteur.disarm()
-            seen = [record["request_id"] for record in scene.records.fields]
+            seen = [record["request_id"] for record in path.records.fields]
             assert len(set(seen)) == len(seen)
             records = len(seen) if not upstream else records + 1  # a client may be gone before its request is there
-            await scene.at_rest(records)
+            await path.at_rest(records)
             if not struck:
                 assert received.startswith(b"HTTP/1.1 200"), operations
                 break
             answers[-1].append(received)
         else:
             raise AssertionError("a request without end")
-    await scene.unheard()
+    await path.unheard()
     return answers
 
 
@@ -61,9 +61,9 @@ async def _each(
 async def test_an_upstream_socket_that_fails_at_any_operation(saboteur: Saboteur, stream: bool, pooled: bool) -> None:
     """H-05: an error of the closed list before the commit point, one error event after it."""
     reply = STREAM if stream else WHOLE
-    async with FakeUpstream(reply) as primary, FakeUpstream() as spare, staged(primary, spare) as scene:
+    async with FakeUpstream(reply) as primary, FakeUpstream() as spare, staged(primary, spare) as path:
         # Two deployments: most failures are made good by the second try.
-        for answers in await _each(scene, saboteur, upstream=True, stream=stream, model="chat", pooled=pooled):
+        for answers in await _each(path, saboteur, upstream=True, stream=stream, model="chat", pooled=pooled):
             assert len(answers) >= (2 if pooled else 4)
             for received in answers:
                 head, _, body = received.partition(b"\r\n\r\n")
@@ -72,7 +72,7 @@ async def test_an_upstream_socket_that_fails_at_any_operation(saboteur: Saboteur
                 else:
                     assert head.startswith((b"HTTP/1.1 502", b"HTTP/1.1 504"))
                     assert json.loads(body)["error"]["code"].startswith("upstream_")
-        states = [record["outcome"] for record in scene.records.fields]
+        states = [record["outcome"] for record in path.records.fields]
         assert set(states) <= {"ok", "error", "broken_stream"}
 
 
@@ -80,12 +80,12 @@ async def test_an_upstream_socket_that_fails_at_any_operation(saboteur: Saboteur
 async def test_a_client_socket_that_fails_at_any_operation(saboteur: Saboteur, stream: bool) -> None:
     """H-05: the client gets a part of its answer or nothing; the upstream is let go, nobody is blamed."""
     reply = STREAM if stream else WHOLE
-    async with FakeUpstream(reply) as primary, FakeUpstream() as spare, staged(primary, spare) as scene:
-        for answers in await _each(scene, saboteur, upstream=False, stream=stream, model="chat"):
+    async with FakeUpstream(reply) as primary, FakeUpstream() as spare, staged(primary, spare) as path:
+        for answers in await _each(path, saboteur, upstream=False, stream=stream, model="chat"):
             assert len(answers) >= 3
         for name in ("first", "second"):
-            assert scene.gateway.health.state(name).fails == 0
-        assert {record["outcome"] for record in scene.records.fields} <= {"ok", "client_left"}
+            assert path.gateway.health.state(name).fails == 0
+        assert {record["outcome"] for record in path.records.fields} <= {"ok", "client_left"}
 
 
 def _is_good(body: bytes, stream: bool) -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 from gatewayd.engine.build import build
 from tests.fakeup import HANG, RST, FakeUpstream, Reply, error_reply, json_reply, raw_reply, sse_reply
-from tests.faults.scene import BODY, Scene, staged
+from tests.faults.request_path import BODY, RequestPath, staged
 from tests.replies import chat_events
 from tests.web.support import RawClient, until
 
@@ -38,13 +38,13 @@ ENDINGS: dict[str, Sequence[Reply]] = {
 @pytest.mark.parametrize("name", ENDINGS)
 async def test_a_request_leaves_no_cycle(name: str) -> None:
     """Nor does the configuration it ran on, which was replaced meanwhile."""
-    async with FakeUpstream() as primary, FakeUpstream(error_reply(503)) as spare, staged(primary, spare) as scene:
-        await _one(scene, name)  # what is made once and kept is no garbage
+    async with FakeUpstream() as primary, FakeUpstream(error_reply(503)) as spare, staged(primary, spare) as path:
+        await _one(path, name)  # what is made once and kept is no garbage
         gc.collect()
         gc.disable()
         gc.set_debug(gc.DEBUG_SAVEALL)
         try:
-            await _one(scene, name)
+            await _one(path, name)
             gc.collect()
             ours = Counter(type(thing).__qualname__ for thing in gc.garbage if _is_ours(thing))
         finally:
@@ -54,23 +54,23 @@ async def test_a_request_leaves_no_cycle(name: str) -> None:
     assert ours == Counter()
 
 
-async def _one(scene: Scene, name: str) -> None:
+async def _one(path: RequestPath, name: str) -> None:
     """One streamed request, and a new configuration while it is under way."""
-    scene.primary.then(*ENDINGS[name])
-    asked = len(scene.primary.requests)
+    path.primary.then(*ENDINGS[name])
+    asked = len(path.primary.requests)
     body = BODY % (b"chat", b"true")
-    async with RawClient.to(scene.port) as client:
+    async with RawClient.to(path.port) as client:
         client.post("/v1/chat/completions", body, "connection: close")
-        await until(lambda: len(scene.primary.requests) > asked)
-        snapshot = scene.gateway.current.snapshot
-        scene.gateway.swap(await build(replace(snapshot, revision=snapshot.revision + "'"), scene.gateway))
+        await until(lambda: len(path.primary.requests) > asked)
+        snapshot = path.gateway.current.snapshot
+        path.gateway.swap(await build(replace(snapshot, revision=snapshot.revision + "'"), path.gateway))
         if name in LEAVING:
             await asyncio.sleep(0.01)
             client.close()
         else:
             await client.ended()
-    await until(lambda: scene.gateway.in_flight == 0 and not scene.app.exchanges.live)
-    await scene.at_rest(len(scene.records.fields))
+    await until(lambda: path.gateway.in_flight == 0 and not path.app.exchanges.live)
+    await path.at_rest(len(path.records.fields))
     await asyncio.sleep(0.01)  # the last callbacks of sockets that have closed
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 
-from tests.faults.fronts import Front
+from tests.faults.data_plane_runs import DataPlaneRun
 from tests.faults.interleavings import Story
 
 
@@ -22,6 +22,6 @@ def test_no_order_of_events_on_its_connections_breaks_a_promise() -> None:
     for seed in range(600):
         try:
             with asyncio.Runner() as runner:
-                runner.run(Front(seed).play())
+                runner.run(DataPlaneRun(seed).play())
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.faults.fronts import Front
+from tests.faults.data_plane_runs import DataPlaneRun
 from tests.faults.interleavings import Story
 from tests.fuzz.runner import Target
 
@@ -17,10 +17,10 @@ def _play_story(seed: int) -> None:
     _loops[0].run(Story(seed).play())
 
 
-def _play_front(seed: int) -> None:
+def _play_data_plane(seed: int) -> None:
     with asyncio.Runner() as runner:  # timers stay behind
-        runner.run(Front(seed).play())
+        runner.run(DataPlaneRun(seed).play())
 
 
 INTERLEAVINGS = Target("interleavings", lambda rng: rng.getrandbits(48), _play_story, runs=300)
-FRONTS = Target("fronts", lambda rng: rng.getrandbits(48), _play_front, runs=150)
+DATA_PLANE = Target("data-plane", lambda rng: rng.getrandbits(48), _play_data_plane, runs=150)

@@ -19,7 +19,7 @@ from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.transport import Connection
 from gatewayd.web.app import data_listener
 from gatewayd.web.loop import LoopConnection, LoopServer
-from tests.faults.fronts import Wire
+from tests.faults.data_plane_runs import Wire
 from tests.fuzz.mutate import mutated, pieces
 from tests.fuzz.runner import Target
 from tests.web.support import KEY

@@ -14,6 +14,6 @@ TARGETS = {
         answers.ANSWER,
         requests.REQUEST,
         orders.INTERLEAVINGS,
-        orders.FRONTS,
+        orders.DATA_PLANE,
     )
 }

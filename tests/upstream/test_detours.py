@@ -14,7 +14,7 @@ from gatewayd.upstream import translate, translate_parts
 from gatewayd.upstream.translate import TranslateUpstream
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic
-from tests.upstream.both_ways import of
+from tests.upstream.direct_and_litellm import of
 from tests.upstream.doubles import call
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES
 

@@ -16,7 +16,7 @@ from gatewayd.secret import Secret
 from gatewayd.upstream.translate import TranslateUpstream
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, Reply, Step, body_reply, json_reply, raw_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini, vertex
-from tests.upstream.both_ways import (
+from tests.upstream.direct_and_litellm import (
     CALLED,
     JSON_OF_A_SCHEMA,
     PIXEL,

@@ -10,7 +10,7 @@ import pytest
 from gatewayd.errors import Verdict
 from tests.fakeup import FakeUpstream, Received, Reply, body_reply, json_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.both_ways import CALLED, JSON_OF_A_SCHEMA, PIXEL, both, claude_body, of, same
+from tests.upstream.direct_and_litellm import CALLED, JSON_OF_A_SCHEMA, PIXEL, both, claude_body, of, same
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES
 
 pytestmark = KNOWN_WARNINGS

@@ -13,7 +13,7 @@ from gatewayd.upstream.direct_request import DIRECT_LIMIT, fits, request_of, sui
 from gatewayd.upstream.translate_request import Arguments
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock
-from tests.upstream.both_ways import AWS, JSON_OF_A_SCHEMA, of, went_directly
+from tests.upstream.direct_and_litellm import AWS, JSON_OF_A_SCHEMA, of, went_directly
 from tests.upstream.doubles import call, deployment
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, events, translating
 

@@ -16,7 +16,7 @@ from gatewayd.upstream.translate import TranslateUpstream
 from tests.certificates import Authority
 from tests.fakeup import FakeUpstream, Reply, body_reply, json_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini, vertex
-from tests.upstream.both_ways import PIXEL, of, signed_in
+from tests.upstream.direct_and_litellm import PIXEL, of, signed_in
 from tests.upstream.doubles import LONG, call
 from tests.upstream.test_fetch import PNG
 from tests.upstream.translating import KNOWN_WARNINGS, WAYS

@@ -14,8 +14,8 @@ from gatewayd.errors import UpstreamBadResponse, UpstreamIncomplete, UpstreamSta
 from gatewayd.upstream.stream import MAX_HELD
 from gatewayd.wire.openai import Usage
 from tests.replies import DONE, chat_events, chunk, event, head
-from tests.upstream.course import CHUNKED, CLOSING, GOOD, Course, framed
 from tests.upstream.doubles import Clock
+from tests.upstream.stream_bench import CHUNKED, CLOSING, GOOD, StreamBench, framed
 
 CHAT = b"".join(
     chat_events("Hello", "wörld 🌍", usage={"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12})
@@ -27,30 +27,30 @@ async def test_cut_into_segments_at_every_place(framing: str) -> None:
     """A-16"""
     wire = framed(CHAT, framing)
     for at in range(1, len(wire), 1 if framing == "chunked" else 5):
-        course = Course()
-        course.feed(wire[:at], wire[at:])
+        streaming = StreamBench()
+        streaming.feed(wire[:at], wire[at:])
         if framing == "close":
-            course.bench.fin()
-        await course.pipe()
-        assert await course.end() is None
-        assert course.out == CHAT
-        assert course.answer.usage == Usage(5, 7, 12)
-        assert course.bench.reusable == (framing != "close")
-        course.bench.connection.abort()
+            streaming.bench.fin()
+        await streaming.pipe()
+        assert await streaming.end() is None
+        assert streaming.out == CHAT
+        assert streaming.answer.usage == Usage(5, 7, 12)
+        assert streaming.bench.reusable == (framing != "close")
+        streaming.bench.connection.abort()
 
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 async def test_one_byte_per_segment(framing: str) -> None:
     """A-16"""
-    course = Course()
+    streaming = StreamBench()
     wire = framed(CHAT, framing)
     for at in range(len(wire)):
-        course.feed(wire[at : at + 1])
-        if course.begun and not course.sink.flow:
-            await course.pipe()
-    course.bench.fin()
-    assert await course.end() is None
-    assert course.out == CHAT
+        streaming.feed(wire[at : at + 1])
+        if streaming.begun and not streaming.sink.flow:
+            await streaming.pipe()
+    streaming.bench.fin()
+    assert await streaming.end() is None
+    assert streaming.out == CHAT
 
 
 texts = st.lists(st.text(max_size=30), max_size=12)
@@ -72,18 +72,18 @@ def test_bytes_out_are_bytes_in(
         body = (b"".join(chat_events(*parts)[:-1]) + b"".join(more) + DONE).replace(b"\n", end)
         wire = framed(body + (late.lstrip(b"\n") if end == b"\r" else late), framing)  # CR and LF are one line end
         places = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
-        course = Course(room=room)
+        streaming = StreamBench(room=room)
         for segment in (wire[a:b] for a, b in pairwise(places) if a < b):
-            if course.sink.full:
-                course.sink.drain()
-            course.feed(segment)
-            if course.begun and not course.sink.flow:
-                await course.pipe()
-        if not course.bench.transport.aborted:
-            course.bench.fin()
-        assert await course.end() is None
-        assert course.out == body
-        assert course.bench.home.lost or course.bench.reusable
+            if streaming.sink.full:
+                streaming.sink.drain()
+            streaming.feed(segment)
+            if streaming.begun and not streaming.sink.flow:
+                await streaming.pipe()
+        if not streaming.bench.transport.aborted:
+            streaming.bench.fin()
+        assert await streaming.end() is None
+        assert streaming.out == body
+        assert streaming.bench.home.lost or streaming.bench.reusable
 
     asyncio.run(play())
 
@@ -104,53 +104,53 @@ def test_bytes_out_are_bytes_in(
 )
 async def test_a_first_event_that_is_an_error_fails_the_try(stream: bytes, status: int) -> None:
     """A-08"""
-    course = Course()
-    course.feed(CHUNKED + chunk(stream) + chunk(GOOD))
-    error = course.answer.ready.exception()
+    streaming = StreamBench()
+    streaming.feed(CHUNKED + chunk(stream) + chunk(GOOD))
+    error = streaming.answer.ready.exception()
     assert isinstance(error, UpstreamStatus)
     assert error.status == status
     assert not error.told
-    assert course.bench.transport.aborted
+    assert streaming.bench.transport.aborted
 
 
 @pytest.mark.parametrize("body", [b"", b": only comments\n\n", b"data: unfinished", DONE, b": x\n\n" + DONE])
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 async def test_a_stream_without_an_event_fails_the_try(body: bytes, framing: str) -> None:
     """A-12"""
-    course = Course()
-    course.feed(framed(body, framing))
-    if not course.begun:
-        course.bench.fin()
-    assert course.begun is UpstreamIncomplete
+    streaming = StreamBench()
+    streaming.feed(framed(body, framing))
+    if not streaming.begun:
+        streaming.bench.fin()
+    assert streaming.begun is UpstreamIncomplete
 
 
 async def test_nothing_is_committed_before_the_first_event() -> None:
-    course = Course()
+    streaming = StreamBench()
     for piece in (CHUNKED, chunk(b": wait\n\n"), chunk(GOOD[:-1])):
-        course.feed(piece)
-        assert course.begun is False
-    course.feed(chunk(GOOD[-1:]))
-    await course.pipe()
-    assert course.out == b": wait\n\n" + GOOD
-    assert course.answer.headers == [("content-type", "text/event-stream")]
-    course.answer.close()
-    assert course.bench.transport.aborted
+        streaming.feed(piece)
+        assert streaming.begun is False
+    streaming.feed(chunk(GOOD[-1:]))
+    await streaming.pipe()
+    assert streaming.out == b": wait\n\n" + GOOD
+    assert streaming.answer.headers == [("content-type", "text/event-stream")]
+    streaming.answer.close()
+    assert streaming.bench.transport.aborted
 
 
 async def test_waiting_for_the_first_event_ends() -> None:
     """A-18, U-B15: the time to the first event runs from the last comment; half a comment is none."""
-    course = Course(first_byte=10.0, clock=(clock := Clock()))
-    course.feed(CHUNKED)
+    streaming = StreamBench(first_byte=10.0, clock=(clock := Clock()))
+    streaming.feed(CHUNKED)
     for _ in range(10):
         clock.wind(9.0)
-        course.feed(chunk(b": wait\n\n"))
-        assert course.begun is False
+        streaming.feed(chunk(b": wait\n\n"))
+        assert streaming.begun is False
     for _ in range(9):
         clock.wind(1.0)
-        course.feed(chunk(b": wait"))
-    assert course.begun is False
+        streaming.feed(chunk(b": wait"))
+    assert streaming.begun is False
     clock.wind(1.5)
-    error = course.answer.ready.exception()
+    error = streaming.answer.ready.exception()
     assert isinstance(error, UpstreamTimeout)
     assert error.kind == "first_byte"
 
@@ -158,90 +158,90 @@ async def test_waiting_for_the_first_event_ends() -> None:
 @pytest.mark.parametrize("drip", [b"d", b"data: x\n", b": ", b"\r"], ids=repr)
 async def test_bytes_without_an_event_are_no_life(drip: bytes) -> None:
     """U-F9: the idle timeout counts events and comments, not bytes."""
-    course = Course(idle=10.0, clock=(clock := Clock()))
-    course.feed(CHUNKED, chunk(GOOD))
-    await course.pipe()
+    streaming = StreamBench(idle=10.0, clock=(clock := Clock()))
+    streaming.feed(CHUNKED, chunk(GOOD))
+    await streaming.pipe()
     for sign in (b": still here\n\n", GOOD, b"event: ping\n\n"):
         clock.wind(9.0)
-        course.feed(chunk(sign))
+        streaming.feed(chunk(sign))
     for _ in range(9):
         clock.wind(1.0)
-        course.feed(chunk(drip))
-    assert not course.bench.transport.aborted
+        streaming.feed(chunk(drip))
+    assert not streaming.bench.transport.aborted
     clock.wind(1.5)
-    error = await course.end()
+    error = await streaming.end()
     assert isinstance(error, UpstreamTimeout)
     assert error.kind == "idle"
 
 
 async def test_a_large_event_may_take_its_time() -> None:
     """U-F9: an image in base64 is one event, whose every 32 KiB are a sign of life."""
-    course = Course(idle=10.0, clock=(clock := Clock()))
-    course.feed(CHUNKED, chunk(GOOD), chunk(b'data: {"x": "'))
-    await course.pipe()
+    streaming = StreamBench(idle=10.0, clock=(clock := Clock()))
+    streaming.feed(CHUNKED, chunk(GOOD), chunk(b'data: {"x": "'))
+    await streaming.pipe()
     for _ in range(20):
         clock.wind(9.0)
-        course.feed(chunk(b"A" * 33_000))
-    assert not course.bench.transport.aborted
+        streaming.feed(chunk(b"A" * 33_000))
+    assert not streaming.bench.transport.aborted
     clock.wind(10.5)
-    assert isinstance(await course.end(), UpstreamTimeout)
+    assert isinstance(await streaming.end(), UpstreamTimeout)
 
 
 async def test_comments_without_end_are_refused() -> None:
     """A-15"""
-    course = Course()
-    course.feed(CLOSING)
+    streaming = StreamBench()
+    streaming.feed(CLOSING)
     for _ in range(100):
-        course.feed(b": " + b"x" * 60_000 + b"\n")
-    assert course.begun is UpstreamBadResponse
+        streaming.feed(b": " + b"x" * 60_000 + b"\n")
+    assert streaming.begun is UpstreamBadResponse
 
 
 async def test_memory_is_bounded_until_somebody_reads() -> None:
     """A-24, A-25: between `open` and `pipe`, too."""
-    course = Course()
-    course.feed(CLOSING + GOOD)
+    streaming = StreamBench()
+    streaming.feed(CLOSING + GOOD)
     fed = 0
-    while course.reading():
-        course.feed(GOOD)
+    while streaming.reading():
+        streaming.feed(GOOD)
         fed += len(GOOD)
         assert fed <= MAX_HELD + 1000
-    await course.pipe()
-    assert course.reading()
-    course.feed(DONE)
-    assert await course.end() is None
-    assert course.out == GOOD + GOOD * (fed // len(GOOD)) + DONE
+    await streaming.pipe()
+    assert streaming.reading()
+    streaming.feed(DONE)
+    assert await streaming.end() is None
+    assert streaming.out == GOOD + GOOD * (fed // len(GOOD)) + DONE
 
 
 async def test_a_sink_that_is_full_from_the_start() -> None:
     """A-24"""
-    course = Course(room=1)
-    course.feed(CLOSING + GOOD)
-    await course.pipe()
-    assert not course.reading()
-    course.sink.drain()
-    assert course.reading()
-    course.feed(DONE)
-    assert await course.end() is None
+    streaming = StreamBench(room=1)
+    streaming.feed(CLOSING + GOOD)
+    await streaming.pipe()
+    assert not streaming.reading()
+    streaming.sink.drain()
+    assert streaming.reading()
+    streaming.feed(DONE)
+    assert await streaming.end() is None
 
 
 async def test_a_line_of_a_hundred_megabytes_passes() -> None:
     """A-15: in bounded memory, as the first event and later."""
-    course = Course()
+    streaming = StreamBench()
     block = b"x" * 262_144
-    course.feed(CLOSING + b"data: ")
+    streaming.feed(CLOSING + b"data: ")
     fed = 6
-    while not course.begun:
-        course.feed(block)
+    while not streaming.begun:
+        streaming.feed(block)
         fed += len(block)
     assert fed < 3 * 1024 * 1024
-    await course.pipe()
-    assert len(course.sink.data) == fed
+    await streaming.pipe()
+    assert len(streaming.sink.data) == fed
     for _ in range(400):
-        course.feed(block)
-        course.sink.data.clear()
-    course.feed(b"\n\n" + DONE)
-    assert await course.end() is None
-    assert course.out == b"\n\n" + DONE
+        streaming.feed(block)
+        streaming.sink.data.clear()
+    streaming.feed(b"\n\n" + DONE)
+    assert await streaming.end() is None
+    assert streaming.out == b"\n\n" + DONE
 
 
 async def test_what_is_no_stream_is_collected() -> None:
@@ -249,9 +249,9 @@ async def test_what_is_no_stream_is_collected() -> None:
         head(429, [("Content-Type", "text/event-stream"), ("Content-Length", "2")]) + b"{}",
         head(200, [("Content-Type", "application/json"), ("Content-Length", "2")]) + b"{}",
     ):
-        course = Course()
-        course.feed(wire)
-        assert course.begun is True
-        assert not course.answer.live
-        assert course.answer.body == b"{}"
-        course.bench.connection.abort()
+        streaming = StreamBench()
+        streaming.feed(wire)
+        assert streaming.begun is True
+        assert not streaming.answer.live
+        assert streaming.answer.body == b"{}"
+        streaming.bench.connection.abort()

@@ -10,8 +10,8 @@ import pytest
 
 from gatewayd.errors import UpstreamBadResponse, UpstreamIncomplete, UpstreamStatus, UpstreamTimeout
 from tests.replies import DONE, LAST_CHUNK, chat_chunk, chat_events, chunk, event, head
-from tests.upstream.course import CHUNKED, CLOSING, GOOD, SSE, Course, framed
 from tests.upstream.doubles import Bench, Clock, eventually
+from tests.upstream.stream_bench import CHUNKED, CLOSING, GOOD, SSE, StreamBench, framed
 
 CHAT = b"".join(chat_events("Hello", "wörld"))
 
@@ -22,74 +22,74 @@ async def test_a_stream_cut_off(framing: str, how: str) -> None:
     """A-01, A-02, A-03, A-04: three events, then the end of the connection; a properly ended message too."""
     events = [event(chat_chunk(text)) for text in "abc"]
     body = b"".join(events)
-    course = Course()
+    streaming = StreamBench()
     match framing:
         case "chunked":
-            course.feed(CHUNKED + b"".join(chunk(one) for one in events))
+            streaming.feed(CHUNKED + b"".join(chunk(one) for one in events))
         case "length":
-            course.feed(head(200, [SSE, ("Content-Length", str(len(body) + 9))]) + body)
+            streaming.feed(head(200, [SSE, ("Content-Length", str(len(body) + 9))]) + body)
         case _:
-            course.feed(CLOSING + body)
-    await course.pipe()
-    course.bench.fin() if how == "fin" else course.bench.rst()
-    assert isinstance(await course.end(), UpstreamIncomplete)
-    assert course.out == body
+            streaming.feed(CLOSING + body)
+    await streaming.pipe()
+    streaming.bench.fin() if how == "fin" else streaming.bench.rst()
+    assert isinstance(await streaming.end(), UpstreamIncomplete)
+    assert streaming.out == body
 
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 async def test_a_message_that_ends_before_the_stream(framing: str) -> None:
     """A-01: the message is whole, the stream is not."""
-    course = Course()
-    course.feed(framed(GOOD * 3, framing))
-    await course.pipe()
+    streaming = StreamBench()
+    streaming.feed(framed(GOOD * 3, framing))
+    await streaming.pipe()
     if framing == "close":
-        course.bench.fin()
-    assert isinstance(await course.end(), UpstreamIncomplete)
-    assert course.out == GOOD * 3
+        streaming.bench.fin()
+    assert isinstance(await streaming.end(), UpstreamIncomplete)
+    assert streaming.out == GOOD * 3
 
 
 async def test_a_stream_that_fell_silent() -> None:
     """A-19"""
-    course = Course(idle=20.0, clock=(clock := Clock()))
-    course.feed(CHUNKED + chunk(GOOD))
-    await course.pipe()
+    streaming = StreamBench(idle=20.0, clock=(clock := Clock()))
+    streaming.feed(CHUNKED + chunk(GOOD))
+    await streaming.pipe()
     clock.wind(19.9)
-    assert course.begun is True
+    assert streaming.begun is True
     clock.wind(0.2)
-    error = await course.end()
+    error = await streaming.end()
     assert isinstance(error, UpstreamTimeout)
     assert error.kind == "idle"
     assert error.code == "upstream_idle_timeout"
-    assert course.out == GOOD
+    assert streaming.out == GOOD
 
 
 async def test_keep_alive_comments_are_activity() -> None:
     """A-19"""
-    course = Course(idle=20.0, clock=(clock := Clock()))
-    course.feed(CHUNKED + chunk(GOOD))
-    await course.pipe()
+    streaming = StreamBench(idle=20.0, clock=(clock := Clock()))
+    streaming.feed(CHUNKED + chunk(GOOD))
+    await streaming.pipe()
     for _ in range(5):
         clock.wind(19.9)
-        course.feed(chunk(b": alive\n\n"))
-    course.feed(chunk(DONE) + LAST_CHUNK)
-    assert await course.end() is None
+        streaming.feed(chunk(b": alive\n\n"))
+    streaming.feed(chunk(DONE) + LAST_CHUNK)
+    assert await streaming.end() is None
 
 
 async def test_an_error_in_the_middle_is_relayed_once() -> None:
     """A-09"""
     bad = event({"error": {"message": "overloaded", "type": "server_error", "code": "x"}})
     for segments in ([GOOD + bad + GOOD + DONE], [GOOD, bad, GOOD + DONE], [GOOD, bad[:9], bad[9:] + DONE]):
-        course = Course()
-        course.feed(CLOSING)
-        course.feed(segments[0])
-        await course.pipe()
-        course.feed(*segments[1:])
-        error = await course.end()
+        streaming = StreamBench()
+        streaming.feed(CLOSING)
+        streaming.feed(segments[0])
+        await streaming.pipe()
+        streaming.feed(*segments[1:])
+        error = await streaming.end()
         assert isinstance(error, UpstreamStatus)
         assert error.told
         assert error.message == "overloaded"
-        assert course.out == GOOD + bad
-        assert course.bench.transport.aborted
+        assert streaming.out == GOOD + bad
+        assert streaming.bench.transport.aborted
 
 
 @pytest.mark.parametrize("late", [b"data: more\n\n", b"x"])
@@ -100,44 +100,44 @@ async def test_what_comes_behind_done_ends_the_connection(late: bytes) -> None:
         [CHUNKED + chunk(GOOD + DONE) + chunk(late) + LAST_CHUNK],
         [CHUNKED + chunk(GOOD + DONE), chunk(late) + LAST_CHUNK],
     ):
-        course = Course()
-        course.feed(*wire)
-        await course.pipe()
-        assert await course.end() is None
-        assert course.out == GOOD + DONE
-        assert course.bench.transport.aborted
-        assert course.bench.home.freed == []
+        streaming = StreamBench()
+        streaming.feed(*wire)
+        await streaming.pipe()
+        assert await streaming.end() is None
+        assert streaming.out == GOOD + DONE
+        assert streaming.bench.transport.aborted
+        assert streaming.bench.home.freed == []
 
 
 async def test_the_end_of_the_message_may_come_later() -> None:
     """The client does not wait for it, the connection is kept if it comes soon."""
-    course = Course()
-    course.feed(CHUNKED + chunk(GOOD + DONE))
-    await course.pipe()
-    assert await course.end() is None
-    assert course.bench.home.freed == []
-    course.feed(chunk(b"\r\n"), LAST_CHUNK)
-    assert course.bench.reusable
-    course.bench.connection.abort()
+    streaming = StreamBench()
+    streaming.feed(CHUNKED + chunk(GOOD + DONE))
+    await streaming.pipe()
+    assert await streaming.end() is None
+    assert streaming.bench.home.freed == []
+    streaming.feed(chunk(b"\r\n"), LAST_CHUNK)
+    assert streaming.bench.reusable
+    streaming.bench.connection.abort()
 
 
 async def test_a_message_that_does_not_end_is_not_waited_for() -> None:
-    course = Course()
-    course.feed(CHUNKED + chunk(GOOD + DONE))
-    await course.pipe()
-    assert await course.end() is None
-    await eventually(lambda: course.bench.transport.aborted)
+    streaming = StreamBench()
+    streaming.feed(CHUNKED + chunk(GOOD + DONE))
+    await streaming.pipe()
+    assert await streaming.end() is None
+    await eventually(lambda: streaming.bench.transport.aborted)
 
 
 async def test_done_counts_whatever_the_transport_does_after_it() -> None:
     """F6: the end mark decides; also when its empty line is what got lost."""
     for wire, how in ((CHUNKED + chunk(GOOD + DONE[:-1]), Bench.rst), (CLOSING + GOOD + DONE[:-2], Bench.fin)):
-        course = Course()
-        course.feed(wire)
-        await course.pipe()
-        how(course.bench)
-        assert await course.end() is None
-        assert course.out == GOOD + DONE
+        streaming = StreamBench()
+        streaming.feed(wire)
+        await streaming.pipe()
+        how(streaming.bench)
+        assert await streaming.end() is None
+        assert streaming.out == GOOD + DONE
 
 
 async def test_an_upstream_known_to_omit_done() -> None:
@@ -150,54 +150,54 @@ async def test_an_upstream_known_to_omit_done() -> None:
         (2, GOOD + last, False),
     ):
         for framing in ("chunked", "close"):
-            course = Course(choices=choices)
-            course.feed(framed(body, framing))
-            if not course.bench.home.freed:
-                course.bench.fin()
-            await course.pipe()
-            error = await course.end()
+            streaming = StreamBench(choices=choices)
+            streaming.feed(framed(body, framing))
+            if not streaming.bench.home.freed:
+                streaming.bench.fin()
+            await streaming.pipe()
+            error = await streaming.end()
             assert (error is None) == good
-            assert course.out == (body + DONE if good else body)
-            course.bench.connection.abort()
+            assert streaming.out == (body + DONE if good else body)
+            streaming.bench.connection.abort()
 
 
 async def test_closing_a_stream_closes_its_connection() -> None:
     """A-20"""
-    course = Course()
-    course.feed(CHUNKED + chunk(GOOD))
-    await course.pipe()
-    course.answer.close()
-    course.answer.close()
-    assert course.bench.transport.aborted
-    assert course.bench.home.lost == [course.bench.connection]
-    course.answer.pause()
-    course.answer.resume()
+    streaming = StreamBench()
+    streaming.feed(CHUNKED + chunk(GOOD))
+    await streaming.pipe()
+    streaming.answer.close()
+    streaming.answer.close()
+    assert streaming.bench.transport.aborted
+    assert streaming.bench.home.lost == [streaming.bench.connection]
+    streaming.answer.pause()
+    streaming.answer.resume()
 
 
 async def test_closing_a_finished_stream_leaves_its_connection_alone() -> None:
-    course = Course()
-    course.feed(CHUNKED + chunk(GOOD + DONE) + LAST_CHUNK)
-    await course.pipe()
-    assert await course.end() is None
-    course.bench.ask()
-    course.answer.close()
-    course.answer.pause()
-    assert course.reading()
-    assert not course.bench.transport.aborted
-    course.bench.connection.abort()
+    streaming = StreamBench()
+    streaming.feed(CHUNKED + chunk(GOOD + DONE) + LAST_CHUNK)
+    await streaming.pipe()
+    assert await streaming.end() is None
+    streaming.bench.ask()
+    streaming.answer.close()
+    streaming.answer.pause()
+    assert streaming.reading()
+    assert not streaming.bench.transport.aborted
+    streaming.bench.connection.abort()
 
 
 async def test_a_cancelled_pipe_leaves_the_rest_to_close() -> None:
     """A-20"""
-    course = Course()
-    course.feed(CHUNKED + chunk(GOOD))
-    await course.pipe()
-    assert course._task is not None
-    course._task.cancel()
-    await asyncio.wait([course._task])
-    course.feed(b"broken")
-    course.answer.close()
-    assert course.bench.transport.aborted
+    streaming = StreamBench()
+    streaming.feed(CHUNKED + chunk(GOOD))
+    await streaming.pipe()
+    assert streaming._task is not None
+    streaming._task.cancel()
+    await asyncio.wait([streaming._task])
+    streaming.feed(b"broken")
+    streaming.answer.close()
+    assert streaming.bench.transport.aborted
 
 
 # --- compressed all the same
@@ -209,12 +209,12 @@ async def test_a_compressed_stream(coding: str) -> None:
     packed = gzip.compress(CHAT) if coding == "gzip" else zlib.compress(CHAT)
     top = head(200, [SSE, ("Content-Encoding", coding), ("Transfer-Encoding", "chunked")])
     for size in (1, 10, len(packed)):
-        course = Course()
-        course.feed(top, *(chunk(packed[at : at + size]) for at in range(0, len(packed), size)), LAST_CHUNK)
-        await course.pipe()
-        assert await course.end() is None
-        assert course.out == CHAT
-        course.bench.connection.abort()
+        streaming = StreamBench()
+        streaming.feed(top, *(chunk(packed[at : at + size]) for at in range(0, len(packed), size)), LAST_CHUNK)
+        await streaming.pipe()
+        assert await streaming.end() is None
+        assert streaming.out == CHAT
+        streaming.bench.connection.abort()
 
 
 @pytest.mark.parametrize("framing", ["chunked", "close"])
@@ -227,30 +227,32 @@ async def test_a_compressed_stream_cut_off(framing: str) -> None:
         wire = head(200, [*fields, ("Transfer-Encoding", "chunked")]) + chunk(packed[:-20]) + LAST_CHUNK
     else:
         wire = head(200, fields) + packed[:-20]
-    course = Course()
-    course.feed(wire)
-    assert course.begun is True
-    await course.pipe()
+    streaming = StreamBench()
+    streaming.feed(wire)
+    assert streaming.begun is True
+    await streaming.pipe()
     if framing == "close":
-        course.bench.fin()
-    assert isinstance(await course.end(), UpstreamIncomplete)
-    assert course.out.startswith(GOOD)
+        streaming.bench.fin()
+    assert isinstance(await streaming.end(), UpstreamIncomplete)
+    assert streaming.out.startswith(GOOD)
 
 
 async def test_codings_that_cannot_be_read() -> None:
     """A-07"""
-    course = Course()
-    course.feed(head(200, [SSE, ("Content-Encoding", "br")]) + b"x")
-    assert course.begun is UpstreamBadResponse
-    assert course.bench.transport.aborted
-    course = Course()
-    course.feed(head(200, [SSE, ("Content-Encoding", "gzip")]) + b"no gzip at all")
-    assert course.begun is UpstreamBadResponse
+    streaming = StreamBench()
+    streaming.feed(head(200, [SSE, ("Content-Encoding", "br")]) + b"x")
+    assert streaming.begun is UpstreamBadResponse
+    assert streaming.bench.transport.aborted
+    streaming = StreamBench()
+    streaming.feed(head(200, [SSE, ("Content-Encoding", "gzip")]) + b"no gzip at all")
+    assert streaming.begun is UpstreamBadResponse
 
 
 async def test_a_compressed_bomb() -> None:
     """A-07: one segment may not become more than some megabytes."""
-    course = Course()
-    course.feed(head(200, [SSE, ("Content-Encoding", "gzip")]) + gzip.compress(GOOD + b"data: " + b"x" * 100_000_000))
-    assert course.begun is UpstreamBadResponse
-    assert course.sink.data == b""
+    streaming = StreamBench()
+    streaming.feed(
+        head(200, [SSE, ("Content-Encoding", "gzip")]) + gzip.compress(GOOD + b"data: " + b"x" * 100_000_000)
+    )
+    assert streaming.begun is UpstreamBadResponse
+    assert streaming.sink.data == b""

@@ -14,7 +14,7 @@ from gatewayd.tasks import spawn
 from gatewayd.upstream.translate import TranslateUpstream
 from tests.fakeup import HANG, FakeUpstream, Reply, chunk, head, raw_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.both_ways import of
+from tests.upstream.direct_and_litellm import of
 from tests.upstream.doubles import call
 from tests.upstream.sinks import ListSink
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, WAYS

@@ -16,7 +16,7 @@ from gatewayd.upstream.translate import TranslateUpstream
 from gatewayd.upstream.translate_errors import translated
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, Reply, body_reply, json_reply, raw_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.both_ways import of
+from tests.upstream.direct_and_litellm import of
 from tests.upstream.doubles import KEY, LONG, SILENT, STALLED, call, deployment
 from tests.upstream.sinks import ListSink
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, translating

@@ -13,7 +13,7 @@ from gatewayd.upstream.base import Reply as Answered
 from gatewayd.upstream.translate import TranslateUpstream
 from tests.fakeup import FakeUpstream, Reply, chat_events, json_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere
-from tests.upstream.both_ways import claude_body, of
+from tests.upstream.direct_and_litellm import claude_body, of
 from tests.upstream.doubles import call, deployment
 from tests.upstream.sinks import ListSink
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, events, tree

@@ -11,7 +11,7 @@ from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamStatus, V
 from gatewayd.upstream.translate import TranslateUpstream
 from tests.fakeup import FakeUpstream, Reply, body_reply, json_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini, vertex
-from tests.upstream.both_ways import of, signed_in
+from tests.upstream.direct_and_litellm import of, signed_in
 from tests.upstream.doubles import call, deployment
 from tests.upstream.sinks import ListSink
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, events, tree

@@ -13,7 +13,7 @@ from gatewayd.upstream.translate import load_litellm
 from gatewayd.upstream.translate_parts import gather, remember_models
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic
-from tests.upstream.both_ways import went_directly
+from tests.upstream.direct_and_litellm import went_directly
 from tests.upstream.doubles import call
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, translating
 

@@ -13,7 +13,7 @@ from gatewayd.upstream.translate_request import FIELDS, NO_KEY, Arguments
 from gatewayd.wire.openai import FORBIDDEN_FIELDS
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.both_ways import CALLED, of
+from tests.upstream.direct_and_litellm import CALLED, of
 from tests.upstream.doubles import call, deployment
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, translating
 

@@ -11,7 +11,7 @@ from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.upstream.translate import TranslateUpstream
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.both_ways import of
+from tests.upstream.direct_and_litellm import of
 from tests.upstream.doubles import call
 from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL
 

@@ -30,7 +30,7 @@ from tests.web.fast import GOOD, OPEN, PATH, RETRIES, USAGE, deployments, placed
 from tests.web.support import CHAT, STREAM, RawClient, until
 
 
-async def test_both_ways_answer_alike() -> None:
+async def test_direct_and_litellm_answer_alike() -> None:
     async with placed() as place, RawClient.to(place.port) as client:
         await place.warm(client)
         client.post(PATH)
@@ -60,7 +60,7 @@ async def test_both_ways_answer_alike() -> None:
         assert (one.head, one.body) == (two.head, two.body)
 
 
-async def test_both_ways_pack_vectors() -> None:
+async def test_direct_and_litellm_pack_vectors() -> None:
     vectors = json_reply({"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "usage": USAGE})
     asked = b'{"model":"chat","input":"a","encoding_format": "base64"}'
     async with placed(vectors) as place, RawClient.to(place.port) as client:
@@ -268,7 +268,7 @@ async def test_a_body_that_cannot_be_rewritten_is_told_so() -> None:
         assert place.ordinary == 0
 
 
-async def test_both_ways_say_what_was_dropped() -> None:
+async def test_direct_and_litellm_say_what_was_dropped() -> None:
     """U-A5: x-gatewayd-dropped names what `drop_params` left out, of the try that was answered."""
     body = b'{"model":"chat","messages":[],"top_p":0.5,"stop":["x"],"temperature":0.2}'
     async with placed() as place, RawClient.to(place.port) as client:

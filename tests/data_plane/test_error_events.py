@@ -9,8 +9,8 @@ import pytest
 
 from gatewayd.config.snapshot import RoutingSettings
 from gatewayd.wire.openai import DONE
+from tests.data_plane.gateway import ASK_STREAM, EVENTS, MESSAGES, before, forward
 from tests.fakeup import FakeUpstream, event, sse_reply
-from tests.through.ways import ASK_STREAM, EVENTS, MESSAGES, before, forward
 from tests.web.support import RawClient, serving_deployments
 
 FORMS = {

@@ -13,8 +13,8 @@ from gatewayd.config.snapshot import RoutingSettings
 from gatewayd.errors import FallbackKind
 from gatewayd.routing.health import MAX_RETRY_AFTER
 from tests.clock import HandClock
+from tests.data_plane.gateway import asked, before, forward
 from tests.fakeup import FIN, RST, FakeUpstream, Reply, error_reply, json_reply, raw_reply
-from tests.through.ways import asked, before, forward
 from tests.web.support import RawClient, serving_deployments, until
 
 GOOD = json_reply({"object": "chat.completion", "choices": [{}]})

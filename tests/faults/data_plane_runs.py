@@ -105,7 +105,7 @@ class Wire:
                 self._protocol.data_received(data)
 
 
-class Front:
+class DataPlaneRun:
     """One run. Raises AssertionError when an invariant breaks."""
 
     def __init__(self, seed: int) -> None:

@@ -1,6 +1,6 @@
 """The whole request path in one loop: raw clients, the data listener, forwarding upstreams, scripted upstream servers.
 
-After whatever was done to it, `Scene.at_rest` says whether everything went back to where it was: the invariants of the
+`RequestPath.at_rest` says whether everything went back to where it was, whatever was done: the invariants of the
 fault-injection tests, in one place.
 """
 
@@ -39,7 +39,7 @@ BODY = b'{"model":"%b","stream":%b,"messages":[]}'
 
 
 @dataclass
-class Scene:
+class RequestPath:
     gateway: Gateway
     metrics: Metrics
     listener: Listener
@@ -92,22 +92,22 @@ class Scene:
 
 
 @contextlib.contextmanager
-def _explained(scene: Scene) -> Any:
+def _explained(path: RequestPath) -> Any:
     try:
         yield
     except TimeoutError:
         raise AssertionError(
-            f"in flight {scene.gateway.in_flight}, live {len(scene.app.exchanges.live)}, open {len(scene.server.open)},"
-            f" pools {[(pool.open_count, pool.idle_count) for pool in scene.pools]},"
-            f" upstreams {scene.primary.open_count} {scene.spare.open_count}"
+            f"in flight {path.gateway.in_flight}, live {len(path.app.exchanges.live)}, open {len(path.server.open)},"
+            f" pools {[(pool.open_count, pool.idle_count) for pool in path.pools]},"
+            f" upstreams {path.primary.open_count} {path.spare.open_count}"
         ) from None
 
 
 @contextlib.asynccontextmanager
 async def staged(
     primary: FakeUpstream, spare: FakeUpstream, around: Around = lambda answer: answer
-) -> AsyncIterator[Scene]:
-    """A scene, serving: the two deployments of `chat` and the one of `alone` lead to `primary`, the fallback of
+) -> AsyncIterator[RequestPath]:
+    """A path, serving: the two deployments of `chat` and the one of `alone` lead to `primary`, the fallback of
     `chat` to the other. `around` wraps the handler of every request."""
     gateway, metrics = Gateway(), Metrics()
     app = DataApp(gateway, metrics)
@@ -124,12 +124,12 @@ async def staged(
     )
     loop = asyncio.get_running_loop()
     with Records() as records:
-        scene = Scene(gateway, metrics, listener, server, app, records, primary, spare)
-        loop.set_exception_handler(lambda _, context: scene.complaints.append(context))
+        path = RequestPath(gateway, metrics, listener, server, app, records, primary, spare)
+        loop.set_exception_handler(lambda _, context: path.complaints.append(context))
         gateway.swap(await build(Snapshot("r1", deployments, ROUTING, ServerSettings()), gateway))
         await listener.serve([LOCAL])
         try:
-            yield scene
+            yield path
         finally:
             await listener.drain(0)
             await gateway.close()

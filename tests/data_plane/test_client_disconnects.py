@@ -13,8 +13,8 @@ from gatewayd.config.snapshot import RoutingSettings
 from gatewayd.errors import FallbackKind
 from gatewayd.web.connection import Deadlines
 from tests.clock import HandClock
+from tests.data_plane.gateway import ASK, ASK_STREAM, EVENTS, MESSAGES, before, forward
 from tests.fakeup import HANG, FakeUpstream, chat_chunk, error_reply, event, json_reply, raw_reply, sse_reply
-from tests.through.ways import ASK, ASK_STREAM, EVENTS, MESSAGES, before, forward
 from tests.web.support import RawClient, Site, serving_deployments, until
 
 TURNS = 3

@@ -14,6 +14,7 @@ from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings
 from gatewayd.errors import GatewayError
 from tests.certificates import Authority
 from tests.clock import HandClock
+from tests.data_plane.gateway import ASK, ASK_STREAM, KEY, MESSAGES, NO_BEGIN, NO_MORE, asked, before, forward
 from tests.fakeup import (
     FIN,
     HANG,
@@ -28,7 +29,6 @@ from tests.fakeup import (
     raw_reply,
     sse_reply,
 )
-from tests.through.ways import ASK, ASK_STREAM, KEY, MESSAGES, NO_BEGIN, NO_MORE, asked, before, forward
 from tests.web.support import OPEN, Answer, RawClient, free_port, serving_deployments, until
 
 NO_HOST = ServerSettings(timeouts=ServerTimeouts(connect=3.0))

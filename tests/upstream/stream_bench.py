@@ -1,4 +1,4 @@
-"""A stream's way from a connection to a client that may be slow, moved by hand."""
+"""A stream from a connection to a client that may be slow, moved by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLOSING = head(200, [SSE])
 GOOD = event(chat_chunk("a"))
 
 
-class Course:
+class StreamBench:
     """A bench with a streaming answer, and the task that pipes it."""
 
     def __init__(self, *, choices: int = 0, first_byte: float = 10.0, idle: float = 10.0, room: int = 1 << 60,

@@ -13,6 +13,7 @@ import pytest
 
 from gatewayd.config.snapshot import Deployment
 from gatewayd.wire.openai import DONE
+from tests.data_plane.gateway import ASK_STREAM, COUNTS, EVENTS, MESSAGES, NO_MORE, before, errors_in
 from tests.fakeup import (
     FIN,
     HANG,
@@ -28,7 +29,6 @@ from tests.fakeup import (
     raw_reply,
     sse_reply,
 )
-from tests.through.ways import ASK_STREAM, COUNTS, EVENTS, MESSAGES, NO_MORE, before, errors_in
 from tests.web.support import OPEN, RawClient, Site, serving_deployments
 
 SSE = ("content-type", "text/event-stream")

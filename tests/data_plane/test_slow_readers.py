@@ -6,8 +6,8 @@ import asyncio
 import socket
 
 from gatewayd.web.connection import Connection
+from tests.data_plane.gateway import ASK_STREAM, EVENTS, forward
 from tests.fakeup import FakeUpstream, chat_chunk, event, sse_reply
-from tests.through.ways import ASK_STREAM, EVENTS, forward
 from tests.web.support import Site, serving_deployments, until
 
 READERS = 100
