@@ -97,7 +97,7 @@ def test_an_answer_that_is_no_completion(answer: Any) -> None:
     with (
         upstream(json_reply(answer)) as up,
         client(up) as sdk,
-        pytest.raises(openai.APIResponseValidationError, match="no chat completion"),
+        pytest.raises(openai.APIResponseValidationError, match="not a chat completion"),
     ):
         calls.chat(sdk, "m", "Hi", {})
 

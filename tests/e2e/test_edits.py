@@ -71,7 +71,7 @@ async def test_the_edit_loop(save: Callable[[Path, str], None], tmp_path: Path) 
         await daemon.answers("b")
 
         save(file, BROKEN)
-        await daemon.logged("configuration refused")
+        await daemon.logged("configuration rejected")
         assert await daemon.chat("a") == (200, "Hello from a")
         assert await daemon.chat("b") == (200, "Hello from b")
         waited = await command("reload", "--wait", "--admin", daemon.admin)

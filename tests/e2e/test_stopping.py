@@ -91,7 +91,7 @@ async def test_what_is_left_at_the_deadline_is_told_and_the_process_is_gone(
                     await daemon.logged("draining")
                     daemon.signal(how)
             assert await daemon.exit_code() == 0
-            assert any(f"{streams + calls} requests were cut short" in line for line in daemon.log)
+            assert any(f"interrupted requests: {streams + calls}" in line for line in daemon.log)
         async with asyncio.timeout(PATIENCE):
             for peer in up.peers:
                 await peer.gone.wait()

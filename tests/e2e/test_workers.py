@@ -90,7 +90,7 @@ async def test_a_worker_that_crashes_is_replaced_and_the_other_does_not_feel_it(
         counted = 'gatewayd_requests_total{group="a",outcome="ok"} 20.0\n'
         assert counted in await daemon.metrics()
         file.write_text("model_list: [\n")
-        await daemon.logged("configuration refused")
+        await daemon.logged("configuration rejected")
         streams = await on_both(stack, daemon)
         victim, other = streams
         os.kill(victim, signal.SIGSEGV)
@@ -303,7 +303,7 @@ async def test_what_outlasts_the_drain_is_told_by_every_worker(how: str, tmp_pat
                 assert json.loads(event.removeprefix(b"data: "))["error"]["code"] == "server_shutting_down"
         assert await daemon.exit_code() == 0
         count = sum(map(len, streams.values()))
-        assert any(f"{count} requests were cut short" in line for line in daemon.log)
+        assert any(f"interrupted requests: {count}" in line for line in daemon.log)
         for pid in streams:
             assert await gone(pid)
 

@@ -76,8 +76,8 @@ async def test_without_file_events_the_poll_takes_over(
         await until(lambda: models(daemon) == ["a", "b"])
         save(file, config("a", "c"))
         assert isinstance(await daemon.reloader.reload("SIGHUP"), Applied)
-        assert [text for text in caplog.messages if "file events are off" in text] == [
-            f"file events are off ({error}); changes are found by looking every 0.05 s"
+        assert [text for text in caplog.messages if "file events do not work" in text] == [
+            f"file events do not work ({error}); checking for changes every 0.05 s"
         ]
         exhausted = False
         await until(lambda: UP in daemon.metrics.render().decode())

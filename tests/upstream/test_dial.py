@@ -248,9 +248,12 @@ async def test_wrong_certificates(authority: Authority, tmp_path: Path, wrong: s
         case "other host":
             server, reason = authority.server("elsewhere.example"), "it is for another host"
         case "unknown authority":
-            server, reason = Authority(tmp_path).server("localhost"), "not signed by anyone this machine trusts"
+            server, reason = (
+                Authority(tmp_path).server("localhost"),
+                "not signed by an authority that this machine trusts",
+            )
         case _:
-            server, reason = authority.server("localhost"), "not signed by anyone this machine trusts"
+            server, reason = authority.server("localhost"), "not signed by an authority that this machine trusts"
             trust = tls_context()
     async with FakeUpstream(tls=server) as up:
         error = await failure(Origin("localhost", up.port, True), trust)
