@@ -26,7 +26,7 @@ _PRIVATE_SUFFIXES = (".localhost", ".internal")
 """Names nobody can register (RFC 6761; ICANN reserved `.internal` in 2024), so no attacker's page can carry them."""
 
 
-class Headers(Protocol):
+class RequestHeaders(Protocol):
     """A request's headers: names are case-insensitive, a name may stand several times."""
 
     def get(self, name: str, /) -> str | None: ...
@@ -45,7 +45,7 @@ ANONYMOUS = Principal("anonymous")
 MASTER = Principal("master_key")
 
 
-def authenticate(headers: Headers, server: ServerSettings) -> Principal:
+def authenticate(headers: RequestHeaders, server: ServerSettings) -> Principal:
     """Names the caller. Raises InvalidApiKey, InvalidRequest (two Authorization headers) or Forbidden (a web page)."""
     if server.master_key is None:
         refuse_foreign_pages(headers)
@@ -64,7 +64,7 @@ def authenticate(headers: Headers, server: ServerSettings) -> Principal:
     return MASTER
 
 
-def presented_key(headers: Headers) -> str | None:
+def presented_key(headers: RequestHeaders) -> str | None:
     """The key a request carries: `Authorization: Bearer` first, then `x-api-key`, then `api-key`; None without one."""
     authorization = headers.getall("authorization", [])
     if len(authorization) > 1:
@@ -77,7 +77,7 @@ def presented_key(headers: Headers) -> str | None:
     return None
 
 
-def refuse_foreign_pages(headers: Headers) -> None:
+def refuse_foreign_pages(headers: RequestHeaders) -> None:
     """Raises Forbidden for a request that a web page of another site made.
 
     SDKs and command lines send no Origin, and a Host that is an address, `localhost` or a private name; they pass.

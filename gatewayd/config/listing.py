@@ -15,7 +15,7 @@ _SERVED = frozenset({"chat", "completion", "embedding"})
 _SPECIAL = re.compile(r"^(ft:|sample_spec|\d+-x-\d+/)|/\d+-month-commitment/|[*]")
 
 
-def listed(names: Iterable[str], deployments: Iterable[Deployment]) -> list[str]:
+def listed_models(names: Iterable[str], deployments: Iterable[Deployment]) -> list[str]:
     """`names` (of groups and aliases), with each pattern replaced by the known names of its models.
 
     A pattern without known models, or with one model for all names, is left out.

@@ -20,7 +20,7 @@ from gatewayd.secret import Secret
 if TYPE_CHECKING:  # as text they cost nothing; `schema.own` looks the names up
     from gatewayd.config.schema.base import Flag, Number
     from gatewayd.config.schema.own import Addresses, AddressOrOff, CountOrAuto, Texts, WaitOrOff
-    from gatewayd.config.schema.units import Size, Wait, WaitOrNone
+    from gatewayd.config.schema.units import Duration, DurationOrNone, Size
 
 UpstreamKind = Literal["forward", "translate", "scripted"]
 
@@ -178,19 +178,19 @@ class RoutingSettings:
 class ServerTimeouts:
     """How long gatewayd waits for upstreams: seconds, or text such as `30s`, `500ms`, `1m30s`, `2h`."""
 
-    connect: Wait = setting(10.0, "For a connection, including TLS.", why="a live host answers in far less")
-    first_byte: Wait | None = setting(
+    connect: Duration = setting(10.0, "For a connection, including TLS.", why="a live host answers in far less")
+    first_byte: Duration | None = setting(
         None,
         "For the first byte of an answer, or the first event of a stream. A comment before that event restarts the "
         "time. Default: 60 for streams, and `total` for other calls, because their answer is sent only when it is "
         "complete.",
     )
-    idle: Wait = setting(
+    idle: Duration = setting(
         120.0,
         "Longest silence inside an answer. In a stream, events and comments end a silence; single bytes do not.",
         why="models pause to think, but not for minutes",
     )
-    total: Wait = setting(
+    total: Duration = setting(
         600.0, "For one whole attempt; for a stream, until its first event.", why="the OpenAI SDK's own timeout"
     )
 
@@ -304,7 +304,7 @@ class ServerSettings:
     fetch: FetchSettings = setting(FetchSettings(), "See *gatewayd.fetch*.")
     retry_budget: RetryBudgetSettings = setting(RetryBudgetSettings(), "See *gatewayd.retry_budget*.")
     limits: Limits = setting(Limits(), "See *gatewayd.limits*.")
-    drain: WaitOrNone = setting(
+    drain: DurationOrNone = setting(
         120.0, "Seconds for requests in flight to finish when gatewayd stops.", why="long answers take that long"
     )
     log: LogSettings = setting(LogSettings(), "See *gatewayd.log*.")

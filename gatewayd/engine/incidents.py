@@ -33,7 +33,7 @@ class _Kind:
 
 
 class Incidents:
-    """Writes them (`routing.health.Observer`)."""
+    """Writes them (`routing.health.HealthObserver`)."""
 
     def __init__(self, find: Callable[[Candidate], Deployment | None]) -> None:
         """`find`: the deployment of a candidate, if a live configuration has it."""

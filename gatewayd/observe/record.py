@@ -16,7 +16,7 @@ from gatewayd.errors import GatewayError, UpstreamStatus
 
 _log = logging.getLogger("gatewayd.observe")
 
-Kind = Literal["model", "info", "open"]
+RecordKind = Literal["model", "info", "open"]
 """model: asks a deployment, is counted by group. info: answers by itself. open: needs no key, no configuration."""
 Outcome = Literal["ok", "rejected", "error", "client_left", "broken_stream", "shutdown"]
 """rejected: the client's mistake. error: no deployment could answer, or a bug in gatewayd. broken_stream: the stream
@@ -67,7 +67,7 @@ class Record(msgspec.Struct):
     request_id: str = ""
     started: float = 0.0
     """`time.monotonic()`; 0.0 if it never became a request."""
-    kind: Kind = "info"
+    kind: RecordKind = "info"
     method: str = "-"
     path: str = "-"
     peer: str = ""

@@ -57,7 +57,7 @@ class Failure:
     """Nothing listened at the address."""
 
 
-class Observer(Protocol):
+class HealthObserver(Protocol):
     """Hears what is worth a line in the log."""
 
     def failed(self, candidate: Candidate, error: GatewayError, cooldown: float, now: float) -> None:
@@ -132,11 +132,11 @@ class Policy:
 class HealthBook:
     """All records. `jitter` returns a factor near 1 that spreads the ends of cooldowns (default: none)."""
 
-    def __init__(self, *, jitter: Callable[[], float] = lambda: 1.0, observer: Observer | None = None) -> None:
+    def __init__(self, *, jitter: Callable[[], float] = lambda: 1.0, observer: HealthObserver | None = None) -> None:
         self._states: dict[str, State] = {}
         self._resting: set[str] = set()  # all that are cooling or in probation, and perhaps some that were
         self._jitter = jitter
-        self._observer: Observer = Nobody() if observer is None else observer
+        self._observer: HealthObserver = Nobody() if observer is None else observer
 
     def state(self, identity: str) -> State:
         state = self._states.get(identity)

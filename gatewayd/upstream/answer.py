@@ -100,7 +100,7 @@ class Answer:
         self._size += len(data)
         if self._size > self._look:
             self._look = min(self._limit, self._size + STEP)
-            if (error := too_large(self._size, self._limit)) is not None:
+            if (error := answer_too_large(self._size, self._limit)) is not None:
                 if self._connection is not None:
                     self._connection.abort()
                 self.fail(error)
@@ -126,7 +126,7 @@ class Answer:
         self.delimited = delimited
 
 
-def too_large(size: int, limit: int) -> GatewayError | None:
+def answer_too_large(size: int, limit: int) -> GatewayError | None:
     """What a request ends with that has got so many bytes of an answer, which is more than the limit or than there is
     memory for; None if it is not."""
     if size > limit:

@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamRedirect
-from gatewayd.upstream.answer import MAX_BODY, STEP, Answer, Fields, too_large
+from gatewayd.upstream.answer import MAX_BODY, STEP, Answer, Fields, answer_too_large
 from gatewayd.upstream.base import Timeouts
 from gatewayd.upstream.dial import Origin
 from gatewayd.upstream.inside import leads_inside
@@ -230,7 +230,7 @@ class _Incoming(Answer):
                 size += len(data)
                 if size > looked and not endless:
                     looked = size + STEP
-                    if (error := too_large(size, MAX_BODY)) is not None:
+                    if (error := answer_too_large(size, MAX_BODY)) is not None:
                         raise error
                 if exchange.end_mark is not None and not exchange.marked:
                     seen = tail + data

@@ -17,13 +17,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from gatewayd.access.keys import Headers, authenticate
+from gatewayd.access.keys import RequestHeaders, authenticate
 from gatewayd.engine.dispatch import dispatch
 from gatewayd.engine.runtime import Gateway, Runtime
 from gatewayd.errors import GatewayError, InternalError, ShuttingDown
 from gatewayd.observe import access
 from gatewayd.observe.metrics import Metrics
-from gatewayd.observe.record import Kind, Observer, Record, observe
+from gatewayd.observe.record import Observer, Record, RecordKind, observe
 from gatewayd.routing.table import Table
 from gatewayd.tasks import in_steps
 from gatewayd.upstream.base import Call, Reply, Sink
@@ -63,7 +63,7 @@ class Inbound(Protocol):
         InvalidRequest or ClientGone."""
 
 
-class InboundHeaders(Headers, Protocol):
+class InboundHeaders(RequestHeaders, Protocol):
     def items(self) -> Iterable[Header]: ...
 
 
@@ -100,7 +100,7 @@ class Route:
     method: Literal["GET", "POST"]
     path: str
     handle: Handle
-    kind: Kind = "info"
+    kind: RecordKind = "info"
     endpoint: str = ""
     """For a route that does nothing but ask a model: the path below the upstream's base URL."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from gatewayd.access.keys import Headers
+from gatewayd.access.keys import RequestHeaders
 from gatewayd.config.snapshot import ServerSettings
 from gatewayd.errors import InvalidRequest
 
 
-def client_timeout(headers: Headers, server: ServerSettings) -> float | None:
+def client_timeout(headers: RequestHeaders, server: ServerSettings) -> float | None:
     """`x-litellm-timeout` in seconds; it may shorten what is configured, not lengthen it."""
     told = headers.get("x-litellm-timeout")
     if told is None:

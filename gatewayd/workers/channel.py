@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 _HEAD = struct.Struct("!BBII")
-"""Kind, number of descriptors, number of the question, length of the body."""
+"""MessageKind, number of descriptors, number of the question, length of the body."""
 _READ = 1 << 16
 _MOST_DESCRIPTORS = 253
 """SCM_MAX_FD of Linux."""
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     PART = 1
     """A frame of a snapshot (`config.channel`)."""
     PREPARE = 2
@@ -40,7 +40,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    kind: Kind
+    kind: MessageKind
     number: int
     body: bytes
     descriptors: list[int]
@@ -64,7 +64,7 @@ class Channel:
         self.closed = False
         self._loop.add_reader(sock.fileno(), self._readable)
 
-    def send(self, kind: Kind, number: int = 0, body: bytes = b"", descriptors: Sequence[int] = ()) -> None:
+    def send(self, kind: MessageKind, number: int = 0, body: bytes = b"", descriptors: Sequence[int] = ()) -> None:
         """Duplicates the descriptors, so the caller may close its own at once."""
         if self.closed:
             return
@@ -113,7 +113,7 @@ class Channel:
         body = bytes(self._in[_HEAD.size : end])
         del self._in[:end]
         descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-        return Message(Kind(kind), number, body, descriptors)
+        return Message(MessageKind(kind), number, body, descriptors)
 
     def _writable(self) -> None:
         while self._out:

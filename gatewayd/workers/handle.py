@@ -19,7 +19,7 @@ from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.errors import GatewaydError
 from gatewayd.web.doors import Door
-from gatewayd.workers.channel import Channel, Kind, Message
+from gatewayd.workers.channel import Channel, Message, MessageKind
 from gatewayd.workers.sockets import pack_sockets
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -86,7 +86,7 @@ class WorkerHandle:
     def gone(self) -> bool:
         return self._channel.closed
 
-    def ask(self, kind: Kind, body: bytes = b"", descriptors: Sequence[int] = ()) -> asyncio.Future[bytes]:
+    def ask(self, kind: MessageKind, body: bytes = b"", descriptors: Sequence[int] = ()) -> asyncio.Future[bytes]:
         """Sends a question at once. Returns its answer, or WorkerGone."""
         number = next(self._questions)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -107,20 +107,20 @@ class WorkerHandle:
     ) -> list[Problem]:
         """Has the worker prepare a snapshot, so that it can go live. Raises WorkerGone."""
         for frame in frames:
-            self._channel.send(Kind.PART, body=frame)
+            self._channel.send(MessageKind.PART, body=frame)
         listen = tuple(dict.fromkeys(snapshot.server.listen))
         new = {address: doors[address] for address in listen if address not in self._known}
-        answer = await self.ask(Kind.PREPARE, *pack_sockets(listen, new, self.number - 1))
+        answer = await self.ask(MessageKind.PREPARE, *pack_sockets(listen, new, self.number - 1))
         return [Problem(**found) for found in msgspec.json.decode(answer)]
 
     def commit(self, snapshot: Snapshot) -> asyncio.Future[bytes]:
         """The prepared snapshot goes live. The result is done when it is live."""
         self._known = frozenset(snapshot.server.listen)
         self.serving = True
-        return self.ask(Kind.COMMIT)
+        return self.ask(MessageKind.COMMIT)
 
     def abandon(self) -> None:
-        self._channel.send(Kind.ABANDON)
+        self._channel.send(MessageKind.ABANDON)
 
     def abort(self) -> None:
         """Ends a process that does not answer. It prints its stack first, if it can."""
@@ -152,7 +152,7 @@ class WorkerHandle:
     def _received(self, message: Message) -> None:
         self.alive_at, self.heard = time.monotonic(), True
         waiting = self._waiting.get(message.number)
-        if message.kind == Kind.ANSWER and waiting is not None and not waiting.done():
+        if message.kind == MessageKind.ANSWER and waiting is not None and not waiting.done():
             waiting.set_result(message.body)
 
     def _gone(self) -> None:

@@ -27,7 +27,7 @@ from gatewayd.observe.merger import MetricsMerger
 from gatewayd.tasks import spawn, supervise
 from gatewayd.web.doors import Door, open_doors
 from gatewayd.web.inherited import Inherited
-from gatewayd.workers.channel import Kind
+from gatewayd.workers.channel import MessageKind
 from gatewayd.workers.handle import WorkerGone, WorkerHandle
 
 _log = logging.getLogger("gatewayd.workers")
@@ -274,7 +274,7 @@ class Supervisor:
     async def _stop(self, worker: WorkerHandle, seconds: float) -> int:
         try:
             async with asyncio.timeout(seconds + _DRAIN_MARGIN):
-                return int(await worker.ask(Kind.STOP, str(seconds).encode()))
+                return int(await worker.ask(MessageKind.STOP, str(seconds).encode()))
         except WorkerGone:
             return 0
         except TimeoutError:
@@ -318,7 +318,7 @@ class Supervisor:
         async def ask(worker: WorkerHandle) -> bytes | None:
             with suppress(WorkerGone, TimeoutError):
                 async with asyncio.timeout(_ANSWER_TIMEOUT):
-                    return await worker.ask(Kind.ASK, what)
+                    return await worker.ask(MessageKind.ASK, what)
             return None
 
         workers = list(self._workers.values())

@@ -35,7 +35,7 @@ from gatewayd.process import Exports, begin_start, end_start, loop_factory
 from gatewayd.tasks import Yielder, exit_if_threads_run, spawn, supervise
 from gatewayd.web.listener import StagedDoors
 from gatewayd.web.side import DataSide
-from gatewayd.workers.channel import Channel, Kind, Message
+from gatewayd.workers.channel import Channel, Message, MessageKind
 from gatewayd.workers.sockets import unpack_sockets
 
 _log = logging.getLogger("gatewayd.worker")
@@ -104,24 +104,24 @@ class Worker:
 
     def _received(self, message: Message) -> None:
         match message.kind:
-            case Kind.PART:
+            case MessageKind.PART:
                 self._parts += 1
                 if self._parts == _MANY_PARTS:
                     self._gc_pause.enter_context(gc_paused())
                 if (result := self._assembler.feed(message.body)) is not None:
                     self._snapshot, self._assembler = result.snapshot, Assembler()
-            case Kind.PREPARE:
+            case MessageKind.PREPARE:
                 _ = spawn(self._prepare(message, self._snapshot), name="prepare")
-            case Kind.COMMIT:
+            case MessageKind.COMMIT:
                 self._commit()
                 _ = spawn(self._committed(message.number), name="commit")
-            case Kind.ABANDON:
+            case MessageKind.ABANDON:
                 _ = spawn(self._abandon(), name="abandon")
-            case Kind.ASK:
-                self._channel.send(Kind.ANSWER, message.number, self._answer_to(message.body))
-            case Kind.STOP:
+            case MessageKind.ASK:
+                self._channel.send(MessageKind.ANSWER, message.number, self._answer_to(message.body))
+            case MessageKind.STOP:
                 _ = spawn(self._stop(message), name="drain")
-            case Kind.ANSWER | Kind.ALIVE:
+            case MessageKind.ANSWER | MessageKind.ALIVE:
                 pass
 
     async def _prepare(self, message: Message, snapshot: Snapshot | None) -> None:
@@ -154,7 +154,7 @@ class Worker:
         self._parts = 0
         self._gc_pause.close()
         self._channel.send(
-            Kind.ANSWER, message.number, msgspec.json.encode([problem.as_dict() for problem in problems])
+            MessageKind.ANSWER, message.number, msgspec.json.encode([problem.as_dict() for problem in problems])
         )
 
     def _commit(self) -> None:
@@ -171,7 +171,7 @@ class Worker:
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         problems = await self._end_start() if self._gateway.loading else ()
-        self._channel.send(Kind.ANSWER, number, msgspec.json.encode(problems) if problems else b"")
+        self._channel.send(MessageKind.ANSWER, number, msgspec.json.encode(problems) if problems else b"")
 
     async def _end_start(self) -> list[dict[str, Any]]:
         problems: list[dict[str, Any]] = []
@@ -200,9 +200,9 @@ class Worker:
 
     async def _stop(self, message: Message) -> None:
         interrupted = await self._data.drain(float(message.body))
-        self._channel.send(Kind.ANSWER, message.number, str(interrupted).encode())
+        self._channel.send(MessageKind.ANSWER, message.number, str(interrupted).encode())
 
     async def _say_alive(self) -> None:
         while True:
-            self._channel.send(Kind.ALIVE)
+            self._channel.send(MessageKind.ALIVE)
             await asyncio.sleep(ALIVE_EVERY)

@@ -11,7 +11,7 @@ import pytest
 
 from gatewayd.config.snapshot import Address
 from gatewayd.web.doors import Door
-from gatewayd.workers.channel import Channel, Kind, Message
+from gatewayd.workers.channel import Channel, Message, MessageKind
 from gatewayd.workers.sockets import pack_sockets, unpack_sockets
 from tests.web.support import until
 
@@ -41,9 +41,11 @@ async def test_messages_of_any_size_arrive_in_order(pair: Pair) -> None:
     """Larger than the socket's buffer: the sender does not wait."""
     bodies = [b"", b"a", os.urandom(3_000_000), b"b" * 70_000, b"z"]
     for number, body in enumerate(bodies):
-        pair.here.send(Kind.PART, number, body)
+        pair.here.send(MessageKind.PART, number, body)
     await until(lambda: len(pair.received) == len(bodies), 30)
-    assert [(m.kind, m.number, m.body) for m in pair.received] == [(Kind.PART, n, b) for n, b in enumerate(bodies)]
+    assert [(m.kind, m.number, m.body) for m in pair.received] == [
+        (MessageKind.PART, n, b) for n, b in enumerate(bodies)
+    ]
 
 
 async def test_descriptors_come_with_their_own_message(pair: Pair) -> None:
@@ -52,8 +54,8 @@ async def test_descriptors_come_with_their_own_message(pair: Pair) -> None:
     before = len(os.listdir("/proc/self/fd"))
     pipes = [os.pipe() for _ in range(6)]
     for number, (reader, writer) in enumerate(pipes):
-        pair.here.send(Kind.PART, 100, b"x" * 9_000 * (number % 2))
-        pair.here.send(Kind.PREPARE, number, b"y" * 20_000 * (number % 3), [writer, reader])
+        pair.here.send(MessageKind.PART, 100, b"x" * 9_000 * (number % 2))
+        pair.here.send(MessageKind.PREPARE, number, b"y" * 20_000 * (number % 3), [writer, reader])
         os.close(reader)
         os.close(writer)
     await until(lambda: len(pair.received) == 12, 30)
@@ -75,12 +77,12 @@ async def test_the_end_is_heard_of_once_on_both_sides_and_nothing_stays_open(how
     before = len(os.listdir("/proc/self/fd"))
     reader, writer = os.pipe()
     if how == "with a message half sent":
-        pair.here.send(Kind.PART, 0, os.urandom(5_000_000), [reader])
-        pair.here.send(Kind.PART, 0, b"", [reader])
+        pair.here.send(MessageKind.PART, 0, os.urandom(5_000_000), [reader])
+        pair.here.send(MessageKind.PART, 0, b"", [reader])
     pair.here.close()
     pair.here.close()
     await until(lambda: pair.ended == ["here", "there"], 30)
-    pair.here.send(Kind.COMMIT)
+    pair.here.send(MessageKind.COMMIT)
     assert pair.received == []
     os.close(reader)
     os.close(writer)

@@ -49,13 +49,13 @@ def or_text(pattern: str, **bounds: float) -> dict[str, Any]:
     return {"anyOf": [{"type": "number", **bounds}, {"type": "string", "pattern": pattern}]}
 
 
-Wait = Annotated[
+Duration = Annotated[
     float,
     BeforeValidator(seconds),
     Field(gt=0, le=86_400, allow_inf_nan=False),
     WithJsonSchema(or_text(DURATION, exclusiveMinimum=0, maximum=86_400)),
 ]
-WaitOrNone = Annotated[
+DurationOrNone = Annotated[
     float,
     BeforeValidator(seconds),
     Field(ge=0, le=86_400, allow_inf_nan=False),

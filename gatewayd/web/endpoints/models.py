@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from gatewayd.config.listing import listed
+from gatewayd.config.listing import listed_models
 from gatewayd.web.exchange import Exchange, Route
 from gatewayd.wire.openai import encode
 
@@ -55,7 +55,7 @@ async def _names(exchange: Exchange) -> list[str]:
     assert runtime is not None
     names: list[str] | None = runtime.notes.get(_NOTE)
     if names is None:
-        names = await asyncio.to_thread(listed, runtime.table.names(), runtime.snapshot.deployments)
+        names = await asyncio.to_thread(listed_models, runtime.table.names(), runtime.snapshot.deployments)
         runtime.notes[_NOTE] = names
     return names
 

@@ -1,0 +1,127 @@
+"""The rules of the package that a reader relies on: size of files, unique names, a test file for each source file.
+
+Which folder may import which is in pyproject.toml (import-linter): `lint-imports` checks it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "gatewayd"
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
+MAX_LINES = 400
+
+SHARED_NAMES = {
+    "ENDPOINT": "one for each module of web.endpoints",
+    "ROUTES": "one for each module of web.endpoints",
+    "create": "one for each module of web.endpoints",
+    "Answer": "of an upstream, and to a client of the fast path",
+    "Connection": "to an upstream, and from a client",
+    "Deadlines": "of requests, and of connections",
+    "Exchange": "with litellm's HTTP client, and with a client of the gateway",
+    "Handle": "of web.exchange and of web.connection",
+    "Held": "of a reload, and of a client's connection",
+    "Inbound": "of web.exchange and of web.known",
+}
+"""Public names that several modules define, and why. Do not add any."""
+
+TESTED_BY = {
+    "test_daemon.py": ("config/overrides.py", "web/cannot_listen.py"),
+    "access/test_secrets.py": ("secret.py",),
+    "cli/test_check.py": ("config/checks/effective.py", "config/checks/support.py"),
+    "cli/test_cli.py": ("cli/exits.py", "cli/output.py", "cli/parser.py", "cli/streams.py"),
+    "client/test_compat.py": ("gateway.py",),
+    "client/test_functions.py": ("client/fromfile.py",),
+    "client/test_gateway.py": ("client/models.py",),
+    "client/test_public_names.py": ("_version.py", "client/requirements.py"),
+    "config/test_codes.py": ("config/problems.py",),
+    "config/test_loader.py": ("config/result.py", "config/snapshot.py"),
+    "config/test_nodes.py": ("config/document.py",),
+    "config/test_validator.py": (
+        "config/checks/deployments.py",
+        "config/checks/modes.py",
+        "config/checks/target.py",
+        "config/checks/values.py",
+    ),
+    "config/schema/test_export.py": ("config/schema/own.py", "config/schema/root.py", "config/schema/router.py"),
+    "config/schema/test_litellm_keys.py": (
+        "config/schema/callbacks.py",
+        "config/schema/deployment.py",
+        "config/schema/general.py",
+        "config/schema/litellm.py",
+        "config/tables.py",
+    ),
+    "docs/test_docs.py": ("error_codes.py", "errors.py", "verdicts.py"),
+    "e2e/test_activation.py": ("web/inherited.py",),
+    "e2e/test_signals.py": ("cli/run.py", "cli/signals.py"),
+    "e2e/test_start.py": ("process.py",),
+    "e2e/test_workers.py": ("workers/handle.py", "workers/supervisor.py", "workers/worker.py"),
+    "engine/test_incidents.py": ("upstream/local.py",),
+    "observe/test_log.py": ("observe/escape.py",),
+    "reload/test_last_good.py": ("config/lastgood.py",),
+    "routing/test_plan.py": ("routing/candidate.py",),
+    "upstream/test_detours.py": ("observe/detours.py",),
+    "upstream/test_direct.py": ("upstream/messages.py",),
+    "upstream/test_direct_stream.py": ("upstream/direct_feed.py",),
+    "upstream/test_forward.py": ("upstream/base.py",),
+    "upstream/test_images.py": ("upstream/inside.py",),
+    "upstream/test_translate.py": ("upstream/translate_answer.py",),
+    "upstream/test_transport.py": ("upstream/narrow.py",),
+    "upstream/test_vectors.py": ("float32.py",),
+    "web/endpoints/test_model_endpoints.py": (
+        "web/endpoints/chat.py",
+        "web/endpoints/completions.py",
+        "web/endpoints/embeddings.py",
+    ),
+    "web/test_fairness.py": ("web/turns.py",),
+    "web/test_fastpath.py": ("web/loop.py",),
+    "web/test_render.py": ("wire/anthropic.py",),
+    "web/test_app.py": ("web/timeout.py",),
+    "web/test_router.py": ("web/unknown.py",),
+    "web/test_segments.py": ("web/pieces.py",),
+    "wire/test_sse.py": ("wire/sse_decoder.py",),
+    "workers/test_channel.py": ("workers/sockets.py",),
+}
+"""Source files without a test file of the same name, by the file that tests them."""
+
+
+def public_names(path: Path) -> set[str]:
+    """Names that a module defines at its top level, without a leading underscore."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                names.add(name)
+            case _:
+                pass
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {str(path): length for path, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_a_public_name_means_one_thing() -> None:
+    modules: dict[str, list[str]] = defaultdict(list)
+    for path in SOURCES:
+        for name in public_names(path):
+            modules[name].append(str(path.relative_to(PACKAGE)))
+    assert {name: found for name, found in modules.items() if len(found) > 1 and name not in SHARED_NAMES} == {}
+    assert [name for name in SHARED_NAMES if len(modules[name]) < 2] == []
+
+
+def test_each_source_file_has_a_test_file() -> None:
+    tested_elsewhere = {source for sources in TESTED_BY.values() for source in sources}
+    missing = set()
+    for path in SOURCES:
+        source = path.relative_to(PACKAGE)
+        if not (ROOT / "tests" / source.parent / f"test_{source.name}").exists():
+            missing.add(str(source))
+    assert missing == tested_elsewhere
+    assert [name for name in TESTED_BY if not (ROOT / "tests" / name).exists()] == []
