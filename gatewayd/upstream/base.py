@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from gatewayd.wire.dialect import Endpoint
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Intent, Usage
 
@@ -39,8 +40,7 @@ class Timeouts:
 class Call(msgspec.Struct):
     """One client request on its way to whichever deployment is tried next; shared by all tries."""
 
-    endpoint: str
-    """Path below the base URL, without a leading slash: `chat/completions`, `completions`, `embeddings`."""
+    endpoint: Endpoint
     intent: Intent
     """What was read from the body: model, stream, top-level fields, and the body's bytes as they came."""
     request_id: str

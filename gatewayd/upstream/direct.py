@@ -24,6 +24,7 @@ from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.translate_answer import whole
 from gatewayd.upstream.translate_errors import no_stream, raised_by_us, translated
 from gatewayd.wire.coding import CodingError, decoded, is_identity
+from gatewayd.wire.dialect import COMPLETIONS
 
 if TYPE_CHECKING:
     from gatewayd.upstream.bridge import Pools
@@ -91,7 +92,7 @@ class Direct:
         events = Events(
             model,
             self._parts.total,
-            is_text=call.endpoint == "completions",
+            is_text=call.endpoint is COMPLETIONS,
             with_usage=isinstance(options, dict) and options.get("include_usage") is True,
         )
 

@@ -13,6 +13,7 @@ from gatewayd._version import __version__
 from gatewayd.config.snapshot import Deployment
 from gatewayd.upstream.base import Call
 from gatewayd.upstream.dial import Origin
+from gatewayd.wire.dialect import EMBEDDINGS
 from gatewayd.wire.openai import encode
 
 DIRECT_LIMIT: Final = 128 * 1024
@@ -79,7 +80,7 @@ def suits(deployment: Deployment) -> bool:
 def fits(deployment: Deployment, call: Call, arguments: Mapping[str, Any]) -> bool:
     """Whether this call may go the direct way, at a deployment that `suits`."""
     intent = call.intent
-    if call.endpoint == "embeddings" or len(intent.body) > DIRECT_LIMIT or not intent.fields.keys() <= _FIELDS | _SEEN:
+    if call.endpoint is EMBEDDINGS or len(intent.body) > DIRECT_LIMIT or not intent.fields.keys() <= _FIELDS | _SEEN:
         return False
     if intent.stream and (deployment.provider not in _STREAMING or arguments.get("n") not in (None, 1)):
         return False

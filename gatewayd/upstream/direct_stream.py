@@ -25,8 +25,9 @@ from gatewayd.upstream.stream import StreamAnswer
 from gatewayd.upstream.translate_answer import EVENT_STREAM_HEADERS, SilentCalls, as_text
 from gatewayd.upstream.translate_errors import is_stream
 from gatewayd.upstream.transport import Connection
+from gatewayd.wire.dialect import OPENAI
 from gatewayd.wire.headers import Header
-from gatewayd.wire.openai import DONE, Usage, encode
+from gatewayd.wire.openai import Usage, encode
 from gatewayd.wire.sse_decoder import Decoder
 from gatewayd.wire.usage import usage_from_dict
 
@@ -133,7 +134,7 @@ class Events:
             self.usage = usage_from_dict(usage)
             if self._with_usage:
                 rest += self._event({"choices": [], "usage": usage})
-        return rest + DONE
+        return rest + OPENAI.end_mark
 
     def _spend(self, chunk: Any) -> None:
         """Keeps chunks that speak of usage, for the sum of which the last word on each thing counts.

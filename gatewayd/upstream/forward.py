@@ -33,10 +33,9 @@ from gatewayd.upstream.stream import StreamAnswer
 from gatewayd.upstream.transport import MAX_BODY, Answer, Connection
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.wire.coding import CodingError, decoded, is_identity
+from gatewayd.wire.dialect import CHAT, EMBEDDINGS, Endpoint
 from gatewayd.wire.headers import HOP, HOP_BY_HOP
 from gatewayd.wire.large import LARGE, closes, holds
-from gatewayd.wire.sse import StreamWatcher
-from gatewayd.wire.usage import usage_of
 
 AZURE_API_VERSION: Final = "2025-02-01-preview"
 """Used when the deployment names none: litellm's default (1.106.2)."""
@@ -82,7 +81,7 @@ class ForwardUpstream:
         self._fields, self._own = _fields(deployment, self._origin, instance if elsewhere else "")
         held = (deployment.api_key, *deployment.extra_headers.values(), *deployment.litellm_params.values())
         self.secrets = Secrets(secret for secret in held if isinstance(secret, Secret))
-        self._heads: tuple[dict[str, bytes], dict[str, bytes]] = {}, {}
+        self._heads: tuple[dict[Endpoint, bytes], dict[Endpoint, bytes]] = {}, {}
         """By endpoint, of calls that do not stream and of those that do."""
 
     async def open(self, call: Call) -> Reply:
@@ -96,12 +95,13 @@ class ForwardUpstream:
             answer = Answer(ready)
             await call.waiting(self._pool.exchange(answer, head, body, call.timeouts, fresh=call.fresh))
             content = await self.whole_in_steps(answer) if is_heavy(answer) else self.whole(answer)
-            if call.endpoint == "embeddings" and needs_packing(call, content):
+            if call.endpoint is EMBEDDINGS and needs_packing(call, content):
                 content = await asyncio.to_thread(packed, content)
             headers = [*self.secrets.relayed(answer.fields), *call.told()]
-            return WholeReply(answer.status, headers, content, usage_of(content))
+            return WholeReply(answer.status, headers, content, call.endpoint.dialect.usage(content))
         choices = _choices(call) if self._omits_done else 0
-        stream = StreamAnswer(ready, StreamWatcher(choices=choices, whole=True, hides=self.secrets.found_in))
+        watcher = call.endpoint.dialect.watcher(choices=choices, whole=True, hides=self.secrets.found_in)
+        stream = StreamAnswer(ready, watcher)
         stream.secrets = self.secrets
         await call.waiting(self._pool.exchange(stream, head, body, call.timeouts, fresh=call.fresh))
         if stream.live:
@@ -136,7 +136,7 @@ class ForwardUpstream:
         heads = self._heads[call.intent.stream]
         prefix = heads.get(endpoint)
         if prefix is None or (self._azure and self._wild):
-            prefix = heads[endpoint] = self._prefix(endpoint, model, stream=call.intent.stream)
+            prefix = heads[endpoint] = self._prefix(endpoint.path, model, stream=call.intent.stream)
         if not headers:
             return b"%bcontent-length: %d\r\n\r\n" % (prefix, len(body)), body
         own = self._own
@@ -252,7 +252,7 @@ def _azure(path: str, query: str, version: str | None) -> tuple[str, str]:
 
 
 def _choices(call: Call) -> int:
-    if call.endpoint != "chat/completions":
+    if call.endpoint is not CHAT:
         return 0
     n = call.intent.value("n")
     return n if isinstance(n, int) and n > 0 else 1

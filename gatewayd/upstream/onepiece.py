@@ -9,9 +9,9 @@ import msgspec
 
 from gatewayd.errors import UpstreamBadResponse
 from gatewayd.upstream.base import Call, Sink
+from gatewayd.wire.dialect import CHAT, OPENAI
 from gatewayd.wire.headers import Header
-from gatewayd.wire.openai import DONE, Usage, encode
-from gatewayd.wire.usage import usage_of
+from gatewayd.wire.openai import Usage, encode
 
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _choices: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
@@ -54,10 +54,10 @@ def in_one_piece(call: Call, headers: Sequence[Header], body: bytes) -> OnePiece
     options = call.intent.value("stream_options")
     with_usage = isinstance(options, dict) and options.get("include_usage") is True
     try:
-        events = _events(body, is_chat=call.endpoint == "chat/completions", with_usage=with_usage)
+        events = _events(body, is_chat=call.endpoint is CHAT, with_usage=with_usage)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError):
         raise UpstreamBadResponse("The upstream answered a streaming call without a stream.") from None
-    return OnePieceStream(headers, events, usage_of(body))
+    return OnePieceStream(headers, events, OPENAI.usage(body))
 
 
 def _events(body: bytes, *, is_chat: bool, with_usage: bool) -> bytes:
@@ -71,9 +71,9 @@ def _events(body: bytes, *, is_chat: bool, with_usage: bool) -> bytes:
         choices = [_as_chunk(choice) for choice in choices]
     first: dict[str, Any] = {**answer, "choices": choices}
     if not with_usage:
-        return b"data: %b\n\n%b" % (encode(first), DONE)
+        return b"data: %b\n\n%b" % (encode(first), OPENAI.end_mark)
     last = {**answer, "choices": [], "usage": usage}
-    return b"data: %b\n\ndata: %b\n\n%b" % (encode({**first, "usage": None}), encode(last), DONE)
+    return b"data: %b\n\ndata: %b\n\n%b" % (encode({**first, "usage": None}), encode(last), OPENAI.end_mark)
 
 
 def _as_chunk(choice: dict[str, msgspec.Raw]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.upstream.base import Call
 from gatewayd.upstream.messages import mapper
+from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint
 from gatewayd.wire.openai import encode, parsed
 
 _PATH: Final = re.compile(r"([^.\[\]]+)((?:\.[^.\[\]]+|\[(?:\*|\d+)\])+)")
@@ -65,7 +66,7 @@ class Rewriter:
         intent = call.intent
         fields = intent.fields
         rules = self._rules.get(model) or self._rules_for(model)
-        chat = call.endpoint == "chat/completions"
+        chat = call.endpoint is CHAT
         messages = rules.messages(intent) if chat and rules.messages is not None else None
         if self._quiet and messages is None and rules.touches[call.endpoint].isdisjoint(fields):
             if model == intent.model and "model" in fields:
@@ -147,17 +148,17 @@ class _Rules:
         self._conditional = row.conditional
         self._allowed = allowed
         self._refused = {
-            "chat/completions": (row.refuses | self.ignores) - allowed,
-            "completions": (parameters.completions() | self.ignores) - allowed,
-            "embeddings": (row.embeddings | self.ignores) - allowed,
+            CHAT: (row.refuses | self.ignores) - allowed,
+            COMPLETIONS: (parameters.completions() | self.ignores) - allowed,
+            EMBEDDINGS: (row.embeddings | self.ignores) - allowed,
         }
         touches = self.ignores.union(*self._refused.values(), row.conditional) if self.drops else self.ignores
-        self.touches: dict[str, frozenset[str]] = defaultdict(lambda: touches)
+        self.touches: dict[Endpoint, frozenset[str]] = defaultdict(lambda: touches)
         """Per endpoint, the fields without which a body can go as it is."""
         if self.renames:
-            self.touches["chat/completions"] = touches.union(ours for ours, _ in self.renames)
+            self.touches[CHAT] = touches.union(ours for ours, _ in self.renames)
 
-    def refused(self, endpoint: str, fields: RawFields, changes: RawFields) -> frozenset[str]:
+    def refused(self, endpoint: Endpoint, fields: RawFields, changes: RawFields) -> frozenset[str]:
         """Names of the fields to leave out, of the caller's and of the defaults. Raises InvalidRequest if one of the
         caller's has no effect and may not be left out."""
         if not self.drops:
@@ -167,7 +168,7 @@ class _Rules:
             return frozenset()
         refused = self._refused.get(endpoint, frozenset())
         out = refused.intersection(fields) | refused.intersection(changes)
-        if self._conditional and endpoint == "chat/completions":
+        if self._conditional and endpoint is CHAT:
             sent = {**changes, **fields}
             values = {name: parsed(name, sent[name]) for name in self._conditional.intersection(sent)}
             given = {name: value for name, value in values.items() if value is not None}

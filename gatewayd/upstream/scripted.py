@@ -32,8 +32,9 @@ from gatewayd.errors import (
 )
 from gatewayd.float32 import pack
 from gatewayd.upstream.base import Call, Gate, Reply, Sink, WholeReply
+from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, OPENAI, Endpoint
 from gatewayd.wire.headers import Header
-from gatewayd.wire.openai import DONE, Intent, Usage, encode
+from gatewayd.wire.openai import Intent, Usage, encode
 
 _JSON: tuple[Header, ...] = (("content-type", "application/json"),)
 _EVENTS: tuple[Header, ...] = (("content-type", "text/event-stream; charset=utf-8"),)
@@ -50,17 +51,17 @@ class ScriptedUpstream:
         self._deployment = deployment
         self._script = MockResponse.model_validate(dict(deployment.mock or {}))
         self._failures = 0
-        self._answers: dict[str, Callable[[Call, str], Reply]] = {
-            "chat/completions": self._chat,
-            "completions": self._completion,
-            "embeddings": self._embeddings,
+        self._answers: dict[Endpoint, Callable[[Call, str], Reply]] = {
+            CHAT: self._chat,
+            COMPLETIONS: self._completion,
+            EMBEDDINGS: self._embeddings,
         }
 
     async def open(self, call: Call) -> Reply:
         """Raises InvalidRequest (bad fields, endpoint not known), or the fault that the script tells."""
         answer = self._answers.get(call.endpoint)
         if answer is None:
-            raise InvalidRequest(f"A mock has no endpoint '{call.endpoint}'.", code="endpoint_not_supported")
+            raise InvalidRequest(f"A mock has no endpoint '{call.endpoint.path}'.", code="endpoint_not_supported")
         script = self._script
         reply = answer(call, self._deployment.model.replace("*", call.capture))
         silent = script.hang_after is not None and (script.hang_after == 0 or reply.body is not None)
@@ -181,7 +182,7 @@ class ScriptedUpstream:
                 yield b"data: " + encode(chunk | empty) + b"\n\n"
             if with_usage:
                 yield b"data: " + encode(head | {"choices": [], "usage": _usage_body(usage)}) + b"\n\n"
-            yield DONE
+            yield OPENAI.end_mark
 
         return _Stream(events(), self._script, call.timeouts.idle, usage)
 

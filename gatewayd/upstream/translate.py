@@ -35,14 +35,15 @@ from gatewayd.upstream.translate_errors import translated
 from gatewayd.upstream.translate_mends import mend
 from gatewayd.upstream.translate_parts import gather
 from gatewayd.upstream.translate_request import Arguments
+from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS
 
 if TYPE_CHECKING:
     from gatewayd.upstream.bridge import Exchange, Pools
 
 _FUNCTIONS: Final = {
-    "chat/completions": "acompletion",
-    "completions": "acompletion",
-    "embeddings": "aembedding",
+    CHAT: "acompletion",
+    COMPLETIONS: "acompletion",
+    EMBEDDINGS: "aembedding",
 }
 # What litellm reads from the environment while it is imported. The first three keep it from fetching from GitHub and
 # from reading a .env file.
@@ -244,7 +245,7 @@ class TranslateUpstream:
             return translated(error, exchange, self._provider, self._secrets)
 
         try:
-            if call.endpoint != "embeddings":
+            if call.endpoint.streams:
                 arguments["_skip_mcp_handler"] = True  # else a caller's tool could choose litellm's MCP gateway
             answer = await function(**arguments)
             if not arguments.get("stream"):

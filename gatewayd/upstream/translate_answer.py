@@ -13,8 +13,9 @@ from gatewayd.tasks import spawn
 from gatewayd.upstream.base import Call, Gate, Sink, WholeReply
 from gatewayd.upstream.hiding import NONE, Secrets
 from gatewayd.upstream.translate_errors import is_stream, no_stream
+from gatewayd.wire.dialect import COMPLETIONS, EMBEDDINGS, OPENAI
 from gatewayd.wire.headers import Header
-from gatewayd.wire.openai import DONE, Usage, encode
+from gatewayd.wire.openai import Usage, encode
 from gatewayd.wire.usage import usage_from_dict
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ ErrorTranslator = Callable[[Exception], GatewayError]
 def whole(call: Call, answer: Any) -> WholeReply:
     """Raises UpstreamBadResponse for an answer that says nothing: Gemini gives some now and then."""
     body = _tree(answer)
-    if call.endpoint != "embeddings" and not body.get("choices"):
+    if call.endpoint.streams and not body.get("choices"):
         raise UpstreamBadResponse("The upstream's answer has no choice.")
-    if call.endpoint == "completions":
+    if call.endpoint is COMPLETIONS:
         body = as_text(body)
-    elif call.endpoint == "embeddings" and call.intent.value("encoding_format") == "base64":
+    elif call.endpoint is EMBEDDINGS and call.intent.value("encoding_format") == "base64":
         for item in body["data"]:
             vector = item["embedding"]
             if isinstance(vector, list):  # else the provider has packed it itself
@@ -45,7 +46,7 @@ def whole(call: Call, answer: Any) -> WholeReply:
 
 async def whole_beside(call: Call, answer: Any) -> WholeReply:
     """The same, off the loop for vectors: to pack those of two thousand texts takes 100 ms, in small steps."""
-    if call.endpoint != "embeddings":
+    if call.endpoint.streams:
         return whole(call, answer)
     return await asyncio.to_thread(whole, call, answer)
 
@@ -66,7 +67,7 @@ class TranslatedStream:
         self._calls = SilentCalls()
         self._spoken = False
         self._exchange = exchange
-        self._is_text = call.endpoint == "completions"
+        self._is_text = call.endpoint is COMPLETIONS
         self._translator = translator
         options = call.intent.value("stream_options")
         self._usage_asked = isinstance(options, dict) and options.get("include_usage") is True
@@ -96,7 +97,7 @@ class TranslatedStream:
             await gate.opened()
             sink.write(event)
             event = await self._next()
-        sink.write(DONE)
+        sink.write(OPENAI.end_mark)
 
     def close(self) -> None:
         self._exchange.close()

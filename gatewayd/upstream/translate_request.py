@@ -17,6 +17,7 @@ from gatewayd.secret import Secret
 from gatewayd.upstream.base import Call
 from gatewayd.upstream.translate_demands import check_demands
 from gatewayd.upstream.translate_tools import check_tools
+from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint
 from gatewayd.wire.headers import HOP
 
 NO_KEY: Final = "no-key-configured"
@@ -44,10 +45,10 @@ _EMBEDDING: Final = frozenset({"input", "dimensions", "user", "input_type"})
 _PROVIDERS_OWN: Final = frozenset(
     {"thinking", "top_k", "min_p", "repetition_penalty", "safety_settings", "documents", "context_management"}
 )
-FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    "chat/completions": _CHAT | _PROVIDERS_OWN,
-    "completions": _COMPLETION | _PROVIDERS_OWN,
-    "embeddings": _EMBEDDING,
+FIELDS: Final[Mapping[Endpoint, frozenset[str]]] = {
+    CHAT: _CHAT | _PROVIDERS_OWN,
+    COMPLETIONS: _COMPLETION | _PROVIDERS_OWN,
+    EMBEDDINGS: _EMBEDDING,
 }
 """Per endpoint, the fields of a body that are translated."""
 
@@ -59,9 +60,9 @@ _HEADERS: Final = frozenset({"anthropic-beta", "idempotency-key", "traceparent",
 
 
 _BY_ENDPOINT: Final = {
-    ("ollama", "chat/completions"): "ollama_chat",
-    ("ollama", "completions"): "ollama_chat",
-    ("ollama_chat", "embeddings"): "ollama",
+    ("ollama", CHAT): "ollama_chat",
+    ("ollama", COMPLETIONS): "ollama_chat",
+    ("ollama_chat", EMBEDDINGS): "ollama",
 }
 """litellm's name for the API of an endpoint, where it has two for one provider: as `ollama` it makes one text of a
 conversation."""
@@ -90,12 +91,12 @@ class Arguments:
             arguments["prompt"] = prompt[0]
         _check(call.endpoint, arguments, deployment.provider)
         check_tools(arguments.get("tools"), deployment.provider)
-        if call.endpoint == "chat/completions":
+        if call.endpoint is CHAT:
             check_demands(arguments, deployment)
             arguments["messages"] = _without_blanks(arguments["messages"])
-        if any(kind in intent.body for kind in _LOST) and call.endpoint == "chat/completions":
+        if any(kind in intent.body for kind in _LOST) and call.endpoint is CHAT:
             _check_parts(arguments["messages"], deployment)
-        if call.endpoint == "completions":
+        if call.endpoint is COMPLETIONS:
             # What litellm's own text completion does; its streams do not tell whether the provider ended them.
             arguments |= {"messages": [{"role": "user", "content": arguments.pop("prompt")}], "text_completion": True}
         for name, value in self._params.items():
@@ -109,7 +110,7 @@ class Arguments:
             headers[HOP] = ", ".join([*(value for name, value in call.headers if name == HOP), self._hop])
         if headers:
             arguments["extra_headers"] = headers
-        if intent.stream and call.endpoint != "embeddings":
+        if intent.stream and call.endpoint.streams:
             arguments |= {"stream": True, "stream_options": {"include_usage": True}}
         return arguments
 
@@ -222,23 +223,22 @@ def _check_parts(messages: list[dict[str, Any]], deployment: Deployment) -> None
                 raise error
 
 
-def _check(endpoint: str, arguments: Mapping[str, Any], provider: str) -> None:
-    match endpoint:
-        case "chat/completions":
-            messages = arguments.get("messages")
-            if not isinstance(messages, list) or not messages:
-                raise InvalidRequest("The field 'messages' must be a list of messages.", param="messages")
-            for index, message in enumerate(messages):
-                if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-                    raise InvalidRequest("A message must be an object with a 'role'.", param=f"messages[{index}]")
-        case "completions":
-            if not isinstance(arguments.get("prompt"), str):
-                raise InvalidRequest(f"The field 'prompt' must be one text for {provider}.", param="prompt")
-        case _:
-            given = arguments.get("input")
-            texts = [given] if isinstance(given, str) else given
-            if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-                raise InvalidRequest(
-                    f"The field 'input' must be a text or an array of texts; {provider} does not accept token arrays.",
-                    param="input",
-                )
+def _check(endpoint: Endpoint, arguments: Mapping[str, Any], provider: str) -> None:
+    if endpoint is CHAT:
+        messages = arguments.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise InvalidRequest("The field 'messages' must be a list of messages.", param="messages")
+        for index, message in enumerate(messages):
+            if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+                raise InvalidRequest("A message must be an object with a 'role'.", param=f"messages[{index}]")
+    elif endpoint is COMPLETIONS:
+        if not isinstance(arguments.get("prompt"), str):
+            raise InvalidRequest(f"The field 'prompt' must be one text for {provider}.", param="prompt")
+    else:
+        given = arguments.get("input")
+        texts = [given] if isinstance(given, str) else given
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            raise InvalidRequest(
+                f"The field 'input' must be a text or an array of texts; {provider} does not accept token arrays.",
+                param="input",
+            )

@@ -14,7 +14,7 @@ from gatewayd.errors import LoopDetected
 from gatewayd.observe.metrics import Metrics
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection, Deadlines
-from gatewayd.web.endpoints import chat, completions, embeddings, health, models
+from gatewayd.web.endpoints import ask, health, models
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges
 from gatewayd.web.fastpath import FastPath
 from gatewayd.web.inherited import Inherited
@@ -27,9 +27,7 @@ from gatewayd.web.router import Router, refusal
 from gatewayd.wire.headers import unlooped
 
 TABLE = (
-    *chat.ROUTES,
-    *completions.ROUTES,
-    *embeddings.ROUTES,
+    *ask.ROUTES,
     *models.ROUTES,
     *health.ROUTES,
 )
@@ -97,9 +95,9 @@ class DataApp:
             return None
         path = _path(message)
         route, model = self._router.find("POST", path)
-        if not route.endpoint or model is not None:
+        if route.endpoint is None or model is not None:
             return None
-        known = KnownRequest(route, path[:_MAX_LOGGED_PATH], headers)
+        known = KnownRequest(route, route.endpoint, path[:_MAX_LOGGED_PATH], headers)
         try:
             unlooped(known.relayed, self.exchanges.gateway.instance)
         except LoopDetected:

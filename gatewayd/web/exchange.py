@@ -31,9 +31,9 @@ from gatewayd.upstream.naming import NamedReply
 from gatewayd.web.keepalive import KeepAlives
 from gatewayd.web.render import EVENTS, JSON, STREAM_HEADERS, failure, request_id, success_headers
 from gatewayd.web.timeout import client_timeout
+from gatewayd.wire.dialect import Dialect, Endpoint
 from gatewayd.wire.headers import Header, unlooped, upstream_headers
 from gatewayd.wire.large import LARGE
-from gatewayd.wire.openai import DONE, error_event, peek, peek_in_steps
 
 _log = logging.getLogger("gatewayd.web")
 
@@ -101,8 +101,8 @@ class Route:
     path: str
     handle: Handle
     kind: RecordKind = "info"
-    endpoint: str = ""
-    """For a route that does nothing but ask a model: the path below the upstream's base URL."""
+    endpoint: Endpoint | None = None
+    """For a route that does nothing but ask a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Exchange:
     """One request. `run` is called once, in a task of the request's own."""
 
     __slots__ = (
-        "_committed", "_events", "_exchanges", "_held", "_interruption", "_task", "_waited", "inbound", "record",
+        "_committed", "_dialect", "_exchanges", "_held", "_interruption", "_task", "_waited", "inbound", "record",
         "responder", "runtime",
     )  # fmt: skip
 
@@ -177,7 +177,8 @@ class Exchange:
         self._interruption: GatewayError | None = None
         self._task: asyncio.Task[None] | None = None
         self._committed = False
-        self._events = False
+        self._dialect: Dialect | None = None
+        """Of the event stream that is being sent."""
         if held is not None:  # it is under way, though its task has not begun yet
             self.record = held.record
             exchanges.live.add(self)
@@ -257,9 +258,9 @@ class Exchange:
         self.record.status = 200
         self.responder.send(200, [JSON, ("x-request-id", self.record.request_id), *self._revision()], body)
 
-    async def ask_model(self, endpoint: str, *, streams: bool = True) -> None:
-        """Asks a deployment and passes its answer on. `endpoint` is the path below the base URL; without `streams` its
-        answers are whole ones whatever the body says."""
+    async def ask_model(self, endpoint: Endpoint) -> None:
+        """Asks a deployment and passes its answer on."""
+        dialect = endpoint.dialect
         runtime, held, record = self.runtime, self._held, self.record
         assert runtime is not None
         server = runtime.snapshot.server
@@ -269,14 +270,14 @@ class Exchange:
         body = await self.inbound.read(int(server.limits.body_mb * MEGABYTE))
         self._waited += time.monotonic() - waiting
         named = self.inbound.model
-        model = named or server.default_models.get(endpoint)
+        model = named or server.default_models.get(endpoint.path)
         if len(body) <= LARGE:
-            intent = peek(body, default_model=model)
+            intent = dialect.peek(body, default_model=model)
         else:
-            intent = await in_steps(peek_in_steps(body, default_model=model))
+            intent = await in_steps(dialect.peek_in_steps(body, default_model=model))
         if named is not None and named != intent.model and runtime.table.knows(named):
             intent = intent.asking(named)  # Azure, for whose clients such paths are, does not look at the body's
-        if intent.stream and not streams:
+        if intent.stream and not endpoint.streams:
             intent = intent.whole()
         call = Call(
             endpoint,
@@ -295,7 +296,7 @@ class Exchange:
         self._waited += call.waited
         broken: GatewayError | None = None
         try:
-            await self._answer(reply, now - record.started)
+            await self._answer(dialect, reply, now - record.started)
         except GatewayError as error:
             broken = error
             raise
@@ -304,7 +305,7 @@ class Exchange:
             record.usage = reply.usage
             served.close(broken)
 
-    async def _answer(self, reply: Reply, elapsed: float) -> None:
+    async def _answer(self, dialect: Dialect, reply: Reply, elapsed: float) -> None:
         assert self.runtime is not None
         record = self.record
         headers = [*reply.headers, *success_headers(record, elapsed - self._waited, elapsed)]
@@ -313,12 +314,13 @@ class Exchange:
             self.responder.send(reply.status, headers, reply.body)
             return
         content_type = next((value for name, value in reply.headers if name == "content-type"), "")
-        self._events = content_type.startswith(EVENTS)
+        if content_type.startswith(EVENTS):
+            self._dialect = dialect
         record.ttft = elapsed
         self._committed = True
         sink = self.responder.start(reply.status, [*headers, *STREAM_HEADERS])
         silence = self.runtime.snapshot.server.stream.keep_alive
-        if silence is None or not self._events:
+        if silence is None or self._dialect is None:
             await reply.pipe(sink)
         else:
             with self._exchanges.keep_alives.watching(sink, silence) as commented:
@@ -332,8 +334,9 @@ class Exchange:
         stopping = isinstance(error, ShuttingDown)
         if self._committed:
             record.outcome = "shutdown" if stopping else "broken_stream"
-            if self._events:
-                self.responder.fail(error_event(error) + (DONE if self._done_after_error() else b""))
+            if (dialect := self._dialect) is not None:
+                end_mark = dialect.end_mark if self._done_after_error() else b""
+                self.responder.fail(dialect.error_event(error) + end_mark)
             else:
                 self.responder.abort()
             return

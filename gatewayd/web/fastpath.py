@@ -38,10 +38,9 @@ from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, Responder, Route
 from gatewayd.web.known import Inbound, KnownRequest
 from gatewayd.web.render import SuccessHead, new_request_id
+from gatewayd.wire.dialect import EMBEDDINGS
 from gatewayd.wire.heads import HeadCache, split, without_values
 from gatewayd.wire.large import LARGE
-from gatewayd.wire.openai import peek
-from gatewayd.wire.usage import usage_of
 
 _log = logging.getLogger("gatewayd.web")
 
@@ -80,8 +79,8 @@ class Desk:
     __slots__ = ("_lanes", "_renames", "_seconds", "caller", "default_model", "limit", "revision")
 
     def __init__(self, known: KnownRequest, runtime: Runtime) -> None:
-        server = runtime.snapshot.server
-        self.default_model = server.default_models.get(known.route.endpoint)
+        server, endpoint = runtime.snapshot.server, known.endpoint
+        self.default_model = server.default_models.get(endpoint.path)
         self.limit = int(server.limits.body_mb * MEGABYTE)
         self.caller = known.admission.caller
         self.revision = runtime.snapshot.revision
@@ -96,7 +95,7 @@ class Desk:
         if admission.serial != runtime.serial:
             admission.caller = authenticate(known.headers, runtime.snapshot.server).name
             admission.serial = runtime.serial
-        key = admission.caller, known.route.endpoint, known.path
+        key = admission.caller, known.endpoint, known.path
         desk: Desk | None = runtime.notes.get(key)
         if desk is None:
             if len(runtime.notes) >= _MOST_DESKS:  # there are many ways to write a path
@@ -192,7 +191,7 @@ class FastPath:
         desk = Desk.of(known, runtime)
         if gateway.draining or len(body) > desk.limit:
             return None
-        intent = peek(body, default_model=desk.default_model)
+        intent = known.endpoint.dialect.peek(body, default_model=desk.default_model)
         if intent.stream:
             return None
         chain = runtime.table.chain(intent.model)
@@ -203,7 +202,7 @@ class FastPath:
         lane = desk.lane(chain.first.group, target)
         if lane is None:
             return None
-        call = Call(known.route.endpoint, intent, "", known.relayed, target.timeouts, chain.first.capture)
+        call = Call(known.endpoint, intent, "", known.relayed, target.timeouts, chain.first.capture)
         return FastCall(self._exchanges, runtime, client, known, lane, call, started)
 
 
@@ -276,7 +275,7 @@ class FastCall(Answer):
             return
         try:
             body = self._lane.upstream.whole(self)
-            if self._call.endpoint == "embeddings" and needs_packing(self._call, body):
+            if self._call.endpoint is EMBEDDINGS and needs_packing(self._call, body):
                 body = packed(body)
         except GatewayError as error:
             self._go_on(error)
@@ -288,7 +287,7 @@ class FastCall(Answer):
     async def _finish_in_steps(self) -> None:
         try:
             body = await self._lane.upstream.whole_in_steps(self)
-            if self._call.endpoint == "embeddings" and needs_packing(self._call, body):
+            if self._call.endpoint is EMBEDDINGS and needs_packing(self._call, body):
                 body = await asyncio.to_thread(packed, body)
         except GatewayError as error:
             self._task = None
@@ -351,7 +350,7 @@ class FastCall(Answer):
             client.answer(head + body, now)
         else:
             client.answer(head, now, body)  # to join them would take as long as all the rest
-        record.usage = usage_of(body)
+        record.usage = self._call.endpoint.dialect.usage(body)
         self._exchanges.ended(record)
 
     def _go_on(self, error: GatewayError) -> None:

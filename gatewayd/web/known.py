@@ -9,16 +9,18 @@ from multidict import CIMultiDict
 from gatewayd.web.exchange import InboundHeaders, Route
 from gatewayd.web.render import is_sane_id
 from gatewayd.web.request import too_large
+from gatewayd.wire.dialect import Endpoint
 from gatewayd.wire.headers import Header, sanitised, upstream_headers
 
 
 class KnownRequest:
     """What the head of a request says that may take the fast path."""
 
-    __slots__ = ("_headers", "_values", "admission", "path", "relayed", "request_id", "route")
+    __slots__ = ("_headers", "_values", "admission", "endpoint", "path", "relayed", "request_id", "route")
 
-    def __init__(self, route: Route, path: str, headers: InboundHeaders) -> None:
+    def __init__(self, route: Route, endpoint: Endpoint, path: str, headers: InboundHeaders) -> None:
         self.route = route
+        self.endpoint = endpoint
         self.path = path
         self._headers = headers
         self._values: dict[str, str] = {}
@@ -33,7 +35,8 @@ class KnownRequest:
     def varied(self, values: dict[str, str]) -> KnownRequest:
         """The same request with other values of the fields in `wire.heads.VARYING`; all of them are in its head."""
         other = object.__new__(KnownRequest)
-        other.route, other.path, other._headers, other._values = self.route, self.path, self._headers, values
+        other.route, other.endpoint, other.path = self.route, self.endpoint, self.path
+        other._headers, other._values = self._headers, values
         told = values.get("x-request-id")
         other.request_id = self.request_id if told is None else told if is_sane_id(told) else None
         other.relayed = [

@@ -13,6 +13,7 @@ from gatewayd.errors import GatewayError
 from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.table import Group, Table
 from gatewayd.upstream.base import Call, Reply, Timeouts, Upstream, WholeReply
+from gatewayd.wire.dialect import CHAT
 from gatewayd.wire.openai import peek
 
 TIMEOUTS = Timeouts(connect=1, first_byte=1, idle=1, total=5)
@@ -84,4 +85,4 @@ def runtime_of(
 
 def call(model: str, *, stream: bool = False, timeout: float | None = None) -> Call:
     body = b'{"model":"%s","stream":%s}' % (model.encode(), b"true" if stream else b"false")
-    return Call("chat/completions", peek(body), "req-1", timeout=timeout)
+    return Call(CHAT, peek(body), "req-1", timeout=timeout)

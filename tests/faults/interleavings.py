@@ -19,7 +19,7 @@ from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamConnectio
 from gatewayd.observe.metrics import Metrics
 from gatewayd.tasks import spawn
 from gatewayd.upstream.base import Call, Flow, Reply, Sink, WholeReply
-from gatewayd.web.endpoints.chat import ROUTES
+from gatewayd.web.endpoints.ask import ROUTES
 from gatewayd.web.exchange import ClientGone, Exchange, Exchanges
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import DONE, Usage

@@ -12,6 +12,7 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.secret import Secret
 from gatewayd.upstream.base import Call, Flow, Timeouts
 from gatewayd.upstream.transport import Answer, Connection
+from gatewayd.wire.dialect import ENDPOINTS, OPENAI, Endpoint
 from gatewayd.wire.openai import peek
 
 KEY = "sk-upstream-canary"
@@ -42,7 +43,11 @@ def call(
 ) -> Call:
     """A call whose body has `model`, the fields given, and `more`; or the body itself."""
     body = fields if isinstance(fields, bytes) else json.dumps({"model": "gpt", **(fields or {}), **more}).encode()
-    return Call(endpoint, peek(body), "req-1", headers, timeouts, capture)
+    return Call(endpoint_of(endpoint), peek(body), "req-1", headers, timeouts, capture)
+
+
+def endpoint_of(path: str) -> Endpoint:
+    return next((one for one in ENDPOINTS if one.path == path), Endpoint(path, OPENAI))
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:

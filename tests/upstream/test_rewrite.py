@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gatewayd.upstream.base import Call
 from gatewayd.upstream.rewrite import Rewriter
+from gatewayd.wire.dialect import EMBEDDINGS
 from gatewayd.wire.openai import peek
 from tests.upstream.doubles import call, deployment
 
@@ -39,7 +40,7 @@ def test_the_very_same_bytes_when_nothing_changes() -> None:
 
 def test_a_model_that_the_caller_left_out() -> None:
     intent = peek(b'{"input":"x"}', default_model="gpt")
-    assert Rewriter(deployment("http://a", model="gpt")).body(Call("embeddings", intent, "r"), "gpt") == (
+    assert Rewriter(deployment("http://a", model="gpt")).body(Call(EMBEDDINGS, intent, "r"), "gpt") == (
         b'{"input":"x","model":"gpt"}'
     )
 

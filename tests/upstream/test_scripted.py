@@ -29,6 +29,7 @@ from gatewayd.errors import (
 from gatewayd.upstream.base import Call, Reply, Timeouts
 from gatewayd.upstream.scripted import ScriptedUpstream
 from gatewayd.wire.openai import DONE, peek
+from tests.upstream.doubles import endpoint_of
 from tests.upstream.sinks import ListSink
 
 HELLO: Mapping[str, Any] = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -41,7 +42,7 @@ def upstream(model: str = "gpt-4o", **mock: Any) -> ScriptedUpstream:
 
 def call(fields: Mapping[str, Any], *, endpoint: str = "chat/completions", capture: str = "", **rest: Any) -> Call:
     body = json.dumps({"model": "g", **fields}).encode()
-    return Call(endpoint, peek(body), "req-1", capture=capture, **rest)
+    return Call(endpoint_of(endpoint), peek(body), "req-1", capture=capture, **rest)
 
 
 async def events(reply: Reply) -> list[Any]:

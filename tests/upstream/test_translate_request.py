@@ -10,6 +10,7 @@ from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.secret import Secret
 from gatewayd.upstream.translate import TranslateUpstream
 from gatewayd.upstream.translate_request import FIELDS, NO_KEY, Arguments
+from gatewayd.wire.dialect import CHAT
 from gatewayd.wire.openai import FORBIDDEN_FIELDS
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
@@ -60,7 +61,7 @@ def test_only_known_fields_of_a_body_become_arguments() -> None:
             arguments(messages=MESSAGES, **{name: steering[name]})
     passed = {name: value for name, value in steering.items() if name not in refused}
     assert arguments(messages=MESSAGES, **passed) == arguments(messages=MESSAGES)
-    assert not any(name in FIELDS["chat/completions"] for name in steering)
+    assert not any(name in FIELDS[CHAT] for name in steering)
 
 
 def test_what_the_operator_configured() -> None:

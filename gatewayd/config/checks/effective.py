@@ -9,6 +9,7 @@ from typing import Any
 from gatewayd.config.checks.secrecy import redacted, without_userinfo
 from gatewayd.config.snapshot import Address, Deployment, RoutingSettings, ServerSettings, Trust
 from gatewayd.secret import MASK
+from gatewayd.wire.dialect import CHAT, EMBEDDINGS
 
 
 def effective_tree(
@@ -27,7 +28,7 @@ def effective_tree(
             "master_key": None if server.master_key is None else MASK,
             **{
                 key: server.default_models[endpoint]
-                for key, endpoint in (("completion_model", "chat/completions"), ("embedding_model", "embeddings"))
+                for key, endpoint in (("completion_model", CHAT.path), ("embedding_model", EMBEDDINGS.path))
                 if endpoint in server.default_models
             },
         },

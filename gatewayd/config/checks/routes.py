@@ -16,6 +16,7 @@ from gatewayd.config.schema.router import CARRIED_OUT, AliasItem, RouterSettings
 from gatewayd.config.snapshot import Alias, Deployment, RoutingSettings
 from gatewayd.errors import FallbackKind
 from gatewayd.suggest import nearest
+from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS
 
 _NO_GROUPS = frozenset(
     {"model", "model_name", "from", "to", "to_model", "match", "fallback", "fallbacks", "fallback_models", "models"}
@@ -116,8 +117,8 @@ def default_models(general: GeneralSettings, names: Names, report: Report) -> di
     """Endpoint → group for requests without a model."""
     models: dict[str, str] = {}
     for field, name, endpoints in (
-        ("completion_model", general.completion_model, ("chat/completions", "completions")),
-        ("embedding_model", general.embedding_model, ("embeddings",)),
+        ("completion_model", general.completion_model, (CHAT.path, COMPLETIONS.path)),
+        ("embedding_model", general.embedding_model, (EMBEDDINGS.path,)),
     ):
         if name is not None and names.known(name):
             models.update(dict.fromkeys(endpoints, name))

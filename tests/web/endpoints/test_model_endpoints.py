@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gatewayd.config.snapshot import Deployment, ServerSettings
-from gatewayd.web.endpoints import chat, completions, embeddings
+from gatewayd.web.endpoints import ask
 from gatewayd.web.exchange import Route
+from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint
 from tests.fakeup import FakeUpstream, json_reply
 from tests.web.support import RawClient, Teller, serving, serving_deployments
 
@@ -14,12 +15,12 @@ from tests.web.support import RawClient, Teller, serving, serving_deployments
 @pytest.mark.parametrize(
     ("routes", "endpoint"),
     [
-        (chat.ROUTES, "chat/completions"),
-        (completions.ROUTES, "completions"),
-        (embeddings.ROUTES, "embeddings"),
+        (ask.ROUTES[0:2], CHAT),
+        (ask.ROUTES[2:4], COMPLETIONS),
+        (ask.ROUTES[4:6], EMBEDDINGS),
     ],
 )
-async def test_every_url_of_an_endpoint_means_the_same(routes: tuple[Route, ...], endpoint: str) -> None:
+async def test_every_url_of_an_endpoint_means_the_same(routes: tuple[Route, ...], endpoint: Endpoint) -> None:
     upstream = Teller()
     async with serving({"chat": {"d1": upstream}}) as site, RawClient.to(site.port) as client:
         for route in routes:

@@ -121,4 +121,4 @@ async def test_azures_newer_paths_are_served(endpoint: str) -> None:
     async with serving({"chat": {"d1": upstream}}) as site, RawClient.to(site.port) as client:
         client.post(f"/openai/v1/{endpoint}?api-version=preview")
         assert (await client.answer()).status == 200
-    assert upstream.calls[0].endpoint == endpoint
+    assert upstream.calls[0].endpoint.path == endpoint

@@ -1,0 +1,19 @@
+"""The endpoints that ask a model (`wire.dialect.ENDPOINTS`), each under OpenAI's path and under Azure's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gatewayd.web.exchange import Exchange, Route
+from gatewayd.wire.dialect import ENDPOINTS, Endpoint
+
+
+def _routes(endpoint: Endpoint) -> Iterator[Route]:
+    async def create(exchange: Exchange) -> None:
+        await exchange.ask_model(endpoint)
+
+    for prefix in ("", "/openai/deployments/{model}"):
+        yield Route("POST", f"{prefix}/{endpoint.path}", create, "model", endpoint)
+
+
+ROUTES = tuple(route for endpoint in ENDPOINTS for route in _routes(endpoint))
