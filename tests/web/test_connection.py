@@ -160,20 +160,6 @@ async def test_an_idle_connection_outlives_the_heads_deadline(clock: HandClock) 
         assert (await client.answer()).status == 200
 
 
-async def test_a_body_that_does_not_come_is_a_408() -> None:
-    """B-08: a silent one, and one below the least rate."""
-    async with serving(deadlines=QUICK) as site, RawClient.to(site.port) as silent, RawClient.to(site.port) as slow:
-        for client in (silent, slow):
-            client.send(POST + b"Content-Length: 100000\r\n\r\n{")
-        for _ in range(8):
-            await asyncio.sleep(0.05)
-            slow.send(b" ")
-        for client in (silent, slow):
-            answer = await client.answer()
-            assert (answer.status, answer.error["code"]) == (408, "request_timeout")
-            assert answer.headers["connection"] == "close"
-
-
 # --- slow readers -------------------------------------------------------------------------------------------------
 
 

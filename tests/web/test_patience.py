@@ -133,7 +133,9 @@ async def test_a_body_below_the_least_rate_is_a_408(framing: str) -> None:
                 break
         else:
             raise AssertionError("it was waited for")
-        assert (await wire.answer()).status == 408
+        answer = await wire.answer()
+        assert (answer.status, answer.error["code"]) == (408, "request_timeout")
+        assert answer.headers["connection"] == "close"
 
 
 async def test_what_came_fast_buys_no_time_for_what_drips() -> None:
