@@ -39,6 +39,7 @@ PROBLEM_CODES: dict[str, str] = {
     # keys
     "unknown_key": "Unknown key. It is an error in the `gatewayd` section, and has no effect in litellm's sections.",
     "misplaced_key": "An unknown key in litellm_params looks like a mistyped setting; it is sent to the provider.",
+    "misplaced_master_key": "A master key in a place where it has no effect, and no other key protects the gateway.",
     "missing_key": "A required key is missing.",
     "ignored_key": "A litellm key that gatewayd knows but does not use; the message says why.",
     "unsupported_key": "A security-relevant key that gatewayd does not support.",

@@ -89,6 +89,7 @@ class _Validation:
         self._document = document
         self._overrides = overrides
         self._report = Report(document)
+        self._environ = environ
         self._resolver = Resolver(environ, document.directory)
         self._written = document.tree
 
@@ -98,11 +99,18 @@ class _Validation:
         snapshot = self._snapshot()
         return Result(snapshot, self._report.problems(), (*self._files(), *self._document.patterns))
 
+    def _has_master_key(self, tree: Mapping[str, Any]) -> bool:
+        """Whether some key is in force, wherever the file puts others."""
+        sections = tree.get("general_settings"), tree.get("environment_variables")
+        general, exported = (section if isinstance(section, dict) else {} for section in sections)
+        name = "LITELLM_MASTER_KEY"
+        return bool(general.get("master_key") or exported.get(name) or self._environ.get(name, "").strip())
+
     def _snapshot(self) -> Snapshot | None:
         report, document = self._report, self._document
         tree = self._usable()
         report.skips = self._mode(tree) == "skip"
-        idle = check_keys(tree, report, self._accepted(tree))
+        idle = check_keys(tree, report, self._accepted(tree), has_master_key=self._has_master_key(tree))
         exported, problems = export_environment(
             tree.get("environment_variables", {}), self._resolver, locate=document.locate
         )

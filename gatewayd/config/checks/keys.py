@@ -14,16 +14,20 @@ from gatewayd.config.schema.deployment import LitellmParams, ModelEntry
 from gatewayd.config.schema.mock import MockResponse
 from gatewayd.config.schema.root import SECTIONS, Root
 from gatewayd.config.tables import table
+from gatewayd.suggest import nearest
 
 _PROVIDER_PREFIXES = ("aws_", "vertex_", "azure_", "watsonx_", "s3_", "bedrock_", "anthropic_", "openai_", "gemini_")
 
 
-def check_keys(tree: Mapping[str, Any], report: Report, accepted: frozenset[str]) -> set[Path]:
+def check_keys(
+    tree: Mapping[str, Any], report: Report, accepted: frozenset[str], *, has_master_key: bool = True
+) -> set[Path]:
     """Reports unknown, misplaced, ignored and refused keys. `accepted`: refused names the file's author accepts.
+    Without `has_master_key` a master key in a wrong place is an error.
 
     Returns the paths of keys without effect, because the values below them need not be valid.
     """
-    visit = _Visit(report, accepted)
+    visit = _Visit(report, accepted, has_master_key)
     visit.section(Root, tree, ())
     return visit.idle
 
@@ -63,9 +67,10 @@ def _owners() -> Mapping[str, str]:
 
 
 class _Visit:
-    def __init__(self, report: Report, accepted: frozenset[str]) -> None:
+    def __init__(self, report: Report, accepted: frozenset[str], has_master_key: bool) -> None:
         self._report = report
         self._accepted = accepted
+        self._has_master_key = has_master_key
         self.idle: set[Path] = set()
 
     def section(self, section: type[Section], mapping: Mapping[str, Any], path: Path) -> None:
@@ -139,6 +144,10 @@ class _Visit:
         hint = hint or self._report.suggest(name, known(section)) or self._similar_elsewhere(section, name)
         if section.OWN:
             self._report.error("unknown_key", path, "no such key", hint, at_key=True)
+        elif not self._has_master_key and nearest(name, ("master_key",)):
+            message = "a master key has no effect here, so gatewayd would answer requests without a key"
+            hint = "it belongs in general_settings, as `master_key`"
+            self._report.error("misplaced_master_key", path, message, hint, at_key=True)
         else:
             self._report.warning("unknown_key", path, "no such key; it has no effect", hint, at_key=True)
 
