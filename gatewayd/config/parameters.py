@@ -6,7 +6,7 @@ The rows are found by provider and model when an upstream is built, or at the fi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from types import MappingProxyType
@@ -80,16 +80,16 @@ def of(provider: str, model: str) -> Parameters:
             break
     return Parameters(
         renames=tuple(row.get("renames", {}).items()),
-        refuses=_names(row.get("refuses", ())),
+        refuses=_names(row.get("refuses", "")),
         refuses_values=_values(row.get("refuses_values")),
         takes_values=_values(row.get("takes_values")),
-        without_effort=_names(row.get("without_effort", ())),
+        without_effort=_names(row.get("without_effort", "")),
         default_effort=row.get("default_effort"),
-        ignores=_names(row.get("ignores", ())),
+        ignores=_names(row.get("ignores", "")),
         developer=row.get("developer") or None,
         text_content=row.get("text_content", False),
-        strips=_names(row.get("strips", ())),
-        embeddings=_names(row.get("embeddings", ())),
+        strips=_names(row.get("strips", "")),
+        embeddings=_names(row.get("embeddings", "")),
     )
 
 
@@ -102,12 +102,14 @@ def completions() -> frozenset[str]:
 @cache
 def ollama() -> frozenset[str]:
     """Ollama's own options, by which its OpenAI API is not moved."""
-    return _names(("@ollama",))
+    return _names("@ollama")
 
 
-def _names(listed: Iterable[str]) -> frozenset[str]:
+def _names(listed: str) -> frozenset[str]:
     groups = table("parameters")["groups"]
-    return frozenset(name for entry in listed for name in (groups[entry[1:]] if entry.startswith("@") else (entry,)))
+    return frozenset(
+        name for entry in listed.split() for name in (groups[entry[1:]].split() if entry.startswith("@") else (entry,))
+    )
 
 
 def _values(written: Mapping[str, list[Any]] | None) -> Values:
