@@ -109,7 +109,7 @@ def test_health_of_a_server_that_refuses() -> None:
 @pytest.mark.parametrize("content_type", ["application/json", "text/html"])
 def test_health_of_a_server_that_speaks_something_else(body: bytes, content_type: str) -> None:
     with upstream(body_reply(body, content_type=content_type)) as up, LiteLLMGateway(base_url=up.base_url) as gateway:
-        assert gateway.health() == Health(False, reason=f"{up.base_url} answers, but not as OpenAI's API does")
+        assert gateway.health() == Health(False, reason=f"{up.base_url} answers, but not with OpenAI's API")
 
 
 def test_in_a_batch_errors_are_raised_or_stand_in_the_result() -> None:

@@ -96,7 +96,7 @@ async def test_the_configuration_says_where_to_listen_and_what_it_does_not_name_
     file.write_text(config("a"))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as strange:
         async with Daemon(file, sockets=[data, strange]) as daemon:
-            line = await daemon.logged("handed over, but not at an address of the configuration")
+            line = await daemon.logged("inherited sockets that match no address in the configuration")
             assert place(data) in line
             assert "descriptor 4" in line
             for own, there in ((f"listen: {place(data)}", True), ("listen: 127.0.0.1:0", False)) * 2:

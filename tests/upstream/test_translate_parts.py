@@ -129,6 +129,6 @@ async def test_a_litellm_that_is_built_otherwise_is_used_its_own_way(
         monkeypatch.undo()
         gather.cache_clear()
     assert (
-        "this litellm is not known (module 'litellm.utils' has no attribute 'validate_and_fix_thinking_param')"
+        "unknown litellm version (module 'litellm.utils' has no attribute 'validate_and_fix_thinking_param')"
         in caplog.text
     )
