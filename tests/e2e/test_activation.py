@@ -79,7 +79,7 @@ async def test_streams_end_while_the_next_one_serves(data: socket.socket, tmp_pa
         async with Daemon(file, sockets=[data]) as old, streaming(old) as response:
             received = await response.content.readexactly(len(EVENTS[0]))
             old.signal(signal.SIGTERM)
-            await old.logged("draining")
+            await old.logged("stopping; waiting for requests in flight")
             async with Daemon(file, sockets=[data]) as new:
                 assert await new.chat("a") == (200, "Hello from a")
                 go.set()

@@ -90,7 +90,7 @@ async def test_sigterm_lets_an_open_stream_end(tmp_path: Path) -> None:
         async with Daemon(file) as daemon, streaming(daemon) as response:
             received = await response.content.readexactly(len(EVENTS[0]))
             daemon.signal(signal.SIGTERM)
-            await daemon.logged("draining")
+            await daemon.logged("stopping; waiting for requests in flight")
             await eventually(lambda: _closed(daemon.data))
             daemon.signal(signal.SIGHUP)  # E-20: while draining it is ignored
             assert daemon.alive
@@ -123,7 +123,7 @@ async def test_a_second_signal_stops_now(tmp_path: Path) -> None:
         async with Daemon(file) as daemon, streaming(daemon) as response:
             await response.content.readexactly(len(EVENTS[0]))
             daemon.signal(signal.SIGTERM)
-            await daemon.logged("draining")
+            await daemon.logged("stopping; waiting for requests in flight")
             daemon.signal(signal.SIGINT)
             await _ends_with_shutdown_error(response)
             assert await daemon.exit_code() == 0

@@ -43,7 +43,7 @@ async def test_a_thousand_streams_end_as_if_nothing_had_happened(tmp_path: Path)
                 for _ in range(STREAMS):
                     await open_streams.acquire()
                 daemon.signal(signal.SIGTERM)
-                await daemon.logged("draining")
+                await daemon.logged("stopping; waiting for requests in flight")
                 go.set()
             assert await daemon.exit_code() == 0
             assert any("stopped; interrupted requests: 0" in line for line in daemon.log)
@@ -88,7 +88,7 @@ async def test_what_is_left_at_the_deadline_is_told_and_the_process_is_gone(
                 await asyncio.sleep(0.2)  # the first events of the last streams are on their way
                 daemon.signal(signal.SIGTERM)
                 if isinstance(how, signal.Signals):
-                    await daemon.logged("draining")
+                    await daemon.logged("stopping; waiting for requests in flight")
                     daemon.signal(how)
             assert await daemon.exit_code() == 0
             assert any(f"interrupted requests: {streams + calls}" in line for line in daemon.log)
@@ -132,7 +132,7 @@ async def test_readiness_goes_first(tmp_path: Path) -> None:
                 status = await daemon.status()
                 assert status["ready"]
                 daemon.signal(signal.SIGTERM)
-                await daemon.logged("draining")
+                await daemon.logged("stopping; waiting for requests in flight")
                 assert not (await daemon.status())["ready"]
                 daemon.signal(signal.SIGTERM)
             assert await daemon.exit_code() == 0

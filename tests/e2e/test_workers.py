@@ -273,7 +273,7 @@ async def test_they_drain_together(tmp_path: Path) -> None:
         daemon = await stack.enter_async_context(Daemon(file, *TWO))
         streams = await on_both(stack, daemon)
         daemon.signal(signal.SIGTERM)
-        await daemon.logged("draining")
+        await daemon.logged("stopping; waiting for requests in flight")
         await eventually(lambda: refuses(daemon.data))
         go.set()
         for several in streams.values():
@@ -295,7 +295,7 @@ async def test_what_outlasts_the_drain_is_told_by_every_worker(how: str, tmp_pat
         streams = await on_both(stack, daemon)
         daemon.signal(signal.SIGTERM)
         if how == "second signal":
-            await daemon.logged("draining")
+            await daemon.logged("stopping; waiting for requests in flight")
             daemon.signal(signal.SIGTERM)
         for several in streams.values():
             for response in several:
