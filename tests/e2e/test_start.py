@@ -321,7 +321,7 @@ async def test_invalid_entries_are_left_out_if_that_is_asked_for(tmp_path: Path)
         await daemon.logged("is left out: the environment variable NOT_SET is not set")
         assert await daemon.chat("a") == (200, "Hello")
         status, answer = await daemon.chat("b")
-        assert (status, "left out" in answer["error"]["message"]) == (404, True)
+        assert (status, "is not served" in answer["error"]["message"]) == (404, True)
         assert [entry["group"] for entry in (await daemon.status())["left_out"]] == ["b"]
         file.write_text(good + unset.format("c") + own)
 
