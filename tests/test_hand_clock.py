@@ -36,7 +36,7 @@ def test_timers_fire_when_the_clock_says_so(
         assert fired == [10, 20]
         clock.start()
         await asyncio.sleep(0.001)
-        assert 25 < time.monotonic() - began < 30
+        assert time.monotonic() - began > 25
         await clock.wind(10)
         assert fired == [10, 20, 30]
         with pytest.raises(TimeoutError):
