@@ -95,7 +95,7 @@ class Daemon:
         self._told: ReloadOutcome | None = None
         self._watcher: Watcher | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._hurry = asyncio.Event()
+        self._force_stop = asyncio.Event()
         self.gateway = Gateway(serves=workers == 1)
         self.metrics = Metrics()
         self.reloader = Reloader(self.gateway, self._load_again, prepare=self._prepare, observe=self._outcome)
@@ -186,27 +186,27 @@ class Daemon:
         """Stops accepting, lets requests end for `drain` seconds (default: as configured), then ends the rest with an
         error of their own. Returns how many that were. Takes at most `drain` and five seconds."""
         seconds = self.gateway.current.snapshot.server.drain if drain is None else drain
-        self.gateway.leaving = True
+        self.gateway.stopping = True
         self._notifier.send(STOPPING=1, STATUS="draining")
         await self.reloader.close()
         draining: asyncio.Task[int] = spawn(self._data.drain(seconds), name="drain")
-        hurried = spawn(self._hurry.wait(), name="hurry")
-        await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
-        struck = 0 if draining.done() else await self._data.drain(0)
-        struck += await draining
+        forced = spawn(self._force_stop.wait(), name="force stop")
+        await asyncio.wait((draining, forced), return_when=asyncio.FIRST_COMPLETED)
+        interrupted = 0 if draining.done() else await self._data.drain(0)
+        interrupted += await draining
         await self._admin.drain(0)
-        for task in (hurried, *self._tasks):
+        for task in (forced, *self._tasks):
             task.cancel()
-        await asyncio.wait((hurried, *self._tasks))
+        await asyncio.wait((forced, *self._tasks))
         with suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE):
                 await self.gateway.close()
         self._exports.apply({})
-        return struck
+        return interrupted
 
     def reload_soon(self, why: str) -> None:
         """Asks for a reload without waiting. Before the start is over it is remembered, while stopping ignored."""
-        if self.gateway.leaving:
+        if self.gateway.stopping:
             _log.info("%s ignored: stopping", why)
         elif self.gateway.ready:
             _ = self.reloader.request(why, explicit=True)
@@ -215,12 +215,12 @@ class Daemon:
 
     def _overload_changed(self) -> None:
         revision = self.gateway.current.snapshot.revision
-        state = "overloaded: memory is nearly used up" if self.gateway.crowded else "serving"
+        state = "overloaded: memory is nearly used up" if self.gateway.overloaded else "serving"
         self._notifier.send(STATUS=f"{state}, revision {revision}")
 
-    def hurry(self) -> None:
-        """Ends the waiting of a `stop` under way."""
-        self._hurry.set()
+    def force_stop(self) -> None:
+        """Makes a running `stop` end now, without waiting for requests."""
+        self._force_stop.set()
 
     # --- loading ------------------------------------------------------------------------------------------------------
 
@@ -335,7 +335,7 @@ class Daemon:
         interval = min(_BEAT, (self._notifier.watchdog or 2 * _BEAT) / 2)
         while True:
             self._notifier.send(WATCHDOG=1)
-            if self.gateway.leaving:
+            if self.gateway.stopping:
                 self._notifier.send(EXTEND_TIMEOUT_USEC=round(3e6 * _BEAT))
             await asyncio.sleep(interval)
 

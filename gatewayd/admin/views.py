@@ -33,8 +33,8 @@ def status_view(
     status = {
         "version": __version__,
         "revision": runtime.snapshot.revision,
-        "ready": gateway.ready and not gateway.crowded,
-        "overloaded": gateway.crowded,
+        "ready": gateway.ready and not gateway.overloaded,
+        "overloaded": gateway.overloaded,
         "uptime_seconds": round(uptime, 3),
         "in_flight": gateway.in_flight,
         "listen": [str(address) for address in server.listen],
@@ -61,7 +61,7 @@ def health_view(gateway: Gateway, uptime: float, now: float) -> bytes:
         {
             "uptime_seconds": round(uptime, 3),
             "in_flight": gateway.in_flight,
-            "overloaded": gateway.crowded,
+            "overloaded": gateway.overloaded,
             "groups": groups,
         }
     )

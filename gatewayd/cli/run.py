@@ -106,7 +106,7 @@ async def _serve(
             daemon.reload_soon("SIGHUP")
         elif stopping.is_set():
             _log.warning("%s again: stopping now", number.name)
-            daemon.hurry()
+            daemon.force_stop()
         else:
             _log.info("%s: stopping; waiting for requests in flight; a second signal stops immediately", number.name)
             stopping.set()
@@ -136,8 +136,8 @@ async def _serve(
         end_start()
     _announce(daemon, source, workers)
     await stopped
-    struck = await daemon.stop()
-    _log.info("stopped; interrupted requests: %d", struck)
+    interrupted = await daemon.stop()
+    _log.info("stopped; interrupted requests: %d", interrupted)
     return exits.OK
 
 

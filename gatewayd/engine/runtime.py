@@ -157,11 +157,11 @@ class Gateway:
         self.fetcher = Fetcher()
         self.loading = False
         """Set while a start still loads what some deployments need: requests are answered, readiness is off."""
-        self.leaving = False
+        self.stopping = False
         """Set when the process is about to stop: readiness goes off."""
         self.draining = False
         """Set a moment later: new requests are refused."""
-        self.crowded = False
+        self.overloaded = False
         """Set while memory is nearly used up: new connections and large bodies are refused."""
         self._current: Runtime | None = None
         self._retiring: dict[Runtime, asyncio.Task[None]] = {}
@@ -175,7 +175,7 @@ class Gateway:
 
     @property
     def ready(self) -> bool:
-        return self._current is not None and not (self.loading or self.leaving or self.draining)
+        return self._current is not None and not (self.loading or self.stopping or self.draining)
 
     def lease(self) -> Runtime:
         """The live runtime, to be entered with `with` at once: all of a request runs on this one configuration."""

@@ -114,7 +114,7 @@ def _path(message: RawRequestMessage) -> str:
 
 def bodies_limit(gateway: Gateway, room: int) -> int:
     """Bytes that the bodies of all requests may have together."""
-    return 0 if gateway.crowded else min(room, int(gateway.current.snapshot.server.limits.bodies_mb * MEGABYTE))
+    return 0 if gateway.overloaded else min(room, int(gateway.current.snapshot.server.limits.bodies_mb * MEGABYTE))
 
 
 def data_listener(
@@ -137,7 +137,7 @@ def data_listener(
         fast=app.fast,
         known=app.known,
         max_connections=lambda: connection_limit(gateway.current.snapshot.server.limits),
-        is_overloaded=lambda: gateway.crowded,
+        is_overloaded=lambda: gateway.overloaded,
         deadlines=deadlines,
     )
     return Listener(server, interrupt=app.exchanges.interrupt, inherited=inherited)

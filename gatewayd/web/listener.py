@@ -47,7 +47,7 @@ def connection_limit(limits: Limits) -> int:
 
 class Listener:
     """See the module. `interrupt` is called at the end of a drain to end what is still under way; it returns how many
-    requests that struck."""
+    requests were interrupted."""
 
     def __init__(
         self,
@@ -136,12 +136,12 @@ class Listener:
         for connection in list(self._server.open):
             connection.retire()
         await self._all_closed(seconds)
-        struck = self._interrupt()
+        interrupted = self._interrupt()
         await self._all_closed(_AFTER_DEADLINE)
         for connection in list(self._server.open):  # clients that do not even take their last bytes
             connection.abort()
         await self._server.shutdown(_REAPING)
-        return struck
+        return interrupted
 
     async def _all_closed(self, seconds: float) -> None:
         """Waits until no connection is open, at most so long."""

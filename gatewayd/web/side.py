@@ -27,7 +27,7 @@ _LOOK = 0.25
 """Seconds between two looks at the memory."""
 _NEAR, _QUICK_LOOK = 0.6, 0.05
 """The part of the limit from which on looks are more frequent, until load is shed."""
-_CROWDED = 0.85
+_OVERLOADED = 0.85
 _RELIEVED = 0.75
 """Parts of the memory limit at which load is shed, and no longer."""
 _TRIM_EVERY = 4
@@ -86,9 +86,9 @@ class DataSide:
 
     async def drain(self, seconds: float) -> int:
         """The end: readiness goes off, the doors close, what is under way gets `seconds` to end. Called again with 0,
-        it ends at once. Returns how many requests that struck."""
+        it ends at once. Returns how many requests were interrupted."""
         began = time.monotonic()
-        self._gateway.leaving = True
+        self._gateway.stopping = True
         if seconds:
             await self._listener.last_calls(min(seconds, _LAST_CALLS))
         self._gateway.draining = True
@@ -108,24 +108,24 @@ class DataSide:
             fullness = self._memory.fullness()
             idle = not self._listener.open_connections
             self._memory.rest = rest = fullness if idle else min(rest, fullness)
-            above = max(_CROWDED, min(rest + ABOVE_REST, HIGHEST))
-            if not self._gateway.crowded and fullness > above and not idle:
+            above = max(_OVERLOADED, min(rest + ABOVE_REST, HIGHEST))
+            if not self._gateway.overloaded and fullness > above and not idle:
                 gc.collect()
                 give_back()
                 looks = 0
                 if (fullness := self._memory.fullness()) > above:
                     self._shed(True, fullness, "refusing new connections and large bodies")
-            elif self._gateway.crowded:
+            elif self._gateway.overloaded:
                 looks += 1
                 if idle or looks % _TRIM_EVERY == 0:
                     give_back()
                     fullness = self._memory.fullness()
                 if idle or fullness < max(_RELIEVED, (rest + above) / 2):
                     self._shed(False, fullness, "no longer refusing")
-            near = not self._gateway.crowded and fullness > _NEAR
+            near = not self._gateway.overloaded and fullness > _NEAR
             await asyncio.sleep(_QUICK_LOOK if near else _LOOK)
 
-    def _shed(self, crowded: bool, fullness: float, what: str) -> None:
-        self._gateway.crowded = crowded
+    def _shed(self, overloaded: bool, fullness: float, what: str) -> None:
+        self._gateway.overloaded = overloaded
         _log.warning("memory is %d %% used: %s", round(fullness * 100), what)
         self.overload_changed()

@@ -132,9 +132,9 @@ async def test_a_stream_longer_than_the_drain_is_told_so() -> None:
         client.post("/v1/chat/completions", STREAM)
         await client.head()
         site.gateway.draining = True
-        struck = await site.listener.drain(0.05)
+        interrupted = await site.listener.drain(0.05)
         pieces = [piece async for piece in client.chunks()]
-        assert struck == 1
+        assert interrupted == 1
         assert pieces[0] == EVENT
         assert json.loads(pieces[1].removeprefix(b"data: "))["error"]["code"] == "server_shutting_down"
         assert len(pieces) == 2

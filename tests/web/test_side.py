@@ -66,7 +66,7 @@ async def test_load_is_shed_while_memory_is_nearly_used_up(caplog: pytest.LogCap
         assert await status(known) == 200
         assert await large() == 503
         tank.level = 0.86
-        await until(lambda: gateway.crowded)
+        await until(lambda: gateway.overloaded)
         async with RawClient.to(port) as stranger:
             stranger.post("/v1/chat/completions")
             answer = await stranger.answer()
@@ -85,9 +85,9 @@ async def test_load_is_shed_while_memory_is_nearly_used_up(caplog: pytest.LogCap
         assert await status(known) == 200
         tank.level = 0.8
         await asyncio.sleep(0.6)
-        assert gateway.crowded
+        assert gateway.overloaded
         tank.level = 0.7
-        await until(lambda: not gateway.crowded)
+        await until(lambda: not gateway.overloaded)
         async with RawClient.to(port) as stranger:
             assert await status(stranger) == 200
     assert [message.split(":")[0] for message in caplog.messages if message.startswith("memory")] == [
@@ -105,22 +105,22 @@ async def test_with_nothing_open_nothing_is_refused(caplog: pytest.LogCaptureFix
     gateway.swap(runtime_of(gateway, {"chat": {"d1": Teller()}}, server=OPEN, routing=NO_RETRIES))
     side = DataSide(gateway, Metrics(), memory=tank)
     changes: list[bool] = []
-    side.overload_changed = lambda: changes.append(gateway.crowded)
+    side.overload_changed = lambda: changes.append(gateway.overloaded)
     (await side.stage(Snapshot("r", (), server=OPEN), [LOCAL])).commit()
     watching = asyncio.get_running_loop().create_task(side.watch_memory())
     port = side.addresses[0].port
     async with RawClient.to(port):
         tank.level = 0.9
-        await until(lambda: gateway.crowded)
-    await until(lambda: not gateway.crowded)
+        await until(lambda: gateway.overloaded)
+    await until(lambda: not gateway.overloaded)
     async with RawClient.to(port) as client:
         for _ in range(20):
             client.post("/v1/chat/completions")
             assert (await client.answer()).status == 200
             await asyncio.sleep(0.05)  # four looks at the memory in all
         tank.level = 0.99
-        await until(lambda: gateway.crowded)
-    await until(lambda: not gateway.crowded)
+        await until(lambda: gateway.overloaded)
+    await until(lambda: not gateway.overloaded)
     assert changes == [True, False, True, False]
     watching.cancel()
     await side.drain(0)

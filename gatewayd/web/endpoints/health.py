@@ -18,13 +18,13 @@ async def live(exchange: Exchange) -> None:
 
 
 async def ready(exchange: Exchange) -> None:
-    if exchange.gateway.loading and not exchange.gateway.leaving:
+    if exchange.gateway.loading and not exchange.gateway.stopping:
         raise ServerBusy(
             "The gateway is starting: it is still loading litellm, which some deployments need.", retry_after=1.0
         )
     if not exchange.gateway.ready:
         raise ShuttingDown("The gateway is stopping.")
-    if exchange.gateway.crowded:
+    if exchange.gateway.overloaded:
         raise overloaded()
     exchange.send_json(b'{"status":"ok"}')
 
