@@ -34,11 +34,11 @@ from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
 from gatewayd.process import Exports
 from gatewayd.tasks import Yielder, spawn, supervise
+from gatewayd.web.activation import SocketActivation
 from gatewayd.web.cannot_listen import staged
 from gatewayd.web.connection import HttpServer
-from gatewayd.web.inherited import Inherited
+from gatewayd.web.data_plane import DataPlane
 from gatewayd.web.listener import Listener
-from gatewayd.web.side import DataSide
 from gatewayd.workers.supervisor import Supervisor
 
 _log = logging.getLogger("gatewayd.daemon")
@@ -60,7 +60,7 @@ class Daemon:
 
     `environ` is what references in the configuration mean, fixed for the daemon's life (default: the process's).
     `redactor` learns the secrets of a configuration before that goes live; `went_live` hears each snapshot right after.
-    `inherited`: listening sockets that are open already. `last_good`: where a copy of the configuration that last went
+    `activation`: listening sockets that are open already. `last_good`: where a copy of the configuration that last went
     live is kept, to start from when the file is refused (`config.lastgood`).
     With more than one of `workers`, so many processes answer the requests, and this one does everything else.
     """
@@ -74,7 +74,7 @@ class Daemon:
         notifier: Notifier | None = None,
         redactor: Redactor | None = None,
         went_live: Callable[[Snapshot], None] = lambda snapshot: None,
-        inherited: Inherited | None = None,
+        activation: SocketActivation | None = None,
         last_good: str | None = None,
         workers: int = 1,
     ) -> None:
@@ -86,7 +86,7 @@ class Daemon:
         self._notifier = notifier or Notifier({})
         self._redactor = redactor or Redactor()
         self._went_live = went_live
-        self._inherited = inherited or Inherited()
+        self._activation = activation or SocketActivation()
         self._last_good = last_good if self._path is not None else None
         self.instead = ""
         """What is served in place of the file, because that was refused at the start."""
@@ -100,22 +100,22 @@ class Daemon:
         self.metrics = Metrics()
         self.reloader = Reloader(self.gateway, self._load_again, prepare=self._prepare, observe=self._outcome)
         self._supervisor: Supervisor | None = None
-        self._data: DataSide | Supervisor
+        self._data: DataPlane | Supervisor
         if workers == 1:
-            self._data = DataSide(self.gateway, self.metrics, inherited=inherited)
+            self._data = DataPlane(self.gateway, self.metrics, activation=activation)
             self._data.overload_changed = self._overload_changed
         else:
             self._data = self._supervisor = Supervisor(
                 workers,
                 environ=self._environ,
                 instance=self.gateway.instance,
-                inherited=inherited,
+                activation=activation,
                 on_restart=self.metrics.worker_restarted,
                 stuck_after=self._notifier.watchdog,
             )
         admin = AdminApp(self.gateway, self.reloader, self.metrics, workers=self._supervisor)
         server = HttpServer(admin.answer, max_connections=lambda: _ADMIN_CONNECTIONS)
-        self._admin = Listener(server, inherited=inherited)
+        self._admin = Listener(server, activation=activation)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -162,12 +162,12 @@ class Daemon:
             self._outcome(self.reloader.last or Rejected(()))
         else:
             self.metrics.reloaded("applied", result.snapshot.revision, datetime.now(UTC))
-        if unused := self._inherited.unused:
+        if unused := self._activation.unused:
             _log.warning("inherited sockets that match no address in the configuration: %s", ", ".join(unused))
         if not self.instead:
             self._notifier.send(READY=1, STATUS=f"serving revision {result.snapshot.revision}")
         self._tasks.append(supervise(self._beat, name="signs of life", failed=self.metrics.task_failed))
-        if isinstance(self._data, DataSide) and self._data.memory_limited:
+        if isinstance(self._data, DataPlane) and self._data.memory_limited:
             memory = self._data.watch_memory
             self._tasks.append(supervise(memory, name="watch the memory", failed=self.metrics.task_failed))
         if (path := self._path) is not None:
@@ -282,15 +282,15 @@ class Daemon:
             await yielder()
         server = snapshot.server
         place = () if server.admin is None else (server.admin,)
-        ours = [door.address for door in (*self._data.doors, *self._admin.doors)]
+        ours = [listening.address for listening in (*self._data.listening, *self._admin.listening)]
 
         def stage(staging: Awaitable[Staged], addresses: tuple[Address, ...], path: str) -> Awaitable[Staged]:
-            return staged(staging, addresses, path, inherited=self._inherited, ours=ours)
+            return staged(staging, addresses, path, activation=self._activation, ours=ours)
 
         # A port may pass from one listener to the other: they share it until the commit.
-        data = await stage(self._data.stage(snapshot, others=self._admin.doors), server.listen, "gatewayd.listen")
+        data = await stage(self._data.stage(snapshot, others=self._admin.listening), server.listen, "gatewayd.listen")
         try:
-            admin = await stage(self._admin.stage(place, others=self._data.doors), place, "gatewayd.admin")
+            admin = await stage(self._admin.stage(place, others=self._data.listening), place, "gatewayd.admin")
         except BaseException:
             await data.rollback()
             raise
@@ -343,19 +343,19 @@ class Daemon:
 class _Going:
     """Listeners and all else that takes effect together with a snapshot."""
 
-    def __init__(self, daemon: Daemon, snapshot: Snapshot, doors: tuple[Staged, ...]) -> None:
+    def __init__(self, daemon: Daemon, snapshot: Snapshot, parts: tuple[Staged, ...]) -> None:
         self._daemon = daemon
         self._snapshot = snapshot
-        self._doors = doors
+        self._parts = parts
 
     def commit(self) -> None:
-        for doors in self._doors:
-            doors.commit()
+        for part in self._parts:
+            part.commit()
         self._daemon._live(self._snapshot)
 
     async def rollback(self) -> None:
-        for doors in self._doors:
-            await doors.rollback()
+        for part in self._parts:
+            await part.rollback()
 
 
 def _tell(level: int, lines: Sequence[str]) -> None:

@@ -55,7 +55,7 @@ TESTED_BY = {
         "config/tables.py",
     ),
     "docs/test_docs.py": ("error_codes.py", "errors.py", "verdicts.py"),
-    "e2e/test_activation.py": ("web/inherited.py",),
+    "e2e/test_activation.py": ("web/activation.py",),
     "e2e/test_signals.py": ("cli/run.py", "cli/signals.py"),
     "e2e/test_start.py": ("process.py",),
     "e2e/test_workers.py": ("workers/handle.py", "workers/supervisor.py", "workers/worker.py"),

@@ -163,7 +163,7 @@ async def test_what_cannot_be_listened_on_is_named_with_what_may_help(
 
 
 async def test_a_refused_edit_closes_what_it_had_opened(tmp_path: Path) -> None:
-    """E-24, E-26: the data side's new door was open when the admin side's could not be."""
+    """E-24, E-26: the data plane's new socket was open when the admin side's could not be."""
     file = tmp_path / "gatewayd.yaml"
     file.write_text(config("a"))
     async with running(str(file)) as daemon:

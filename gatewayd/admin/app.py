@@ -1,7 +1,7 @@
 """The admin side: how the gateway is doing, what it runs on, its numbers, and "reload now".
 
-Nothing here writes configuration: the file is the only truth. The data side's doors are not here, and these are not
-there. Served by a `web.listener.Listener` of its own; this is only the handler.
+Nothing here writes configuration: the file is the only truth. The data listener has none of these endpoints, and the
+admin listener none of the data listener's. This module is only the handler; a `web.listener.Listener` serves it.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from gatewayd.observe.redact import Redactor
 from gatewayd.observe.sdnotify import Notifier
 from gatewayd.process import begin_start, end_start, loop_factory, take_open_files
 from gatewayd.tasks import exit_if_threads_run, spawn
+from gatewayd.web.activation import VARIABLES, SocketActivation
 from gatewayd.web.cannot_listen import CannotListen
-from gatewayd.web.inherited import VARIABLES, Inherited
 from gatewayd.workers.supervisor import WorkerStartFailed
 
 _log = logging.getLogger("gatewayd")
@@ -60,13 +60,13 @@ def run(
             "  write a gatewayd.yaml, name one with --config, or set a key such as OPENAI_API_KEY"
         )
         return exits.CONFIG
-    inherited = Inherited(os.environ)
+    activation = SocketActivation(os.environ)
     for name in VARIABLES:  # not for child processes
         os.environ.pop(name, None)
     kept = lastgood.place(source, os.environ) if last_good and isinstance(source, str) else None
     overrides = Overrides(host, port, admin, on_invalid_deployment)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        code = runner.run(_serve(source, overrides, workers, early, inherited, kept))
+        code = runner.run(_serve(source, overrides, workers, early, activation, kept))
     log.finish()
     exit_if_threads_run(code)
     return code
@@ -77,7 +77,7 @@ async def _serve(
     overrides: Overrides,
     workers: int,
     early: EarlySignals,
-    inherited: Inherited,
+    activation: SocketActivation,
     last_good: str | None,
 ) -> int:
     begin_start()
@@ -95,7 +95,7 @@ async def _serve(
         notifier=Notifier(os.environ),
         redactor=redactor,
         went_live=went_live,
-        inherited=inherited,
+        activation=activation,
         last_good=last_good,
         workers=workers,
     )

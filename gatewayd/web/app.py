@@ -12,12 +12,12 @@ from aiohttp.http_parser import RawRequestMessage
 from gatewayd.engine.runtime import Gateway
 from gatewayd.errors import LoopDetected
 from gatewayd.observe.metrics import Metrics
+from gatewayd.web.activation import SocketActivation
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection, Deadlines
 from gatewayd.web.endpoints import ask, health, models
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges
 from gatewayd.web.fastpath import FastPath
-from gatewayd.web.inherited import Inherited
 from gatewayd.web.known import KnownRequest
 from gatewayd.web.listener import Listener, connection_limit
 from gatewayd.web.loop import LoopServer
@@ -31,7 +31,7 @@ TABLE = (
     *models.ROUTES,
     *health.ROUTES,
 )
-"""Every door of the data side. Those of kind "open" (health) are the only ones that need no key."""
+"""Every endpoint of the data listener. Those of kind "open" (health) are the only ones that need no key."""
 
 _MAX_LOGGED_PATH = 256
 _UNUSUAL = frozenset({"expect", "x-litellm-timeout"})
@@ -122,10 +122,10 @@ def data_listener(
     metrics: Metrics,
     *,
     deadlines: Deadlines | None = None,
-    inherited: Inherited | None = None,
+    activation: SocketActivation | None = None,
     room: int = 1 << 60,
 ) -> Listener:
-    """The data side's listener, without a door yet; its drain ends what is left with `server_shutting_down`.
+    """The data listener, which does not listen yet; its drain ends what is left with `server_shutting_down`.
 
     `room` as of `DataApp`.
     """
@@ -140,4 +140,4 @@ def data_listener(
         is_overloaded=lambda: gateway.overloaded,
         deadlines=deadlines,
     )
-    return Listener(server, interrupt=app.exchanges.interrupt, inherited=inherited)
+    return Listener(server, interrupt=app.exchanges.interrupt, activation=activation)

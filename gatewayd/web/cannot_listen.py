@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Address
 from gatewayd.errors import ConfigInvalid
-from gatewayd.web.inherited import Inherited
+from gatewayd.web.activation import SocketActivation
 
 _Staged = TypeVar("_Staged")
 
@@ -37,7 +37,7 @@ async def staged(
     addresses: Collection[Address],
     path: str,
     *,
-    inherited: Inherited,
+    activation: SocketActivation,
     ours: Collection[Address],
 ) -> _Staged:
     """The result of `staging`, which binds `addresses` of the key `path`. Raises CannotListen in place of OSError.
@@ -52,14 +52,14 @@ async def staged(
         reason = os.strerror(number) if number > 0 else error.strerror or type(error).__name__
         hint = _HINTS.get(type(error) if isinstance(error, socket.gaierror) else number)
         if number == errno.EADDRINUSE:
-            hint = _in_use(where, path, inherited, ours)
+            hint = _in_use(where, path, activation, ours)
         message = f"cannot listen on {where}: {reason.lower()}"
         raise CannotListen([Problem("listen_failed", message, path=path, hint=hint)]) from error
 
 
-def _in_use(where: str, path: str, inherited: Inherited, ours: Collection[Address]) -> str:
+def _in_use(where: str, path: str, activation: SocketActivation, ours: Collection[Address]) -> str:
     port = f":{where.rpartition(':')[2]}"
-    if handed_over := [name for name in inherited.unused if name.endswith(port)]:
+    if handed_over := [name for name in activation.unused if name.endswith(port)]:
         return f"{handed_over[0]} was handed over ($LISTEN_FDS): write ListenStream= and the configuration alike"
     if where in map(str, ours):
         return "gatewayd itself listens there: move that listener away in an edit of its own first"

@@ -77,14 +77,14 @@ class Connection(web.RequestHandler):
         "_writable",
         "asks_only",
         "body",
-        "door",
         "flow",
+        "listening",
         "peer",
         "retiring",
         "server",
     )
 
-    def __init__(self, server: HttpServer, door: object, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: HttpServer, listening: object, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
             server,
             loop=loop,
@@ -97,8 +97,8 @@ class Connection(web.RequestHandler):
             max_headers=MAX_HEADERS,
         )
         self.server = server
-        self.door = door
-        """Which listening address it came through: a door that closes takes its connections along."""
+        self.listening = listening
+        """The listening socket that accepted it. When that closes, the connection ends too."""
         self.flow: Flow | None = None
         self.peer = ""
         """The client's address without its port, or `unix`."""
@@ -286,7 +286,7 @@ def broken(exc: BaseException | None, request_id: str) -> bytes:
 
 
 class HttpServer(web.Server):
-    """All connections of one listener, whatever their door. `handle` answers every request.
+    """All connections of one listener, whatever socket accepted them. `handle` answers every request.
 
     `max_connections` and `is_overloaded` are asked at every new connection. A handler is cancelled when its client
     leaves.
@@ -312,14 +312,14 @@ class HttpServer(web.Server):
         self._max_connections = max_connections
         self._told_full = 0.0
 
-    def open_connection(self, door: object, *, last: bool = False) -> Connection:
-        """The protocol factory of one door; a `last` connection ends after its first answer."""
-        connection = self.make_connection(door)
+    def open_connection(self, listening: object, *, last: bool = False) -> Connection:
+        """The protocol factory of one listening socket; a `last` connection ends after its first answer."""
+        connection = self.make_connection(listening)
         connection.retiring = last
         return connection
 
-    def make_connection(self, door: object) -> Connection:
-        return Connection(self, door, self._loop)
+    def make_connection(self, listening: object) -> Connection:
+        return Connection(self, listening, self._loop)
 
     def is_full(self) -> bool:
         if len(self.open) < self._max_connections():

@@ -1,13 +1,13 @@
-"""A listener: its doors, changed without losing a connection, and its end, bounded in time.
+"""A listener: its listening, changed without losing a connection, and its end, bounded in time.
 
     staged = await listener.stage(addresses)     # opens what is new; raises OSError, then nothing has changed
-    staged.commit()                              # cannot fail: the new doors accept, doors not named any more close
+    staged.commit()                              # cannot fail: new sockets accept, those not named any more close
     await staged.rollback()                      # or: as if nothing had been asked
-    await listener.last_calls(seconds)           # the doors close; who has just come in may still ask
+    await listener.last_calls(seconds)           # the sockets close; new connections may still send a request
     await listener.drain(seconds)
 
-Connections of a door that closes are not cut: idle ones are closed, the others after the answer under way. The same
-class serves the data side and the admin side; what they answer is their `HttpServer`'s handler.
+Connections of a socket that closes are not cut: idle ones are closed, the others after the answer in flight. The data
+plane and the admin side use the same class; what they answer is their `HttpServer`'s handler.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from gatewayd.config.snapshot import Address, Limits
 from gatewayd.tasks import spawn
+from gatewayd.web.activation import SocketActivation
 from gatewayd.web.connection import HttpServer
-from gatewayd.web.doors import BACKLOG, Door, open_doors
-from gatewayd.web.inherited import Inherited
+from gatewayd.web.listening_socket import BACKLOG, ListeningSocket, open_sockets
 
 _RESERVED_FILES = 128
 """File descriptors kept for everything that is no connection: the log, the watcher, libraries, stores."""
@@ -54,20 +54,21 @@ class Listener:
         server: HttpServer,
         *,
         interrupt: Callable[[], int] = lambda: 0,
-        inherited: Inherited | None = None,
+        activation: SocketActivation | None = None,
     ) -> None:
         self._server = server
-        self._inherited = inherited
+        self._activation = activation
         self._interrupt = interrupt
-        self._doors: dict[Address, tuple[Door, list[asyncio.Server]]] = {}
+        self._listening: dict[Address, tuple[ListeningSocket, list[asyncio.Server]]] = {}
         self._arriving: set[asyncio.Task[object]] = set()
-        """Connections that waited at a door when it closed."""
+        """Connections that waited in the queue of a socket when it closed."""
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where it listens, ports as the system chose them."""
         return tuple(
-            address if address.path else Address(address.host, door.port) for address, (door, _) in self._doors.items()
+            address if address.path else Address(address.host, listening.port)
+            for address, (listening, _) in self._listening.items()
         )
 
     @property
@@ -76,47 +77,49 @@ class Listener:
         return len(self._server.open)
 
     @property
-    def doors(self) -> tuple[Door, ...]:
-        return tuple(door for door, _ in self._doors.values())
+    def listening(self) -> tuple[ListeningSocket, ...]:
+        return tuple(listening for listening, _ in self._listening.values())
 
     async def stage(
         self,
         addresses: Iterable[Address],
         *,
-        opened: Mapping[Address, Door] | None = None,
-        others: Collection[Door] = (),
-    ) -> StagedDoors:
-        """Opens the doors that are not open yet, without accepting. Raises OSError.
+        opened: Mapping[Address, ListeningSocket] | None = None,
+        others: Collection[ListeningSocket] = (),
+    ) -> StagedSockets:
+        """Opens the listening sockets that are not open yet, without accepting. Raises OSError.
 
-        `opened`: new doors that somebody has opened already; they are this listener's from now on.
-        `others`: doors of another listener of this daemon, whose ports the new ones may take over.
+        `opened`: new sockets that are open already; this listener owns them from now on.
+        `others`: sockets of another listener of this daemon, whose ports the new ones may take over.
         """
         wanted = tuple(dict.fromkeys(addresses))
         if opened is None:
-            opened = open_doors(wanted, self.doors, self._inherited, others=others)
-        served: dict[Address, tuple[Door, list[asyncio.Server]]] = {a: (door, []) for a, door in opened.items()}
+            opened = open_sockets(wanted, self.listening, self._activation, others=others)
+        served: dict[Address, tuple[ListeningSocket, list[asyncio.Server]]] = {
+            a: (listening, []) for a, listening in opened.items()
+        }
         try:
-            for door, servers in served.values():
-                for sock in door.sockets:
-                    servers.append(await self._serve(sock, door))
+            for listening, servers in served.values():
+                for sock in listening.sockets:
+                    servers.append(await self._serve(sock, listening))
         except BaseException:
-            for door, servers in served.values():
-                _shut(door, servers)
+            for listening, servers in served.values():
+                _shut(listening, servers)
             raise
-        return StagedDoors(self, wanted, served)
+        return StagedSockets(self, wanted, served)
 
     async def serve(self, addresses: Iterable[Address]) -> None:
         """Stages and commits: for start-up, when there is nothing to swap. Raises OSError."""
         (await self.stage(addresses)).commit()
 
     def stop_accepting(self) -> None:
-        """Closes all doors; connections live on."""
-        for address in list(self._doors):
+        """Closes all listening sockets. Connections stay open."""
+        for address in list(self._listening):
             self._close(address)
 
     async def last_calls(self, seconds: float) -> None:
-        """Closes all doors. Who was let in and has asked for nothing yet has most likely just sent it: waits so long if
-        there is somebody. A restart would else answer a few of many clients with a reset."""
+        """Closes all listening sockets. Waits so long if there are connections without a request so far, because their
+        request is most likely on its way: otherwise a restart would reset a few of many clients."""
         self.stop_accepting()
         if self._arriving:
             await asyncio.wait(self._arriving)
@@ -154,61 +157,63 @@ class Listener:
         except TimeoutError:
             return
 
-    async def _serve(self, sock: socket.socket, door: Door) -> asyncio.Server:
+    async def _serve(self, sock: socket.socket, listening: ListeningSocket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        factory = functools.partial(self._server.open_connection, door)
+        factory = functools.partial(self._server.open_connection, listening)
         if sock.family == socket.AF_UNIX:
             return await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG, start_serving=False)
         return await loop.create_server(factory, sock=sock, backlog=BACKLOG, start_serving=False)
 
     def _close(self, address: Address) -> None:
-        door, servers = self._doors.pop(address)
+        listening, servers = self._listening.pop(address)
         loop = asyncio.get_running_loop()
-        last = functools.partial(self._server.open_connection, door, last=True)
-        for sock in door.accept_waiting():
+        last = functools.partial(self._server.open_connection, listening, last=True)
+        for sock in listening.accept_waiting():
             arriving = spawn(loop.connect_accepted_socket(last, sock), name="accept the last")
             self._arriving.add(arriving)
             arriving.add_done_callback(self._arriving.discard)
-        _shut(door, servers)
-        for connection in [connection for connection in self._server.open if connection.door is door]:
+        _shut(listening, servers)
+        for connection in [connection for connection in self._server.open if connection.listening is listening]:
             connection.retire(unused=False)
 
-    def _commit(self, wanted: tuple[Address, ...], opened: dict[Address, tuple[Door, list[asyncio.Server]]]) -> None:
-        for address in [address for address in self._doors if address not in wanted]:
+    def _commit(
+        self, wanted: tuple[Address, ...], opened: dict[Address, tuple[ListeningSocket, list[asyncio.Server]]]
+    ) -> None:
+        for address in [address for address in self._listening if address not in wanted]:
             self._close(address)
-        self._doors.update(opened)
+        self._listening.update(opened)
         for address, (_, servers) in opened.items():
             for server in servers:
                 _ = spawn(self._start(address, server), name="start serving")
 
     async def _start(self, address: Address, server: asyncio.Server) -> None:
-        if address in self._doors:  # or it was closed before this task began
+        if address in self._listening:  # or it was closed before this task began
             await server.start_serving()
 
 
-class StagedDoors:
-    """The next set of doors, ready; `commit` or `rollback` is called once."""
+class StagedSockets:
+    """The next set of listening, ready; `commit` or `rollback` is called once."""
 
     def __init__(
         self,
         listener: Listener,
         wanted: tuple[Address, ...],
-        opened: dict[Address, tuple[Door, list[asyncio.Server]]],
+        opened: dict[Address, tuple[ListeningSocket, list[asyncio.Server]]],
     ) -> None:
         self._listener = listener
         self._wanted = wanted
         self._opened = opened
 
     def commit(self) -> None:
-        """The new doors accept (what has queued meanwhile first); those not wanted any more close. Cannot fail."""
+        """The new sockets accept (queued connections first), those not wanted any more close. Cannot fail."""
         self._listener._commit(self._wanted, self._opened)
 
     async def rollback(self) -> None:
-        for door, servers in self._opened.values():
-            _shut(door, servers)
+        for listening, servers in self._opened.values():
+            _shut(listening, servers)
 
 
-def _shut(door: Door, servers: list[asyncio.Server]) -> None:
+def _shut(listening: ListeningSocket, servers: list[asyncio.Server]) -> None:
     for server in servers:
         server.close()
-    door.close()
+    listening.close()

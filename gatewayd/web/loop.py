@@ -65,8 +65,8 @@ class LoopServer(HttpServer):
         self.known = known
         self.turns = Turns(self._loop)
 
-    def make_connection(self, door: object) -> Connection:
-        return LoopConnection(self, door, self._loop)
+    def make_connection(self, listening: object) -> Connection:
+        return LoopConnection(self, listening, self._loop)
 
 
 class LoopConnection(PiecewiseConnection):
@@ -85,8 +85,8 @@ class LoopConnection(PiecewiseConnection):
         "_resumed",
     )
 
-    def __init__(self, server: LoopServer, door: object, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(server, door, loop, server.turns)
+    def __init__(self, server: LoopServer, listening: object, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(server, listening, loop, server.turns)
         self._answer = server.answer
         self._bodies = server.bodies
         self._ended = server.ended

@@ -35,8 +35,8 @@ class PiecewiseConnection(Connection):
         "_at", "_chunked", "_chunked_size", "_head_end", "_is_last", "_owed", "_rest", "_stepping", "_turns",
     )  # fmt: skip
 
-    def __init__(self, server: HttpServer, door: object, loop: asyncio.AbstractEventLoop, turns: Turns) -> None:
-        super().__init__(server, door, loop)
+    def __init__(self, server: HttpServer, listening: object, loop: asyncio.AbstractEventLoop, turns: Turns) -> None:
+        super().__init__(server, listening, loop)
         self._turns = turns
         self._owed: int | None = 0
         """Bytes to the end of the message that the parser is in; 0 between messages, IN_HEAD, None when it is not

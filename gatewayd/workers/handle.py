@@ -18,7 +18,7 @@ import msgspec
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.errors import GatewaydError
-from gatewayd.web.doors import Door
+from gatewayd.web.listening_socket import ListeningSocket
 from gatewayd.workers.channel import Channel, Message, MessageKind
 from gatewayd.workers.sockets import pack_sockets
 
@@ -103,13 +103,13 @@ class WorkerHandle:
             answer.exception()  # marks it as retrieved, also if nothing waits for it any more
 
     async def prepare(
-        self, frames: Sequence[bytes], snapshot: Snapshot, doors: Mapping[Address, Door]
+        self, frames: Sequence[bytes], snapshot: Snapshot, listening: Mapping[Address, ListeningSocket]
     ) -> list[Problem]:
         """Has the worker prepare a snapshot, so that it can go live. Raises WorkerGone."""
         for frame in frames:
             self._channel.send(MessageKind.PART, body=frame)
         listen = tuple(dict.fromkeys(snapshot.server.listen))
-        new = {address: doors[address] for address in listen if address not in self._known}
+        new = {address: listening[address] for address in listen if address not in self._known}
         answer = await self.ask(MessageKind.PREPARE, *pack_sockets(listen, new, self.number - 1))
         return [Problem(**found) for found in msgspec.json.decode(answer)]
 

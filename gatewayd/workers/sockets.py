@@ -9,35 +9,37 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from gatewayd.config.snapshot import Address
-from gatewayd.web.doors import Door
+from gatewayd.web.listening_socket import ListeningSocket
 
 
 class _Opened(msgspec.Struct):
     address: Address
     sockets: int
-    lent: bool
+    inherited: bool
 
 
-class _Doors(msgspec.Struct):
+class _Sockets(msgspec.Struct):
     listen: list[Address]
     opened: list[_Opened]
 
 
-def pack_sockets(listen: Sequence[Address], opened: Mapping[Address, Door], number: int) -> tuple[bytes, list[int]]:
+def pack_sockets(
+    listen: Sequence[Address], opened: Mapping[Address, ListeningSocket], number: int
+) -> tuple[bytes, list[int]]:
     """The body and the descriptors of a message. `opened`: what the worker does not have yet. `number`: of the worker,
     counted from 0."""
-    shares = {address: door.share(number) for address, door in opened.items()}
-    new = [_Opened(address, len(share), opened[address].lent) for address, share in shares.items()]
+    shares = {address: listening.share(number) for address, listening in opened.items()}
+    new = [_Opened(address, len(share), opened[address].inherited) for address, share in shares.items()]
     descriptors = [sock.fileno() for share in shares.values() for sock in share]
-    return msgspec.json.encode(_Doors(list(listen), new)), descriptors
+    return msgspec.json.encode(_Sockets(list(listen), new)), descriptors
 
 
-def unpack_sockets(body: bytes, descriptors: Iterable[int]) -> tuple[list[Address], dict[Address, Door]]:
-    doors, left = msgspec.json.decode(body, type=_Doors), iter(descriptors)
-    opened: dict[Address, Door] = {}
-    for one in doors.opened:
+def unpack_sockets(body: bytes, descriptors: Iterable[int]) -> tuple[list[Address], dict[Address, ListeningSocket]]:
+    listening, left = msgspec.json.decode(body, type=_Sockets), iter(descriptors)
+    opened: dict[Address, ListeningSocket] = {}
+    for one in listening.opened:
         sockets = [socket.socket(fileno=next(left)) for _ in range(one.sockets)]
-        opened[one.address] = Door.of(one.address, sockets, lent=one.lent)
+        opened[one.address] = ListeningSocket.of(one.address, sockets, inherited=one.inherited)
     for unexpected in left:
         os.close(unexpected)
-    return doors.listen, opened
+    return listening.listen, opened

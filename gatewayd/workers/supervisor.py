@@ -1,7 +1,7 @@
 """Starts the workers, gives every configuration to all of them, replaces those that crash or hang, and drains them.
 
-The daemon uses a `Supervisor` in place of a `web.side.DataSide`, so it does not know where requests are answered. Every
-worker prepares an edit, and the edit goes live when all are ready: all apply it or none does. A worker that crashes
+The daemon uses a `Supervisor` in place of a `DataPlane`, so it does not know where requests are answered. Every worker
+prepares an edit, and the edit goes live when all are ready: all apply it or none does. A worker that crashes
 meanwhile gets the live configuration when it is replaced. The supervisor opens the listening sockets and keeps them
 open, so connections wait in their queues while a worker is replaced.
 """
@@ -25,8 +25,8 @@ from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.errors import ConfigInvalid
 from gatewayd.observe.merger import MetricsMerger
 from gatewayd.tasks import spawn, supervise
-from gatewayd.web.doors import Door, open_doors
-from gatewayd.web.inherited import Inherited
+from gatewayd.web.activation import SocketActivation
+from gatewayd.web.listening_socket import ListeningSocket, open_sockets
 from gatewayd.workers.channel import MessageKind
 from gatewayd.workers.handle import WorkerGone, WorkerHandle
 
@@ -64,17 +64,17 @@ class Supervisor:
         *,
         environ: Mapping[str, str],
         instance: str = "",
-        inherited: Inherited | None = None,
+        activation: SocketActivation | None = None,
         on_restart: Callable[[], None] = lambda: None,
         stuck_after: float | None = None,
     ) -> None:
         self.size = size
         self._environ = environ
         self._instance = instance
-        self._inherited = inherited
+        self._activation = activation
         self._on_restart = on_restart
         self._stuck_after = stuck_after or STUCK_AFTER
-        self._doors: dict[Address, Door] = {}
+        self._listening: dict[Address, ListeningSocket] = {}
         self._live: Snapshot | None = None
         self._workers: dict[int, WorkerHandle] = {}
         self._restarts: dict[int, int] = dict.fromkeys(range(1, size + 1), 0)
@@ -88,26 +88,27 @@ class Supervisor:
     def addresses(self) -> tuple[Address, ...]:
         """Where the workers listen, with the ports that the system chose."""
         return tuple(
-            address if address.path else Address(address.host, door.port) for address, door in self._doors.items()
+            address if address.path else Address(address.host, listening.port)
+            for address, listening in self._listening.items()
         )
 
     # --- going live -----------------------------------------------------------------------------------------------
 
     @property
-    def doors(self) -> tuple[Door, ...]:
-        return tuple(self._doors.values())
+    def listening(self) -> tuple[ListeningSocket, ...]:
+        return tuple(self._listening.values())
 
-    async def stage(self, snapshot: Snapshot, *, others: Collection[Door] = ()) -> StagedWorkers:
+    async def stage(self, snapshot: Snapshot, *, others: Collection[ListeningSocket] = ()) -> StagedWorkers:
         """Has every worker prepare a snapshot. Raises OSError (an address), WorkerStartFailed or ConfigInvalid; then
         nothing has changed."""
-        opened = open_doors(snapshot.server.listen, self.doors, self._inherited, copies=self.size, others=others)
+        opened = open_sockets(snapshot.server.listen, self.listening, self._activation, copies=self.size, others=others)
         prepared: list[WorkerHandle] = []
         try:
             frames = await _frames(snapshot)
             workers = [worker for worker in await self._all() if self._live is None or worker.serving]
-            doors = {**self._doors, **opened}
+            listening = {**self._listening, **opened}
             answers = await asyncio.gather(
-                *(self._prepare(worker, frames, snapshot, doors) for worker in workers), return_exceptions=True
+                *(self._prepare(worker, frames, snapshot, listening) for worker in workers), return_exceptions=True
             )
             problems: list[Problem] = []
             lost: list[Problem] = []
@@ -132,11 +133,15 @@ class Supervisor:
         return StagedWorkers(self, snapshot, opened, prepared)
 
     async def _prepare(
-        self, worker: WorkerHandle, frames: Sequence[bytes], snapshot: Snapshot, doors: Mapping[Address, Door]
+        self,
+        worker: WorkerHandle,
+        frames: Sequence[bytes],
+        snapshot: Snapshot,
+        listening: Mapping[Address, ListeningSocket],
     ) -> list[Problem]:
         """As `WorkerHandle.prepare`. After the start, a worker without a sign of life counts as gone: the edit does not
         wait for it, and it catches up if it comes back."""
-        asked = asyncio.get_running_loop().create_task(worker.prepare(frames, snapshot, doors))
+        asked = asyncio.get_running_loop().create_task(worker.prepare(frames, snapshot, listening))
         try:
             while not (await asyncio.wait((asked,), timeout=_CHECK_INTERVAL))[0]:
                 if self._live is not None and time.monotonic() - worker.alive_at > _UNRESPONSIVE_AFTER:
@@ -145,19 +150,21 @@ class Supervisor:
         finally:
             asked.cancel()
 
-    async def _abandon(self, prepared: Sequence[WorkerHandle], opened: Mapping[Address, Door]) -> None:
+    async def _abandon(self, prepared: Sequence[WorkerHandle], opened: Mapping[Address, ListeningSocket]) -> None:
         for worker in prepared:
             worker.abandon()
-        for door in opened.values():
-            door.close()
+        for listening in opened.values():
+            listening.close()
         if self._live is None:
             await self._end()
 
-    def _commit(self, snapshot: Snapshot, opened: Mapping[Address, Door], prepared: Sequence[WorkerHandle]) -> None:
+    def _commit(
+        self, snapshot: Snapshot, opened: Mapping[Address, ListeningSocket], prepared: Sequence[WorkerHandle]
+    ) -> None:
         # Close ours first: the process that closes a socket last accepts the connections that wait in its queue.
-        for address in [address for address in self._doors if address not in snapshot.server.listen]:
-            self._doors.pop(address).close()
-        self._doors.update(opened)
+        for address in [address for address in self._listening if address not in snapshot.server.listen]:
+            self._listening.pop(address).close()
+        self._listening.update(opened)
         self._live = snapshot
         for worker in self._workers.values():
             if worker in prepared:
@@ -187,7 +194,7 @@ class Supervisor:
         """Gives a worker the live configuration, also if that changes meanwhile."""
         try:
             while (snapshot := self._live) is not None and not self._stopping:
-                if problems := await worker.prepare(await _frames(snapshot), snapshot, self._doors):
+                if problems := await worker.prepare(await _frames(snapshot), snapshot, self._listening):
                     _log.error("%s cannot serve: %s", worker, problems[0].message)
                     worker.kill()
                     return
@@ -257,11 +264,11 @@ class Supervisor:
     # --- shutdown -------------------------------------------------------------------------------------------------
 
     async def drain(self, seconds: float) -> int:
-        """As `DataSide.drain`, in all workers at once. They have exited when this returns."""
+        """As `DataPlane.drain`, in all workers at once. They have exited when this returns."""
         first, self._stopping = not self._stopping, True
-        for door in self._doors.values():
-            door.close()
-        self._doors.clear()
+        for listening in self._listening.values():
+            listening.close()
+        self._listening.clear()
         workers = [worker for worker in self._workers.values() if not worker.gone]
         stops = [spawn(self._stop(worker, seconds), name=f"stop {worker}") for worker in workers]
         self._stops.update(stops)
@@ -332,7 +339,7 @@ class StagedWorkers:
         self,
         supervisor: Supervisor,
         snapshot: Snapshot,
-        opened: Mapping[Address, Door],
+        opened: Mapping[Address, ListeningSocket],
         prepared: Sequence[WorkerHandle],
     ) -> None:
         self._supervisor = supervisor

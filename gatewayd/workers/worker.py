@@ -33,8 +33,8 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.redact import Redactor
 from gatewayd.process import Exports, begin_start, end_start, loop_factory
 from gatewayd.tasks import Yielder, exit_if_threads_run, spawn, supervise
-from gatewayd.web.listener import StagedDoors
-from gatewayd.web.side import DataSide
+from gatewayd.web.data_plane import DataPlane
+from gatewayd.web.listener import StagedSockets
 from gatewayd.workers.channel import Channel, Message, MessageKind
 from gatewayd.workers.sockets import unpack_sockets
 
@@ -73,7 +73,7 @@ class Worker:
     def __init__(self, sock: socket.socket, redactor: Redactor, processes: int, instance: str) -> None:
         self._gateway = Gateway(instance=instance)
         self._metrics = Metrics()
-        self._data = DataSide(self._gateway, self._metrics, processes=processes)
+        self._data = DataPlane(self._gateway, self._metrics, processes=processes)
         self._redactor = redactor
         self._exports = Exports(dict(os.environ))
         self._started = time.monotonic()
@@ -82,7 +82,7 @@ class Worker:
         self._gc_pause = ExitStack()
         self._snapshot: Snapshot | None = None
         """The last one that was received completely."""
-        self._next: tuple[Snapshot, Runtime, StagedDoors] | None = None
+        self._next: tuple[Snapshot, Runtime, StagedSockets] | None = None
         self._serving = False
         self._supervisor_gone = asyncio.Event()
         self._channel = Channel(sock, received=self._received, ended=self._supervisor_gone.set)
@@ -138,19 +138,19 @@ class Worker:
                 await load_translators(snapshot, self._gateway)
             runtime = await build(snapshot, self._gateway)
             try:
-                doors = await self._data.stage(snapshot, listen, opened)
+                staged = await self._data.stage(snapshot, listen, opened)
             except BaseException:
                 await runtime.retire()
                 raise
-            self._next = snapshot, runtime, doors
+            self._next = snapshot, runtime, staged
         except ConfigInvalid as error:
             problems = error.problems
         except Exception as error:
             _log.error("a configuration could not be made live", exc_info=error)
             problems = (Problem("build_failed", f"a worker could not make it live: {type(error).__name__}"),)
         if problems:
-            for door in opened.values():
-                door.close()
+            for listening in opened.values():
+                listening.close()
         self._parts = 0
         self._gc_pause.close()
         self._channel.send(
@@ -159,11 +159,11 @@ class Worker:
 
     def _commit(self) -> None:
         assert self._next is not None
-        (snapshot, runtime, doors), self._next = self._next, None
+        (snapshot, runtime, staged), self._next = self._next, None
         first, self._serving = not self._serving, True
         self._gateway.loading |= first
         self._gateway.swap(runtime)
-        doors.commit()
+        staged.commit()
         self._exports.apply(snapshot.environment)
         log.set_up(snapshot.server.log.format, snapshot.server.log.level, self._redactor)
 
@@ -186,8 +186,8 @@ class Worker:
 
     async def _abandon(self) -> None:
         if self._next is not None:
-            (_, runtime, doors), self._next = self._next, None
-            await doors.rollback()
+            (_, runtime, staged), self._next = self._next, None
+            await staged.rollback()
             await runtime.retire()
 
     def _answer_to(self, what: bytes) -> bytes:

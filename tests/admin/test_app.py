@@ -27,7 +27,7 @@ EXPOSED = ServerSettings(admin=Address("0.0.0.0", 4001), master_key=Secret(KEY))
 PROBLEM = Problem("unknown_key", "there is no such key", "model_list[0].x", "gatewayd.yaml", 3, 5, "did you mean y?")
 
 
-class Doors:
+class Sockets:
     """Listeners that are always ready."""
 
     def commit(self) -> None: ...
@@ -56,8 +56,8 @@ async def administered(
     async def read(settled: object) -> Result:
         return (load or Result)(gateway.current.snapshot)
 
-    async def prepare(snapshot: Snapshot) -> Doors:
-        return Doors()
+    async def prepare(snapshot: Snapshot) -> Sockets:
+        return Sockets()
 
     reloader = Reloader(gateway, read, prepare=prepare, observe=lambda outcome: None)
     app = AdminApp(gateway, reloader, metrics)
@@ -235,7 +235,7 @@ async def test_a_master_key_is_not_asked_for_on_loopback() -> None:
 async def test_what_is_not_there_is_said_in_openais_shape(
     method: str, path: str, status: int, code: str, allow: str | None
 ) -> None:
-    """B-22; nothing writes configuration, and the data side's doors are not here."""
+    """B-22; nothing writes configuration, and the endpoints of the data listener are not here."""
     async with administered() as admin, RawClient.to(admin.port) as client:
         client.get(path, "content-length: 0", method=method)
         answer = await client.answer()

@@ -1,4 +1,4 @@
-"""A real daemon as a test sees it: a process, its start-up text, its signals, its doors."""
+"""A real daemon as a test sees it: a process, its start-up text, its signals, its listening."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def good(revision: str, models: int = 1, *, key: str | None = None) -> Result:
     return Result(snapshot(revision, models, key=key))
 
 
-class Doors:
+class Sockets:
     """Listeners that note what is asked of them."""
 
     def __init__(self) -> None:
@@ -60,14 +60,14 @@ class Stand:
     def __init__(self, results: Sequence[Result | Exception], *, pace: Pace = QUICK) -> None:
         self.results = list(results)
         self.gateway = Gateway()
-        self.doors = Doors()
+        self.listening = Sockets()
         self.heard: list[ReloadOutcome] = []
         self.loads = 0
         self.at_once = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.reloader = Reloader(
-            self.gateway, self._load, prepare=self.doors.prepare, observe=self.heard.append, pace=pace
+            self.gateway, self._load, prepare=self.listening.prepare, observe=self.heard.append, pace=pace
         )
 
     async def live(self, snapshot: Snapshot) -> "Stand":
@@ -103,7 +103,7 @@ async def test_a_new_revision_goes_live_with_its_listeners() -> None:
     assert isinstance(outcome, Applied)
     assert outcome.revision == stand.revision == "b"
     assert outcome.changes == ("+ group model-1 (1 deployment: openai/m)",)
-    assert stand.doors.log == ["prepare b", "commit"]
+    assert stand.listening.log == ["prepare b", "commit"]
     assert stand.heard == [outcome] == [stand.reloader.last]
     assert stand.reloader.last_at is not None
     assert stand.reloader.counts == {"applied": 1}
@@ -117,7 +117,7 @@ async def test_the_same_revision_changes_nothing() -> None:
     assert isinstance(outcome, Unchanged)
     assert outcome.revision == "a"
     assert stand.gateway.current is runtime
-    assert stand.doors.log == []
+    assert stand.listening.log == []
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ async def test_a_refusal_changes_nothing_whatever_failed(result: Result | Except
     assert any(problem.severity == "error" for problem in outcome.problems)
     assert stand.gateway.current is runtime
     assert len(stand.gateway.upstreams) == upstreams
-    assert stand.doors.log in ([], ["prepare b", "rollback"])
+    assert stand.listening.log in ([], ["prepare b", "rollback"])
     assert isinstance(await stand.reloader.reload("again"), Applied)
 
 
 async def test_an_address_in_use_refuses_the_whole_edit() -> None:
     """E-24"""
     stand = await Stand([good("b")]).live(snapshot("a"))
-    stand.doors.refuse = True
+    stand.listening.refuse = True
     outcome = await stand.reloader.reload("test")
     assert isinstance(outcome, Rejected)
     assert outcome.problems[0].code == "listen_failed"
@@ -210,7 +210,7 @@ async def test_an_edit_that_shrinks_the_configuration_is_looked_at_twice(shrunk:
     assert isinstance(outcome, Applied)
     assert outcome.revision == "c"
     assert stand.loads == 2
-    assert stand.doors.log == ["prepare c", "commit"]
+    assert stand.listening.log == ["prepare c", "commit"]
 
 
 SERVED = ServerSettings(

@@ -55,7 +55,7 @@ def test_only_known_fields_of_a_body_become_arguments() -> None:
         "text_completion": True, "rust": True, "no-log": True, "litellm_logging_obj": {}, "use_litellm_proxy": True,
         "ignore_eos": True, "store": True, "max_retries": 9,
     }  # fmt: skip
-    refused = {name for name in steering if name in FORBIDDEN_FIELDS}  # at the door, before they come here
+    refused = {name for name in steering if name in FORBIDDEN_FIELDS}  # before they come here
     for name in refused:
         with pytest.raises(InvalidRequest):
             arguments(messages=MESSAGES, **{name: steering[name]})

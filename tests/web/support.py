@@ -158,14 +158,14 @@ async def serving(
     server: ServerSettings = OPEN,
     routing: RoutingSettings = NO_RETRIES,
     deadlines: Deadlines | None = None,
-    doors: Sequence[Address] = (LOCAL,),
+    listening: Sequence[Address] = (LOCAL,),
 ) -> AsyncIterator[Site]:
     """The data side, serving; one group `chat` with one deployment `d1` unless told otherwise."""
     gateway, metrics = Gateway(), Metrics()
     gateway.swap(runtime_of(gateway, groups or {"chat": {"d1": Teller()}}, server=server, routing=routing))
     listener = data_listener(gateway, metrics, deadlines=deadlines)
     with Records() as records:
-        await listener.serve(doors)
+        await listener.serve(listening)
         try:
             yield Site(gateway, metrics, listener, records)
         finally:
@@ -179,14 +179,14 @@ async def serving_deployments(
     server: ServerSettings = OPEN,
     routing: RoutingSettings = NO_RETRIES,
     deadlines: Deadlines | None = None,
-    doors: Sequence[Address] = (LOCAL,),
+    listening: Sequence[Address] = (LOCAL,),
 ) -> AsyncIterator[Site]:
     """The data side in front of the real upstreams that `engine.build` makes of deployments."""
     gateway, metrics = Gateway(), Metrics()
     gateway.swap(await build(Snapshot("r1", deployments, routing, server), gateway))
     listener = data_listener(gateway, metrics, deadlines=deadlines)
     with Records() as records:
-        await listener.serve(doors)
+        await listener.serve(listening)
         try:
             yield Site(gateway, metrics, listener, records)
         finally:

@@ -140,7 +140,7 @@ async def test_head_answers_where_get_does() -> None:
 
 
 async def test_only_health_is_open() -> None:
-    """The explicit list of doors that need no key."""
+    """The explicit list of endpoints that need no key."""
     assert {route.path for route in TABLE if route.kind == "open"} == {
         "/", "/livez", "/readyz", "/health", "/healthz", "/health/liveliness", "/health/liveness", "/health/readiness",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Doors opened, changed and closed, and the end of a listener, with real sockets."""
+"""Sockets opened, changed and closed, and the end of a listener, with real sockets."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from gatewayd.config.snapshot import Address, Limits
 from gatewayd.web.connection import Deadlines
-from gatewayd.web.doors import Door
 from gatewayd.web.listener import connection_limit
+from gatewayd.web.listening_socket import ListeningSocket
 from gatewayd.wire.openai import DONE
 from tests.web.support import LOCAL, STREAM, RawClient, Stream, Teller, free_port, hang, serving, until
 
@@ -53,17 +53,17 @@ async def test_a_wider_address_takes_over_the_same_port() -> None:
         narrow, wide = Address("127.0.0.1", port), Address("0.0.0.0", port)
         known.get("/livez")
         await known.answer()
-        for door in (wide, narrow, wide):
+        for listening in (wide, narrow, wide):
             async with RawClient.to(port) as fresh:
-                await site.listener.serve([door])
+                await site.listener.serve([listening])
                 async with RawClient.to(port) as later:
                     for client in (fresh, later):
                         client.get("/livez")
                         assert (await client.answer()).status == 200
-                assert await fresh.ended() == b""  # it belonged to the door that has closed
-            assert site.listener.addresses == (door,)
+                assert await fresh.ended() == b""  # it belonged to the socket that has closed
+            assert site.listener.addresses == (listening,)
             with pytest.raises(OSError, match="in use"):  # nobody else can come in through this
-                Door(narrow)
+                ListeningSocket(narrow)
         assert await known.ended() == b""
 
 

@@ -36,7 +36,7 @@ async def test_a_circle_through_another_gateway_ends_at_the_second_arrival(body:
     there = deployment(f"http://127.0.0.1:{back}/v1", group="chat", model="chat")
     async with serving_deployments(there, routing=RETRIES) as second:
         here = deployment(second.base_url, group="chat", model="chat")
-        async with serving_deployments(here, routing=RETRIES, doors=[Address("127.0.0.1", back)]) as first:
+        async with serving_deployments(here, routing=RETRIES, listening=[Address("127.0.0.1", back)]) as first:
             for count in range(1, 4):  # the second and third on known heads and kept connections
                 async with RawClient.to(first.port) as client:
                     client.post("/v1/chat/completions", body)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gatewayd.config.snapshot import Address
-from gatewayd.web.doors import Door
+from gatewayd.web.listening_socket import ListeningSocket
 from gatewayd.workers.channel import Channel, Message, MessageKind
 from gatewayd.workers.sockets import pack_sockets, unpack_sockets
 from tests.web.support import until
@@ -89,19 +89,19 @@ async def test_the_end_is_heard_of_once_on_both_sides_and_nothing_stays_open(how
     assert len(os.listdir("/proc/self/fd")) <= before - 2
 
 
-async def test_doors_travel_with_their_sockets() -> None:
+async def test_addresses_travel_with_their_sockets() -> None:
     first, second = Address("127.0.0.1", 0), Address(path="/tmp/never-opened")
-    door = Door(first, copies=2)
+    listening = ListeningSocket(first, copies=2)
     for number in range(2):
-        body, descriptors = pack_sockets([first, second], {first: door}, number)
+        body, descriptors = pack_sockets([first, second], {first: listening}, number)
         listen, opened = unpack_sockets(body, [os.dup(descriptor) for descriptor in descriptors])
         assert listen == [first, second]
         (received,) = opened.values()
         assert list(opened) == [first]
-        assert received.port == door.port
-        assert not received.lent
+        assert received.port == listening.port
+        assert not received.inherited
         received.close()
-    port = door.port
-    door.close()
+    port = listening.port
+    listening.close()
     with socket.create_server(("127.0.0.1", port)):  # nobody holds a copy any more
         pass

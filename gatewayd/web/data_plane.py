@@ -1,5 +1,5 @@
-"""The data side of one process, as whoever owns the process sees it: doors that follow the configuration, load that is
-shed when memory runs short, and the end."""
+"""The data plane of one process: listening sockets that follow the configuration, load shedding when memory runs short,
+and the drain at the end."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from gatewayd.engine.runtime import Gateway
 from gatewayd.observe.memory import ABOVE_REST, HIGHEST, Memory, give_back, own_memory
 from gatewayd.observe.metrics import Metrics
 from gatewayd.upstream.pool import busy_connections, idle_connections
+from gatewayd.web.activation import SocketActivation
 from gatewayd.web.app import data_listener
-from gatewayd.web.doors import Door
-from gatewayd.web.inherited import Inherited
-from gatewayd.web.listener import StagedDoors
+from gatewayd.web.listener import StagedSockets
+from gatewayd.web.listening_socket import ListeningSocket
 
 _log = logging.getLogger("gatewayd.web")
 
 _LAST_CALLS = 0.25
-"""Seconds for the first request on a connection that is open when the doors close."""
+"""Seconds for the first request on a connection that is open when the listening sockets close."""
 _LOOK = 0.25
 """Seconds between two looks at the memory."""
 _NEAR, _QUICK_LOOK = 0.6, 0.05
@@ -36,8 +36,8 @@ _FOR_BODIES = 0.4
 """Part of the memory that is free at the start: a body is held twice for a moment."""
 
 
-class DataSide:
-    """The data side of this process: doors that follow the configuration, and its end.
+class DataPlane:
+    """See the module.
 
     `processes`: how many share the memory.
     """
@@ -47,7 +47,7 @@ class DataSide:
         gateway: Gateway,
         metrics: Metrics,
         *,
-        inherited: Inherited | None = None,
+        activation: SocketActivation | None = None,
         processes: int = 1,
         memory: Memory | None = None,
     ) -> None:
@@ -56,7 +56,7 @@ class DataSide:
         """Called when load begins to be shed, and when it no longer is."""
         self._memory = memory or own_memory()
         room = int(self._memory.free() * _FOR_BODIES / processes)
-        self._listener = data_listener(gateway, metrics, inherited=inherited, room=room)
+        self._listener = data_listener(gateway, metrics, activation=activation, room=room)
         metrics.count_open(
             clients=lambda: self._listener.open_connections,
             busy=busy_connections,
@@ -70,23 +70,23 @@ class DataSide:
         return self._listener.addresses
 
     @property
-    def doors(self) -> tuple[Door, ...]:
-        return self._listener.doors
+    def listening(self) -> tuple[ListeningSocket, ...]:
+        return self._listener.listening
 
     async def stage(
         self,
         snapshot: Snapshot,
         listen: Iterable[Address] | None = None,
-        opened: Mapping[Address, Door] | None = None,
-        others: Collection[Door] = (),
-    ) -> StagedDoors:
-        """The doors of a snapshot, not accepting yet; `opened` and `others` as of `Listener.stage`. Raises OSError."""
+        opened: Mapping[Address, ListeningSocket] | None = None,
+        others: Collection[ListeningSocket] = (),
+    ) -> StagedSockets:
+        """Opens the listening sockets of a snapshot, as `Listener.stage` does. Raises OSError."""
         listen = snapshot.server.listen if listen is None else listen
         return await self._listener.stage(listen, opened=opened, others=others)
 
     async def drain(self, seconds: float) -> int:
-        """The end: readiness goes off, the doors close, what is under way gets `seconds` to end. Called again with 0,
-        it ends at once. Returns how many requests were interrupted."""
+        """Turns readiness off, closes the listening sockets, and waits up to `seconds` for requests in flight. A second
+        call with 0 ends it at once. Returns how many requests were interrupted."""
         began = time.monotonic()
         self._gateway.stopping = True
         if seconds:

@@ -17,13 +17,13 @@ _MOST = 1024
 VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
-class Inherited:
+class SocketActivation:
     """The sockets, open for as long as the process lives; `used` at an address as often as the configuration says."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         """Takes what `$LISTEN_FDS` names if `$LISTEN_PID` is this process."""
         self._sockets: dict[str, socket.socket] = {}
-        self.strange: list[str] = []
+        self.unusable: list[str] = []
         """What was handed over and cannot be listened on."""
         self._used: set[str] = set()
         environ = environ or {}
@@ -44,19 +44,19 @@ class Inherited:
     @property
     def unused(self) -> list[str]:
         """Addresses that were handed over and that no configuration has named so far."""
-        return [name for name in self._sockets if name not in self._used] + self.strange
+        return [name for name in self._sockets if name not in self._used] + self.unusable
 
     def _take(self, number: int) -> None:
         try:
             os.set_inheritable(number, False)
             sock = socket.socket(fileno=os.dup(number))
         except OSError:
-            self.strange.append(f"descriptor {number}")
+            self.unusable.append(f"descriptor {number}")
             return
         os.close(number)
         listening = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         if not listening or sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
-            self.strange.append(f"descriptor {number}")
+            self.unusable.append(f"descriptor {number}")
             sock.close()
             return
         sock.setblocking(False)

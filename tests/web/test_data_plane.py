@@ -1,4 +1,4 @@
-"""The data side when memory runs short; its doors and its end are tested with the listener and the whole process."""
+"""The data plane when memory runs short. tests/web/test_listener.py tests its sockets and its drain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gatewayd.engine.runtime import Gateway
 from gatewayd.observe.memory import Memory
 from gatewayd.observe.metrics import Metrics
 from gatewayd.web.connection import MOST_ASKING
-from gatewayd.web.side import DataSide
+from gatewayd.web.data_plane import DataPlane
 from tests.engine.fakes import NO_RETRIES, runtime_of
 from tests.web.support import LOCAL, OPEN, RawClient, Teller, until
 
@@ -42,7 +42,7 @@ async def test_load_is_shed_while_memory_is_nearly_used_up(caplog: pytest.LogCap
     """F-08: who is in goes on; new connections and large bodies are told to come again; told in the log once each."""
     tank, gateway = Tank(), Gateway()
     gateway.swap(runtime_of(gateway, {"chat": {"d1": Teller()}}, server=OPEN, routing=NO_RETRIES))
-    side = DataSide(gateway, Metrics(), memory=tank)
+    side = DataPlane(gateway, Metrics(), memory=tank)
     (await side.stage(Snapshot("r", (), server=OPEN), [LOCAL])).commit()
     watching = asyncio.get_running_loop().create_task(side.watch_memory())
     port = side.addresses[0].port
@@ -103,7 +103,7 @@ async def test_with_nothing_open_nothing_is_refused(caplog: pytest.LogCaptureFix
     """U-F1: what is used although no client is connected does not come back by refusing, so it is no reason to."""
     tank, gateway = Tank(), Gateway()
     gateway.swap(runtime_of(gateway, {"chat": {"d1": Teller()}}, server=OPEN, routing=NO_RETRIES))
-    side = DataSide(gateway, Metrics(), memory=tank)
+    side = DataPlane(gateway, Metrics(), memory=tank)
     changes: list[bool] = []
     side.overload_changed = lambda: changes.append(gateway.overloaded)
     (await side.stage(Snapshot("r", (), server=OPEN), [LOCAL])).commit()
@@ -129,4 +129,4 @@ async def test_with_nothing_open_nothing_is_refused(caplog: pytest.LogCaptureFix
 
 async def test_without_a_limit_nothing_is_watched() -> None:
     async with asyncio.timeout(10):
-        await DataSide(Gateway(), Metrics(), memory=Memory("/nowhere")).watch_memory()
+        await DataPlane(Gateway(), Metrics(), memory=Memory("/nowhere")).watch_memory()

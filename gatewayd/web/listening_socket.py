@@ -13,53 +13,58 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Self
 
 from gatewayd.config.snapshot import Address
-from gatewayd.web.inherited import Inherited
+from gatewayd.web.activation import SocketActivation
 
 BACKLOG = 1024
 _FILE_MODE = 0o660
 """Of a unix socket: its owner and group may connect."""
 
 
-class Door:
+class ListeningSocket:
     """One address that is listened on. Connections queue in the backlog until somebody accepts them."""
 
     def __init__(
         self,
         address: Address,
         *,
-        beside: Iterable[socket.socket] = (),
-        inherited: Inherited | None = None,
+        overlapping: Iterable[socket.socket] = (),
+        activation: SocketActivation | None = None,
         copies: int = 1,
     ) -> None:
         """Binds and listens. Raises OSError, then nothing is left open.
 
         A name may stand for several addresses (`localhost`: IPv4 and IPv6). The socket file of a dead process is
-        replaced, that of a living one is not. `beside`: sockets of ours on the same port, which the new one may overlap
-        (0.0.0.0 takes in 127.0.0.1) because it is to take their place. `inherited`: where a socket may be open already.
-        `copies`: so many processes are to accept at a port, each from a queue of its own.
+        replaced, that of a living one is not. `overlapping`: our own sockets on the same port, which
+        the new one may overlap (0.0.0.0 contains 127.0.0.1) because it replaces them. `activation`: inherited sockets.
+        `copies`: how many processes accept at a port, each from its own queue.
         """
         self.address = address
         self.rows: list[list[socket.socket]] = []
         """For each place the address stands for: one socket, or one for each process."""
-        self.lent = False
-        """Whether somebody else goes on listening when this door closes: who waits is left to them."""
+        self.inherited = False
+        """Whether another process keeps the socket open, and accepts the connections that wait in its queue."""
         self._inode: int | None = None
-        self._inherited = inherited or Inherited()
+        self._activation = activation or SocketActivation()
         try:
             if address.path:
                 self._open_file(address.path)
             else:
-                self._open_ports(address, tuple(beside), copies)
+                self._open_ports(address, tuple(overlapping), copies)
         except BaseException:
             self.close()
             raise
 
     @classmethod
-    def of(cls, address: Address, sockets: Iterable[socket.socket], *, lent: bool) -> Self:
-        """A door whose sockets another process has opened, and whose socket file is that process's."""
-        door = cls.__new__(cls)
-        door.address, door.rows, door.lent, door._inode = address, [[sock] for sock in sockets], lent, None
-        return door
+    def of(cls, address: Address, sockets: Iterable[socket.socket], *, inherited: bool) -> Self:
+        """Sockets that another process has opened. It also owns the socket file."""
+        listening = cls.__new__(cls)
+        listening.address, listening.rows, listening.inherited, listening._inode = (
+            address,
+            [[sock] for sock in sockets],
+            inherited,
+            None,
+        )
+        return listening
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -76,7 +81,7 @@ class Door:
         return int(name[1]) if isinstance(name, tuple) else 0
 
     def close(self) -> None:
-        """Stops listening; takes the socket file away unless a successor's stands there by now."""
+        """Stops listening. Removes the socket file, unless it is a successor's by now."""
         for sock in self.sockets:
             sock.close()
         path = self.address.path
@@ -87,26 +92,26 @@ class Door:
         self._inode = None
 
     def accept_waiting(self) -> list[socket.socket]:
-        """The connections that wait in the backlog now, if they would be reset together with the door."""
+        """The connections that wait in the backlog now, if they would be reset together with the listening."""
         waiting: list[socket.socket] = []
-        for sock in () if self.lent else self.sockets:
+        for sock in () if self.inherited else self.sockets:
             with contextlib.suppress(OSError):
                 while True:
                     waiting.append(sock.accept()[0])
         return waiting
 
-    def _open_ports(self, address: Address, beside: tuple[socket.socket, ...], copies: int) -> None:
+    def _open_ports(self, address: Address, overlapping: tuple[socket.socket, ...], copies: int) -> None:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, _, _, _, place in dict.fromkeys(found):
             row: list[socket.socket] = []
             self.rows.append(row)
-            if (lent := self._inherited.at(place)) is not None:
-                row.append(lent)
-                self.lent = True
+            if (inherited := self._activation.at(place)) is not None:
+                row.append(inherited)
+                self.inherited = True
                 continue
-            with _overlapping(beside):
+            with _share_ports(overlapping):
                 # The first one alone, so that a port that somebody else has is refused.
-                row.append(_bound(family, place, shares=bool(beside)))
+                row.append(_bound(family, place, shares=bool(overlapping)))
                 while len(row) < copies:
                     row[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                     row.append(_bound(family, row[0].getsockname(), shares=True))
@@ -116,9 +121,9 @@ class Door:
                 row[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
     def _open_file(self, path: str) -> None:
-        if (lent := self._inherited.at(path)) is not None:
-            self.rows.append([lent])
-            self.lent = True
+        if (inherited := self._activation.at(path)) is not None:
+            self.rows.append([inherited])
+            self.inherited = True
             return
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.rows.append([sock])
@@ -145,37 +150,41 @@ def _bound(family: int, place: Any, *, shares: bool) -> socket.socket:
     return sock
 
 
-def open_doors(
+def open_sockets(
     wanted: Iterable[Address],
-    standing: Collection[Door],
-    inherited: Inherited | None = None,
+    standing: Collection[ListeningSocket],
+    activation: SocketActivation | None = None,
     *,
     copies: int = 1,
-    others: Collection[Door] = (),
-) -> dict[Address, Door]:
-    """Opens those of the wanted doors that do not stand yet. Raises OSError with the address as its `filename`, then
-    nothing is left open. `others`: more doors that a new one may share its port with."""
-    known = {door.address for door in standing}
-    opened: dict[Address, Door] = {}
+    others: Collection[ListeningSocket] = (),
+) -> dict[Address, ListeningSocket]:
+    """Opens the wanted addresses that are not open yet. Raises OSError with the address as its `filename`, and then
+    nothing is left open. `others`: more sockets with which a new one may share its port."""
+    known = {listening.address for listening in standing}
+    opened: dict[Address, ListeningSocket] = {}
     try:
         for address in dict.fromkeys(wanted):
             if address not in known:
-                ours = [door for door in (*standing, *others) if address.port and door.port == address.port]
-                beside = [sock for door in ours for sock in door.sockets]
+                ours = [
+                    listening for listening in (*standing, *others) if address.port and listening.port == address.port
+                ]
+                overlapping = [sock for listening in ours for sock in listening.sockets]
                 try:
-                    opened[address] = Door(address, beside=beside, inherited=inherited, copies=copies)
+                    opened[address] = ListeningSocket(
+                        address, overlapping=overlapping, activation=activation, copies=copies
+                    )
                 except OSError as error:
                     error.filename = str(address)
                     raise
     except BaseException:
-        for door in opened.values():
-            door.close()
+        for listening in opened.values():
+            listening.close()
         raise
     return opened
 
 
 @contextlib.contextmanager
-def _overlapping(sockets: Iterable[socket.socket]) -> Iterator[None]:
+def _share_ports(sockets: Iterable[socket.socket]) -> Iterator[None]:
     """Lets these sockets share their port, for as long as it takes to bind: afterwards nobody else can join them."""
     alone = [sock for sock in sockets if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)]
     for sock in alone:
