@@ -15,9 +15,7 @@ SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__
 MAX_LINES = 400
 
 SHARED_NAMES = {
-    "ENDPOINT": "one for each module of web.endpoints",
     "ROUTES": "one for each module of web.endpoints",
-    "create": "one for each module of web.endpoints",
     "Answer": "of an upstream, and to a client of the fast path",
     "Connection": "to an upstream, and from a client",
     "Deadlines": "of requests, and of connections",
@@ -67,15 +65,14 @@ TESTED_BY = {
     "upstream/test_direct.py": ("upstream/messages.py",),
     "upstream/test_direct_stream.py": ("upstream/direct_feed.py",),
     "upstream/test_forward.py": ("upstream/base.py",),
+    "upstream/test_group_name_in_answers.py": ("upstream/naming.py",),
     "upstream/test_images.py": ("upstream/inside.py",),
+    "upstream/test_key_redaction.py": ("upstream/hiding.py",),
+    "upstream/test_stream_in_one_piece.py": ("upstream/onepiece.py",),
     "upstream/test_translate.py": ("upstream/translate_answer.py",),
     "upstream/test_transport.py": ("upstream/narrow.py",),
     "upstream/test_vectors.py": ("float32.py",),
-    "web/endpoints/test_model_endpoints.py": (
-        "web/endpoints/chat.py",
-        "web/endpoints/completions.py",
-        "web/endpoints/embeddings.py",
-    ),
+    "web/endpoints/test_model_endpoints.py": ("web/endpoints/ask.py",),
     "web/test_fairness.py": ("web/turns.py",),
     "web/test_fastpath.py": ("web/loop.py",),
     "web/test_render.py": ("wire/anthropic.py",),
