@@ -7,6 +7,7 @@ pages: a page of another site, or one whose name was rebound to 127.0.0.1, is no
 
 from __future__ import annotations
 
+import functools
 import hmac
 import ipaddress
 import re
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gatewayd.config.snapshot import ServerSettings
-from gatewayd.errors import Forbidden, InvalidApiKey, InvalidRequest
+from gatewayd.errors import Forbidden, GatewayError, InvalidApiKey, InvalidRequest
 
 _KEY_HEADERS = ("x-api-key", "api-key")
 """Anthropic's and Azure's header for a key, beside `Authorization: Bearer` (RFC 6750)."""
@@ -45,23 +46,64 @@ ANONYMOUS = Principal("anonymous")
 MASTER = Principal("master_key")
 
 
+class PresentedCredential:
+    """What a head presents, parsed once. It holds no decision: a `Keyring` looks at it for each request."""
+
+    def __init__(self, headers: RequestHeaders) -> None:
+        self.headers = headers
+        self.key: bytes | None = None
+        # Bytes, not str: compare_digest refuses str beyond ASCII, and header bytes that are no UTF-8 arrive as
+        # surrogates.
+        if len(headers.getall("authorization", [])) < 2 and (key := presented_key(headers)) is not None:
+            self.key = key.encode("utf-8", "surrogateescape")
+
+    @functools.cached_property
+    def is_foreign(self) -> bool:
+        """Whether a web page of another site sent it."""
+        try:
+            refuse_foreign_pages(self.headers)
+        except Forbidden:
+            return True
+        return False
+
+
+class Keyring:
+    """The keys of one configuration."""
+
+    __slots__ = ("_is_open", "_master")
+
+    def __init__(self, server: ServerSettings) -> None:
+        self._is_open = server.master_key is None
+        self._master = b""
+        if server.master_key is not None:
+            self._master = server.master_key.reveal().encode("utf-8", "surrogateescape")
+
+    def admit(self, credential: PresentedCredential) -> Principal:
+        """Names the caller. Raises InvalidApiKey, InvalidRequest (two Authorization headers) or Forbidden (a web
+        page)."""
+        if self._is_open:
+            if credential.is_foreign:
+                refuse_foreign_pages(credential.headers)
+            return ANONYMOUS
+        if credential.key is not None and self._master and hmac.compare_digest(credential.key, self._master):
+            return MASTER
+        raise _refusal(credential.headers)
+
+
+def _refusal(headers: RequestHeaders) -> GatewayError:
+    """Why no key of a head is a good one. Raises InvalidRequest for two Authorization headers."""
+    if presented_key(headers) is not None:
+        return InvalidApiKey("The API key is not one this gateway knows.")
+    if headers.get("authorization"):  # its value is not repeated: most likely it is the key
+        return InvalidApiKey(
+            "The Authorization header does not start with 'Bearer '. Send the key as 'Authorization: Bearer KEY'."
+        )
+    return InvalidApiKey("No API key was sent. Send it as 'Authorization: Bearer KEY'.")
+
+
 def authenticate(headers: RequestHeaders, server: ServerSettings) -> Principal:
-    """Names the caller. Raises InvalidApiKey, InvalidRequest (two Authorization headers) or Forbidden (a web page)."""
-    if server.master_key is None:
-        refuse_foreign_pages(headers)
-        return ANONYMOUS
-    presented = presented_key(headers)
-    if presented is None:
-        if headers.get("authorization"):  # its value is not repeated: most likely it is the key
-            raise InvalidApiKey(
-                "The Authorization header does not start with 'Bearer '. Send the key as 'Authorization: Bearer KEY'."
-            )
-        raise InvalidApiKey("The request has no API key. Send it as 'Authorization: Bearer KEY'.")
-    expected = server.master_key.reveal().encode("utf-8", "surrogateescape")
-    # Bytes, not str: compare_digest refuses str beyond ASCII, and header bytes that are no UTF-8 arrive as surrogates.
-    if not expected or not hmac.compare_digest(presented.encode("utf-8", "surrogateescape"), expected):
-        raise InvalidApiKey("The API key is not valid for this gateway.")
-    return MASTER
+    """`Keyring.admit` for a listener that keeps no keyring."""
+    return Keyring(server).admit(PresentedCredential(headers))
 
 
 def presented_key(headers: RequestHeaders) -> str | None:

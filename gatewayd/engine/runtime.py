@@ -7,7 +7,6 @@ lease has ended. `Gateway` owns the pointer and what outlives every configuratio
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import random
 import secrets
@@ -16,9 +15,11 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
+from gatewayd.access.keys import Keyring
 from gatewayd.config.snapshot import Deployment, Snapshot
 from gatewayd.engine.deadline import Deadlines
 from gatewayd.engine.incidents import Incidents
+from gatewayd.policy.stages import Stage
 from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.health import HealthBook, Policy
 from gatewayd.routing.table import Table
@@ -27,7 +28,6 @@ from gatewayd.upstream.base import Timeouts, Upstream
 from gatewayd.upstream.fetch import Fetcher
 
 _log = logging.getLogger("gatewayd.engine")
-_serials = itertools.count(1)
 
 
 class UpstreamPool:
@@ -85,11 +85,12 @@ class Runtime:
         routing = snapshot.routing
         self.policy = Policy(routing.allowed_fails, routing.cooldown_time, routing.disable_cooldowns)
         self.deadlines = Deadlines(asyncio.get_running_loop())
+        self.keyring = Keyring(snapshot.server)
+        self.stages: tuple[Stage, ...] = ()
+        """In the order in which a request passes them."""
         self.begun = 0
         """Requests that have taken a lease so far."""
         self._ended = 0
-        self.serial = next(_serials)
-        """Tells one configuration from another to those who must not keep it alive."""
         self.notes: dict[Any, Any] = {}
         """What others have worked out about this configuration; it goes with it."""
         self._pool = pool

@@ -1,6 +1,6 @@
 """The life of one API request, from its head to its access record, without any HTTP server.
 
-    lease → authenticate → read body → peek → dispatch ── commit point ── send, or start and pipe → record
+    lease → admit → read body → peek → stages → dispatch ── commit point ── send, or start and pipe → record
 
 Before the commit point every error becomes an answer of its own; after it a broken event stream gets exactly one error
 event and a clean end without `[DONE]`, and anything else is cut off so that nobody takes it for whole. A client that
@@ -17,13 +17,14 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from gatewayd.access.keys import RequestHeaders, authenticate
+from gatewayd.access.keys import PresentedCredential, RequestHeaders
 from gatewayd.engine.dispatch import dispatch
 from gatewayd.engine.runtime import Gateway, Runtime
 from gatewayd.errors import GatewayError, InternalError, ShuttingDown
 from gatewayd.observe import access
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.record import Observer, Record, RecordKind, observe
+from gatewayd.policy.stages import Passage
 from gatewayd.routing.table import Table
 from gatewayd.tasks import in_steps
 from gatewayd.upstream.base import Call, Reply, Sink
@@ -163,8 +164,8 @@ class Exchange:
     """One request. `run` is called once, in a task of the request's own."""
 
     __slots__ = (
-        "_committed", "_dialect", "_exchanges", "_held", "_interruption", "_task", "_waited", "inbound", "record",
-        "responder", "runtime",
+        "_committed", "_dialect", "_exchanges", "_held", "_interruption", "_passage", "_task", "_waited", "inbound",
+        "record", "responder", "runtime",
     )  # fmt: skip
 
     def __init__(self, exchanges: Exchanges, inbound: Inbound, responder: Responder, held: Held | None = None) -> None:
@@ -173,6 +174,7 @@ class Exchange:
         self.inbound = inbound
         self.responder = responder
         self.runtime: Runtime | None = None
+        self._passage = Passage()
         self._waited = 0.0
         self._interruption: GatewayError | None = None
         self._task: asyncio.Task[None] | None = None
@@ -215,7 +217,7 @@ class Exchange:
                     self.runtime, record.revision = runtime, runtime.snapshot.revision
                     if self._interruption is not None:
                         raise self._interruption
-                    record.key = authenticate(self.inbound.headers, runtime.snapshot.server).name
+                    record.key = runtime.keyring.admit(PresentedCredential(self.inbound.headers)).name
                     await route.handle(self)
         except GatewayError as error:
             self._fail(error)
@@ -234,6 +236,7 @@ class Exchange:
         finally:
             self._task = None  # it holds what cancelled it, whose traceback holds this
             self._exchanges.live.discard(self)
+            self._passage.settle(record)
             self._exchanges.ended(record)
 
     def interrupt(self, error: GatewayError) -> None:
@@ -279,6 +282,10 @@ class Exchange:
             intent = intent.asking(named)  # Azure, for whose clients such paths are, does not look at the body's
         if intent.stream and not endpoint.streams:
             intent = intent.whole()
+        answer = self._passage.enter(runtime.stages, record, intent)
+        if answer is not None:
+            self.send_json(answer.body)
+            return
         call = Call(
             endpoint,
             intent,

@@ -7,7 +7,7 @@ the upstream's to `FastCall.finish`. Whatever else comes (a failed try, a timeou
 is not for the fast path has left no trace in it: it runs as an exchange from its beginning, and if its head is known,
 without the parser (streams do).
 
-Every decision is made by the code that the ordinary path uses: `authenticate`, `peek`, `first_pick`, the health book,
+Every decision is made by the code that the ordinary path uses: `Keyring.admit`, `peek`, `first_pick`, the health book,
 `ForwardUpstream.whole`. Why, and what it gives: docs/adr/0013-fast-path.md.
 """
 
@@ -20,7 +20,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from gatewayd.access.keys import authenticate
 from gatewayd.engine.deadline import EXACT_BELOW, Struck
 from gatewayd.engine.runtime import Runtime, Target
 from gatewayd.errors import GatewayError, InternalError, UpstreamTimeout
@@ -78,11 +77,11 @@ class Desk:
 
     __slots__ = ("_lanes", "_renames", "_seconds", "caller", "default_model", "limit", "revision")
 
-    def __init__(self, known: KnownRequest, runtime: Runtime) -> None:
+    def __init__(self, known: KnownRequest, caller: str, runtime: Runtime) -> None:
         server, endpoint = runtime.snapshot.server, known.endpoint
         self.default_model = server.default_models.get(endpoint.path)
         self.limit = int(server.limits.body_mb * MEGABYTE)
-        self.caller = known.admission.caller
+        self.caller = caller
         self.revision = runtime.snapshot.revision
         self._seconds = server.timeouts.total
         self._renames = server.report_model == "group"
@@ -91,16 +90,13 @@ class Desk:
     @classmethod
     def of(cls, known: KnownRequest, runtime: Runtime) -> Desk:
         """Raises GatewayError if the sender is not let in."""
-        admission = known.admission
-        if admission.serial != runtime.serial:
-            admission.caller = authenticate(known.headers, runtime.snapshot.server).name
-            admission.serial = runtime.serial
-        key = admission.caller, known.endpoint, known.path
+        caller = runtime.keyring.admit(known.credential).name
+        key = caller, known.endpoint, known.path
         desk: Desk | None = runtime.notes.get(key)
         if desk is None:
             if len(runtime.notes) >= _MOST_DESKS:  # there are many ways to write a path
                 runtime.notes.clear()
-            desk = runtime.notes[key] = cls(known, runtime)
+            desk = runtime.notes[key] = cls(known, caller, runtime)
         return desk
 
     def lane(self, group: Group, target: Target) -> Lane | None:
@@ -189,7 +185,7 @@ class FastPath:
         gateway = self._exchanges.gateway
         runtime = gateway.current
         desk = Desk.of(known, runtime)
-        if gateway.draining or len(body) > desk.limit:
+        if gateway.draining or runtime.stages or len(body) > desk.limit:
             return None
         intent = known.endpoint.dialect.peek(body, default_model=desk.default_model)
         if intent.stream:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
+from gatewayd.access.keys import PresentedCredential
 from gatewayd.web.exchange import InboundHeaders, Route
 from gatewayd.web.render import is_sane_id
 from gatewayd.web.request import too_large
@@ -16,7 +17,7 @@ from gatewayd.wire.headers import Header, sanitised, upstream_headers
 class KnownRequest:
     """What the head of a request says that may take the fast path."""
 
-    __slots__ = ("_headers", "_values", "admission", "endpoint", "path", "relayed", "request_id", "route")
+    __slots__ = ("_headers", "_values", "credential", "endpoint", "path", "relayed", "request_id", "route")
 
     def __init__(self, route: Route, endpoint: Endpoint, path: str, headers: InboundHeaders) -> None:
         self.route = route
@@ -30,7 +31,7 @@ class KnownRequest:
         """The client's own."""
         self.relayed: list[Header] = upstream_headers(headers.items())
         """What of the headers goes upstream."""
-        self.admission = Admission()
+        self.credential = PresentedCredential(headers)
 
     def varied(self, values: dict[str, str]) -> KnownRequest:
         """The same request with other values of the fields in `wire.heads.VARYING`; all of them are in its head."""
@@ -42,7 +43,7 @@ class KnownRequest:
         other.relayed = [
             (name, value if name not in values else sanitised(values[name])) for name, value in self.relayed
         ]
-        other.admission = self.admission
+        other.credential = self.credential
         return other
 
     @property
@@ -50,18 +51,6 @@ class KnownRequest:
         if not self._values:
             return self._headers
         return CIMultiDict((name, self._values.get(name.lower(), value)) for name, value in self._headers.items())
-
-
-class Admission:
-    """That the sender of a head was let in."""
-
-    __slots__ = ("caller", "serial")
-
-    def __init__(self) -> None:
-        self.serial = 0
-        """Of the configuration under which it was let in last,"""
-        self.caller = ""
-        """and under which name."""
 
 
 @dataclass(slots=True)
