@@ -1,4 +1,4 @@
-"""Many prompts at once: a bounded number under way, results in the order of the prompts."""
+"""Many prompts at once: a bounded number in flight, results in the order of the prompts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From "these providers, this model, these keys" to a `GatewayConfig`.
 
 What litellm knows of providers and models is asked of `gatewayd.config.providers`, which reads litellm's data files.
-Nothing is opened and nobody is called. A key from the environment enters the configuration as a reference.
+Nothing is opened or called. A key from the environment becomes a reference in the configuration.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def complete(
 
 
 def known_provider(model: str) -> known.Provider | None:
-    """The provider that a model is meant for; None if it cannot be told."""
+    """The provider of a model; None if it is not known."""
     found = _owner(model)
     return None if found is None else known.get(found[0])
 
@@ -194,7 +194,7 @@ def _serving(key: str, model: str, access: Mapping[str, Mapping[str, str]]) -> t
     prefixed = found is not None and model.startswith(f"{found[0]}/")
     if not prefixed:
         listed = [name for name in access if known.catalogue(name, model) is not None]
-        # A server that anybody runs has models of any name.
+        # A server that anyone can run has models of any name.
         listed += [name for name, given in access.items() if "api_base" in given or not _is_service(name)]
         if listed:
             return listed[0], model

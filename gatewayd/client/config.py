@@ -40,7 +40,7 @@ class GatewayConfig:
     retry_delay: float = 1.0
     """Least number of seconds between two tries of the same deployment, 0.1 to 60."""
     default_model: str | None = None
-    """Group used when a call names none. Default: the first group of `model_list` that is no pattern."""
+    """Group for calls without a model. Default: the first group of `model_list` that is not a pattern."""
     router_settings: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of the file's `router_settings`."""
     litellm_settings: Mapping[str, Any] = field(default_factory=dict)

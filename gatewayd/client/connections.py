@@ -34,7 +34,7 @@ class GatewayAddress:
     """Seconds: to connect, and of silence while an answer is awaited or read."""
     max_retries: int
     daemon: PrivateDaemon | None = None
-    """The private daemon behind `base_url`: it lives as long as anybody can still call it."""
+    """The private daemon behind `base_url`, which runs as long as a client can call it."""
 
     def __repr__(self) -> str:
         return f"GatewayAddress({self.base_url!r})"
@@ -116,7 +116,7 @@ class Connections:
 
 
 class _Http(openai.DefaultHttpxClient):
-    """Keeps the private daemon alive for whoever holds a client that uses it."""
+    """Keeps the private daemon running while a client refers to it."""
 
     def __init__(self, target: GatewayAddress) -> None:
         super().__init__(trust_env=target.trust_env, verify=target.verify)

@@ -25,7 +25,7 @@ from gatewayd.process import loop_factory
 
 _OF_LISTENERS = ("listen", "admin", "tls", "keys", "teams", "log")
 STOP_TIMEOUT = 10.0
-"""Seconds that closing waits for the thread; requests under way are ended at once."""
+"""Seconds that closing waits for the thread; requests in flight are ended immediately."""
 
 # A library says nothing on stderr unless the program wants it: without this, logging prints warnings of its own accord.
 logging.getLogger("gatewayd").addHandler(logging.NullHandler())
@@ -50,7 +50,7 @@ class PrivateDaemon:
         weakref.finalize(self, self._life.halt).atexit = False
 
     def close(self) -> None:
-        """Ends requests under way and returns when the thread is gone. May be called again."""
+        """Ends requests in flight and returns when the thread has ended. May be called again."""
         self._life.end()
 
 
@@ -78,7 +78,7 @@ class _Life:
             self._thread.start()
             address = self._started.result()
             atexit.register(self.end)
-        except BaseException:  # an interrupt: nobody will have the handle
+        except BaseException:  # an interrupt: the caller does not get the handle
             self._unwanted = True
             self.halt()
             raise

@@ -102,7 +102,7 @@ def configure_gateway(
 ) -> GatewayConfig:
     """A configuration for `LiteLLMGateway(config)`, validated like the file. Raises ConfigurationError.
 
-    A fallback that is no group of `model_list` becomes one, with key and address of the first entry of its provider.
+    A fallback that is not a group of `model_list` becomes one, with the key and address of its provider's first entry.
     """
     with all_requirements():
         from gatewayd.client.compose import complete

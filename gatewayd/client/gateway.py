@@ -183,7 +183,7 @@ class LiteLLMGateway:
     ) -> list[Any]:
         """The answers to many prompts, in their order, at most `max_concurrency` (1 to 1000) asked at a time.
 
-        The first error is raised and ends the rest; with `return_exceptions` errors stand in the result instead.
+        The first error is raised and cancels the rest; with `return_exceptions` the result contains the errors.
         `progress` shows a bar (needs tqdm).
         """
         asked, limit = batch.checked(prompts, max_concurrency)
@@ -259,7 +259,7 @@ class LiteLLMGateway:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Closes the clients, ends what is under way, and ends a private daemon. May be called again.
+        """Closes the clients, ends requests in flight, and ends a private daemon. May be called again.
 
         What belongs to a running event loop is closed by that loop, a moment later; `aclose` waits for its own.
         """
@@ -331,7 +331,7 @@ class LiteLLMGateway:
 
 _open: WeakSet[LiteLLMGateway] = WeakSet()
 _of_parent: list[Connections] = []
-"""Kept for good: their sockets are the parent's, and closing them here would need locks that nobody can release."""
+"""Kept forever: their sockets belong to the parent, and closing them here would need locks that are never released."""
 
 
 def _forget_parent() -> None:

@@ -12,7 +12,7 @@ from gatewayd.errors import ConfigurationError
 
 
 def to_name(config: GatewayConfig | None, default: str | None, model: str | None) -> Any:
-    """The model to send, given the one of the call; openai's `omit` leaves the choice to the daemon.
+    """The model to send, given the call's model; openai's `omit` lets the daemon decide.
 
     A private daemon (`config`) reaches its providers by any name that is known to be theirs. Raises ConfigurationError
     for a call without any model, and for a model of another provider.
