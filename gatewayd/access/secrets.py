@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,13 +12,9 @@ from gatewayd.secret import Secret
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)", re.IGNORECASE)
 
 
-def secrets_of(snapshot: Snapshot) -> frozenset[str]:
-    """Every secret text in a snapshot, environment variables with a telling name included."""
-    return frozenset(itertools.chain.from_iterable(secrets_by_part(snapshot)))
-
-
 def secrets_by_part(snapshot: Snapshot) -> Iterator[Iterable[str]]:
-    """The same in small parts, as there may be ten thousand deployments."""
+    """Every secret text in a snapshot, and environment variables whose name says so. In small parts, as there may be
+    ten thousand deployments."""
     yield [value for name, value in snapshot.environment.items() if _SECRET_NAME.search(name)]
     yield _texts([snapshot.server.master_key])
     for deployment in snapshot.deployments:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -156,12 +156,3 @@ class Gate:
 
     async def opened(self) -> None:
         await self._open.wait()
-
-
-async def pump(chunks: AsyncIterator[bytes], sink: Sink) -> None:
-    """Copies an iterator of chunks to a sink, waiting whenever the sink is full."""
-    gate = Gate()
-    sink.attach(gate)
-    async for chunk in chunks:
-        await gate.opened()
-        sink.write(chunk)

@@ -62,7 +62,6 @@ class Written(web.StreamResponse):
         return None
 
 
-KEPT = Written(keep_alive=True)
 CLOSED = Written(keep_alive=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from gatewayd.access.secrets import secrets_of
+from gatewayd.access.secrets import secrets_by_part
 from gatewayd.config.snapshot import Deployment, ServerSettings, Snapshot
 from gatewayd.secret import Secret
 
@@ -30,6 +30,6 @@ def test_every_secret_of_a_snapshot_is_found_however_deep() -> None:
         server=ServerSettings(master_key=Secret("the-master")),
         environment={"OPENAI_API_KEY": "the-env-key", "HF_TOKEN": "the-token", "LANG": "C.UTF-8"},
     )
-    assert secrets_of(snapshot) == {
+    assert {text for part in secrets_by_part(snapshot) for text in part} == {
         "the-api-key", "the-header", "the-deep-one", "the-master", "the-env-key", "the-token",
     }  # fmt: skip
