@@ -201,7 +201,7 @@ class Connection(asyncio.Protocol):
         if not self._touched and answer is not None and (found := split(data)) is not None:
             key, at, length = found
             if len(data) - at == length:  # the whole answer, if it is one
-                known = _heads.find(key)
+                known = _heads.get(key)
                 if known is not None:
                     self._touched = self._keep = self._begun = True
                     answer.take(self, known, data[at:])

@@ -155,10 +155,10 @@ class FastPath:
         if found is None:
             return "unknown"
         key, at, length = found
-        known = self._known.find(key)
+        known = self._known.get(key)
         if known is None:
             varying = without_values(key)
-            alike = None if varying is None else self._known.find(varying[0])
+            alike = None if varying is None else self._known.get(varying[0])
             if varying is None or alike is None:
                 return "unknown"
             known = alike.varied(varying[1])

@@ -10,7 +10,6 @@ parser.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from typing import Final, Generic, TypeVar
 
 _LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: (\d{1,9})\r\n")
@@ -73,9 +72,9 @@ def without_values(key: bytes) -> tuple[bytes, dict[str, str]] | None:
 Known = TypeVar("Known")
 
 
-class HeadCache(OrderedDict[bytes, Known], Generic[Known]):
-    """What is known of heads, by their key. Bounded, because others choose the keys; the one that was not used for
-    longest goes first."""
+class HeadCache(dict[bytes, Known], Generic[Known]):
+    """What is known of heads, by their key. Bounded, because others choose the keys: the oldest goes first, one at a
+    time. A head that is still in use then costs its sender one more parse."""
 
     LONGEST: Final = 4096
     """Bytes of a head."""
@@ -86,19 +85,13 @@ class HeadCache(OrderedDict[bytes, Known], Generic[Known]):
         self._most_bytes = most_bytes
         self._bytes = 0
 
-    def find(self, key: bytes) -> Known | None:
-        known = self.get(key)
-        if known is not None and self._bytes * 2 > self._most_bytes:  # else nothing goes for long
-            self.move_to_end(key)
-        return known
-
     def remember(self, key: bytes, known: Known) -> None:
         if len(key) > self.LONGEST:
             return
         if key not in self:
             self._bytes += len(key)
         self[key] = known
-        self.move_to_end(key)
         while self._bytes > self._most_bytes:
-            oldest, _ = self.popitem(last=False)
+            oldest = next(iter(self))
+            del self[oldest]
             self._bytes -= len(oldest)
