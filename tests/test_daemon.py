@@ -224,7 +224,7 @@ async def test_who_is_told_what(tmp_path: Path, caplog: pytest.LogCaptureFixture
         numbers = daemon.metrics.render().decode()
     assert [s.deployments[-1].group for s in live] == ["a", "b"]
     lines = [record.getMessage() for record in caplog.records if "configuration" in record.getMessage()]
-    assert [line.split()[1] for line in lines] == ["applied", "unchanged:", "refused,"]
+    assert [line.split()[1] for line in lines] == ["applied", "unchanged:", "rejected;"]
     assert "  + group b (1 deployment: openai/b)" in caplog.messages
     assert any("error[yaml_syntax]" in message for message in caplog.messages)
     assert not any(KEY in message for message in caplog.messages)
