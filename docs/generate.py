@@ -100,7 +100,7 @@ Like LiteLLM, gatewayd reads YAML 1.1, in which `no` is false, `12:30` is 750, `
 UNUSED = """\
 # LiteLLM keys without effect
 
-<!-- Made by docs/generate.py from gatewayd/config/schema; edit there. -->
+<!-- Made by docs/generate.py from gatewayd/config/keys.toml; edit there. -->
 
 This appendix of [configuration.md](configuration.md) lists the LiteLLM keys that gatewayd knows but does not use.
 
