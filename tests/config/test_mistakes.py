@@ -29,7 +29,7 @@ TYPOS = {
     "of an entry": (GOOD + ENTRY.replace("model_name", "modelname"), "modelname", "model_name", True),
     "of the router": (GOOD + "router_settings: {num_retrys: 1}\n", "num_retrys", "num_retries", False),
     "of litellm's settings": (GOOD + "litellm_settings: {falbacks: []}\n", "falbacks", "fallbacks", False),
-    "of the general settings": (GOOD + "general_settings: {mater_key: x}\n", "mater_key", "master_key", False),
+    "of the general settings": (GOOD + "general_settings: {mater_key: x}\n", "mater_key", "master_key", True),
     "of gatewayd's own": (GOOD + "gatewayd: {lissten: '127.0.0.1:1'}\n", "lissten", "listen", True),
     "of a part of gatewayd's own": (GOOD + "gatewayd: {log: {levle: info}}\n", "levle", "level", True),
 }

@@ -11,6 +11,7 @@ from gatewayd.config.document import Path
 from gatewayd.config.schema import callbacks
 from gatewayd.config.schema.base import Section, Support, asks_for_nothing, family, known, listed, nested, unused
 from gatewayd.config.schema.deployment import LitellmParams, ModelEntry
+from gatewayd.config.schema.general import GeneralSettings
 from gatewayd.config.schema.mock import MockResponse
 from gatewayd.config.schema.root import SECTIONS, Root
 from gatewayd.config.tables import table
@@ -146,7 +147,7 @@ class _Visit:
             self._report.error("unknown_key", path, "no such key", hint, at_key=True)
         elif not self._has_master_key and nearest(name, ("master_key",)):
             message = "a master key has no effect here, so gatewayd would answer requests without a key"
-            hint = "it belongs in general_settings, as `master_key`"
+            hint = "did you mean 'master_key'?" if section is GeneralSettings else "it belongs in general_settings"
             self._report.error("misplaced_master_key", path, message, hint, at_key=True)
         else:
             self._report.warning("unknown_key", path, "no such key; it has no effect", hint, at_key=True)
