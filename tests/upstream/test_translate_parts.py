@@ -103,7 +103,7 @@ def refuse(*_, **__): sys.exit("network")
 socket.getaddrinfo = socket.socket.connect = socket.socket.connect_ex = refuse
 from gatewayd.upstream.translate import load_litellm
 assert not {"litellm", "boto3", "httpx"} & set(sys.modules)
-asyncio.run(load("anthropic", "bedrock", "cohere", "gemini"))
+asyncio.run(load_litellm("anthropic", "bedrock", "cohere", "gemini"))
 print(sorted({"litellm", "boto3", "httpx"} & set(sys.modules)))
 """
 
