@@ -212,7 +212,8 @@ def test_it_works_without_litellm() -> None:
         "import importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda name: None if name == 'litellm' else find(name)\n"
         "from gatewayd.config import providers as p\n"
-        "print(p.split('groq/x'), p.split('gpt-4o'), p.get('anthropic').kind, p.catalogue('openai', 'gpt-4o'))"
+        "print(p.split_model('groq/x'), p.split_model('gpt-4o'), "
+        "p.get('anthropic').kind, p.catalogue('openai', 'gpt-4o'))"
     )
     assert run(code).strip() == "('groq', 'x') ('openai', 'gpt-4o') translate None"
 
@@ -220,6 +221,6 @@ def test_it_works_without_litellm() -> None:
 def test_asking_does_not_import_litellm() -> None:
     code = (
         "import sys; from gatewayd.config import providers as p\n"
-        "p.names(), p.split('gpt-4o'), p.catalogue('openai', 'gpt-4o'); print('litellm' in sys.modules)"
+        "p.names(), p.split_model('gpt-4o'), p.catalogue('openai', 'gpt-4o'); print('litellm' in sys.modules)"
     )
     assert run(code).strip() == "False"

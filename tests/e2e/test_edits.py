@@ -150,7 +150,7 @@ async def test_a_file_cut_off_between_two_models_is_not_believed_at_once(tmp_pat
         assert (await daemon.status())["held_edit"]["losses"] == ["removes 5 of 6 deployments"]
         code, out, _ = await command("status", "--admin", daemon.admin)
         assert code == 0
-        assert "an edit waits, because it removes 5 of 6 deployments" in out
+        assert "an edit waits: it removes 5 of 6 deployments, so the file may be incomplete" in out
         file.write_text(whole + "# done\n")
 
         async def the_whole_file_is_live() -> bool:

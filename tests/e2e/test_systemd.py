@@ -65,7 +65,7 @@ async def test_a_life_as_systemd_sees_it(supervisor: Supervisor, tmp_path: Path)
 
             file.write_text("broken: [")
             await supervisor.told("RELOADING")
-            assert "refused" in (await supervisor.told("READY"))["STATUS"]
+            assert "rejected" in (await supervisor.told("READY"))["STATUS"]
 
             file.write_text(forwarded(up.base_url))
             await supervisor.told("READY")

@@ -68,7 +68,7 @@ def _refusals(draw: st.DrawFn) -> Request:
     line, status, part = {
         "path": (b"GET /x", 404, b"no such URL"),
         "method": (b"DELETE /v1/models", 405, b"takes GET, not DELETE"),
-        "key": (b"GET /v1/models", 401, b"no API key"),
+        "key": (b"GET /v1/models", 401, b"No API key"),
     }[kind]
     return Request(line + b" HTTP/1.1\r\n" + (H if kind == "key" else key) + b"\r\n", "GET", status, part)
 
