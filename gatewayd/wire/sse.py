@@ -121,13 +121,13 @@ class StreamWatcher:
         for event in decoder.feed(data):
             if self._is_last(event):
                 self.over = True
-                self.surplus = bool(data[event.end :].strip(b"\r\n"))
+                self.surplus = self._is_surplus(data[event.end :])
                 if self._is_hidden(self._half + data[: event.end] if end == 0 else data[end : event.end]):
                     return self._half + data[:end] if end else b""
                 # A CR ends the event, but where lines end in CRLF its LF is under way and belongs to it.
                 halved = event.end == len(data) and data.endswith(b"\r") and self._decoder.crlf
                 return self._half + (data + b"\n" if halved else data[: event.end])
-            self.started = True
+            self.started = self.started or self._begins(event)
             end = event.end
         self._between = decoder.between
         if decoder.too_large:
@@ -138,7 +138,7 @@ class StreamWatcher:
 
     def _is_hidden(self, event: bytes) -> bool:
         if self.error is not None and self._hides is not None:
-            self.withheld = self._hides(event) or self._hides(self.error)
+            self.withheld = self.withheld or self._hides(event) or self._hides(self.error)
         return self.withheld
 
     def _events(self, data: bytes, end: int) -> bytes:
@@ -156,6 +156,13 @@ class StreamWatcher:
             passed, self._half = passed + self._half, b""
             self._passing = True
         return passed
+
+    def _begins(self, event: Event) -> bool:
+        """Whether the stream has begun well with an event that is not the last one."""
+        return True
+
+    def _is_surplus(self, rest: bytes) -> bool:
+        return bool(rest.strip(b"\r\n"))
 
     def _is_last(self, event: Event) -> bool:
         data = event.data
