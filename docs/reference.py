@@ -230,7 +230,7 @@ def _administration() -> Iterator[str]:
 
 def _metrics() -> Iterator[str]:
     metrics = Metrics()
-    metrics.counters.of("group").ended("ok", 0.0)  # so that there are samples, which have labels
+    metrics.request_ended(Record(kind="model", group="group"))  # so that there are samples, which have labels
     declared = {getattr(collector, "_name", ""): collector for collector in metrics.registry._collector_to_names}
     for family in metrics.registry.collect():
         if family.name.startswith("gatewayd_"):

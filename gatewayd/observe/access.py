@@ -40,11 +40,14 @@ def log(record: Record) -> None:
     logger: logging.Logger | None = _logger
     while logger is not None:
         for handler in logger.handlers:
-            form = handler.formatter.form if type(handler) is LineHandler else None
-            if type(handler) is LineHandler and level == logging.INFO and form != "terminal":
-                handler.write_soon(_line(record, handler.formatter))
+            if type(handler) is LineHandler:
+                formatter = handler.formatter
+                if level == logging.INFO and formatter.form != "terminal":
+                    handler.write_soon(_line(record, formatter))
+                elif level >= handler.level:
+                    handler.handle(_log_record(record, level, formatter.form))
             elif level >= handler.level:
-                handler.handle(_log_record(record, level, form))
+                handler.handle(_log_record(record, level, None))
         logger = logger.parent if logger.propagate else None
 
 

@@ -7,6 +7,7 @@ than choosing a deployment. Here the event loop is the only writer, and `collect
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -14,6 +15,8 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
+
+from gatewayd.observe.record import Record
 
 OTHER: Final = "other"
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -49,17 +52,11 @@ class Counters:
     __slots__ = ("duration", "fallbacks", "first_token", "outcomes", "retries")
 
     def __init__(self) -> None:
-        self.outcomes: dict[str, int] = {}
+        self.outcomes: defaultdict[str, int] = defaultdict(int)
         self.duration = Distribution()
         self.first_token = Distribution()
         self.retries = 0
         self.fallbacks = 0
-
-    def ended(self, outcome: str, duration: float) -> None:
-        """Counts one request; seconds."""
-        outcomes = self.outcomes
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
-        self.duration.observe(duration)
 
 
 class RequestCounters(Collector):
@@ -68,12 +65,24 @@ class RequestCounters(Collector):
     def __init__(self) -> None:
         self._groups: dict[str, Counters] = {}
 
-    def of(self, group: str) -> Counters:
-        """`group` must come from the configuration, because labels must be bounded. "" is `other`."""
+    def ended(self, record: Record) -> None:
+        """Counts a request to a model (an observer). Its group must come from the configuration, because labels must be
+        bounded; "" is `other`."""
+        if record.kind != "model":
+            return
+        group, duration, attempts = record.group, record.duration, record.attempts
         counters = self._groups.get(group)
         if counters is None:
             counters = self._groups[group] = Counters()
-        return counters
+        counters.outcomes[record.outcome] += 1
+        distribution = counters.duration  # as in `Distribution.observe`, without the call: this is for every request
+        distribution.counts[bisect_left(BOUNDS, duration)] += 1
+        distribution.sum += duration
+        if record.ttft is not None:
+            counters.first_token.observe(record.ttft)
+        if len(attempts) > 1 or (attempts and attempts[0].group != group):
+            counters.retries += record.retries
+            counters.fallbacks += record.fallbacks
 
     def collect(self) -> Iterator[Metric]:
         groups = [(group or OTHER, counters) for group, counters in self._groups.items()]

@@ -25,7 +25,7 @@ from gatewayd._version import __version__
 from gatewayd.observe import detours
 from gatewayd.observe.counters import RequestCounters
 from gatewayd.observe.log import lost_lines
-from gatewayd.observe.record import Record
+from gatewayd.observe.record import Observer
 
 ReloadResult = Literal["applied", "unchanged", "rejected"]
 
@@ -57,6 +57,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self.counters = RequestCounters()
         registry.register(self.counters)
+        self.request_ended: Observer = self.counters.ended
         self._in_flight = Gauge("gatewayd_inflight_requests", "Requests to models in flight.", registry=registry)
         self._bodies = Gauge(
             "gatewayd_request_body_bytes", "Bytes received of the bodies of requests in flight.", registry=registry
@@ -118,19 +119,6 @@ class Metrics:
         self._upstreams.labels("busy").set_function(busy)
         self._upstreams.labels("idle").set_function(idle)
         self._tasks.set_function(tasks)
-
-    def request_ended(self, record: Record) -> None:
-        """Counts a request to a model (an observer). Its group must come from the configuration; "" is `other`."""
-        if record.kind != "model":
-            return
-        counters = self.counters.of(record.group)
-        counters.ended(record.outcome, record.duration)
-        if record.ttft is not None:
-            counters.first_token.observe(record.ttft)
-        attempts = record.attempts
-        if len(attempts) > 1 or (attempts and attempts[0].group != record.group):
-            counters.retries += record.retries
-            counters.fallbacks += record.fallbacks
 
     def reloaded(self, result: ReloadResult, revision: str, at: datetime) -> None:
         """Counts a reload or the start. `revision`: the live one, also after a rejected reload."""

@@ -67,8 +67,8 @@ class Rewriter:
         fields = intent.fields
         rules = self._rules.get(model) or self._rules_for(model)
         chat = call.endpoint is CHAT
-        messages = rules.messages(intent) if chat and rules.messages is not None else None
-        if self._quiet and messages is None and rules.touches[call.endpoint].isdisjoint(fields):
+        messages = None if rules.messages is None or not chat else rules.messages(intent)
+        if messages is None and self._quiet and rules.touches[call.endpoint].isdisjoint(fields):
             if model == intent.model and "model" in fields:
                 return intent.body
             return intent.rewritten({"model": self._raw(model)})

@@ -144,9 +144,10 @@ class Exchanges:
         self.keep_alives = KeepAlives()
         metrics.count_in_flight(lambda: sum(request.record.kind == "model" for request in self.live))
 
-    def ended(self, record: Record) -> None:
-        """The one end of every request, whatever path it took."""
-        now = time.monotonic()
+    def ended(self, record: Record, now: float | None = None) -> None:
+        """The one end of every request, whatever path it took; `now` of `time.monotonic()`."""
+        if now is None:
+            now = time.monotonic()
         record.duration = now - (record.started or now)
         if record.attempts and record.attempts[-1].ended is None:
             record.attempts[-1].ended = now

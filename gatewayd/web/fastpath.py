@@ -347,7 +347,7 @@ class FastCall(Answer):
         else:
             client.answer(head, now, body)  # to join them would take as long as all the rest
         record.usage = self._call.endpoint.dialect.usage(body)
-        self._exchanges.ended(record)
+        self._exchanges.ended(record, now)
 
     def _go_on(self, error: GatewayError) -> None:
         self.record.attempts[0].fail(error, time.monotonic())

@@ -22,11 +22,10 @@ DONE = b"data: [DONE]\n\n"
 """The end mark of a chat or completion stream."""
 
 _top_level = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_string = msgspec.json.Decoder(str)
-_boolean = msgspec.json.Decoder(bool)
+_string_or_null = msgspec.json.Decoder(str | None)
+_boolean_or_null = msgspec.json.Decoder(bool | None)
 _any = msgspec.json.Decoder()
 encode = msgspec.json.encode
-_NULL = b"null"
 
 # Fields with which a caller could steer the gateway or an SDK below it: never forwarded, never merged into a call.
 FORBIDDEN_FIELDS = frozenset(
@@ -147,24 +146,22 @@ def _intent(
     """`names` are those of the top level, if they have been listed."""
     if not USUAL_FIELDS.issuperset(fields):
         _check_names(fields)
-    raw = fields.get("model")
-    if raw is not None and bytes(raw) == _NULL:  # as LangChain sends it to Azure's URLs, which name the model
-        del fields["model"]
-        raw = None
-    if raw is None:
+    model = None
+    if "model" in fields:
+        try:
+            model = _string_or_null.decode(fields["model"])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise InvalidRequest("The field 'model' must be a string.", param="model") from None
+        if model is None:  # as LangChain sends it to Azure's URLs, which name the model
+            del fields["model"]
+    if model is None:
         if default_model is None:
             raise InvalidRequest("The field 'model' is missing.", param="model")
         model = default_model
-    else:
-        try:
-            model = _string.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise InvalidRequest("The field 'model' must be a string.", param="model") from None
-    raw = fields.get("stream")
     stream = False
-    if raw is not None and bytes(raw) != _NULL:
+    if "stream" in fields:
         try:
-            stream = _boolean.decode(raw)
+            stream = _boolean_or_null.decode(fields["stream"]) or False
         except msgspec.DecodeError:
             raise InvalidRequest("The field 'stream' must be true or false.", param="stream") from None
     if names is None:
