@@ -26,8 +26,8 @@ from gatewayd.routing.table import Group, Table
 from gatewayd.tasks import Yielder
 from gatewayd.upstream.base import Timeouts, Upstream
 from gatewayd.upstream.forward import ForwardUpstream
+from gatewayd.upstream.litellm.translate import TranslateUpstream, load_litellm
 from gatewayd.upstream.scripted import ScriptedUpstream
-from gatewayd.upstream.translate import TranslateUpstream, load_litellm
 
 TimeoutsOf = Callable[[float | None, float | None, bool], Timeouts]
 """Of a deployment's `timeout` and `stream_timeout`, for a stream or not."""

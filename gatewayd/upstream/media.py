@@ -1,7 +1,7 @@
 """Images and files in a caller's messages: which addresses go to the provider as they are, and which are fetched.
 
 litellm fetches addresses by itself where a provider takes none, with bounds that are not ours. So nothing is left for
-it to fetch: this module runs first, and `translate_mends` closes litellm's own way.
+it to fetch: this module runs first, and `litellm.patches` closes litellm's own way.
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ import pytest
 from gatewayd.errors import GatewayError
 from gatewayd.observe import detours
 from gatewayd.observe.metrics import Metrics
-from gatewayd.upstream import translate, translate_parts
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm import api, translate
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic
-from tests.upstream.direct_and_litellm import of
 from tests.upstream.doubles import call
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES
+from tests.upstream.litellm.direct_and_litellm import of
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES
 
 pytestmark = KNOWN_WARNINGS
 
@@ -54,7 +54,7 @@ async def test_an_unknown_litellm_is_counted_and_logged_once(
 ) -> None:
     """U-A12: a private name of litellm's has moved."""
     before = metrics()["unknown_litellm"]
-    monkeypatch.setattr(translate, "gather", lambda: None)
+    monkeypatch.setattr(translate, "load_api", lambda: None)
     with caplog.at_level(logging.WARNING):
         await ask()
     assert metrics()["unknown_litellm"] == before + 2
@@ -69,7 +69,7 @@ async def test_a_litellm_that_behaves_otherwise_is_counted_and_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """U-A12: a function of litellm's takes other arguments."""
-    parts = translate_parts.gather()
+    parts = api.load_api()
     assert parts is not None
     monkeypatch.setattr(parts, "_optional", lambda: None)
     before = metrics()["failed"]

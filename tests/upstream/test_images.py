@@ -17,15 +17,15 @@ import pytest
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import GatewayError
 from gatewayd.secret import Secret
-from gatewayd.upstream.bridge import Wire
 from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.inside import leads_inside
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm.bridge import LitellmTransport
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock, gemini
 from tests.upstream.doubles import call, deployment
-from tests.upstream.test_bridge import exchange
-from tests.upstream.translating import KNOWN_WARNINGS
+from tests.upstream.litellm.test_bridge import exchange
+from tests.upstream.litellm.translating import KNOWN_WARNINGS
 
 pytestmark = KNOWN_WARNINGS
 
@@ -121,7 +121,7 @@ PUBLIC = ["example.com", "8.8.8.8", "127.0.0.1", "2606:4700::1111", "64:ff9b::80
 async def test_addresses_that_stand_for_others_are_not_visited(host: str) -> None:
     """C-13: litellm's guard lets most of these pass, so nothing is connected for them."""
     assert leads_inside(host)
-    async with httpx.AsyncClient(transport=Wire()) as client:
+    async with httpx.AsyncClient(transport=LitellmTransport()) as client:
         with exchange(), pytest.raises(httpx.UnsupportedProtocol, match="not a public address"):
             await client.get(f"http://[{host.strip('[]')}]:1/x.png")
 

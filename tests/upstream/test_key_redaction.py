@@ -14,7 +14,7 @@ from tests.fakeup import FakeUpstream, body_reply, json_reply, sse_reply
 from tests.stand_ins import anthropic
 from tests.upstream.doubles import KEY, SlowSink, call
 from tests.upstream.forwarding import ANSWER, CHAT, forwarding, refusal
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, WAYS, translating
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, WAYS, translating
 
 pytestmark = KNOWN_WARNINGS
 

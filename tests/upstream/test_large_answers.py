@@ -13,7 +13,7 @@ import pytest
 from gatewayd.errors import UpstreamBadResponse, UpstreamStatus
 from gatewayd.upstream.answer import Answer
 from gatewayd.upstream.forward import ForwardUpstream
-from gatewayd.upstream.translate_answer import whole_beside
+from gatewayd.upstream.litellm.answers import whole_beside
 from gatewayd.wire.large import LARGE
 from tests.fakeup import FIN, body_reply, head, raw_reply
 from tests.upstream.doubles import call, deployment

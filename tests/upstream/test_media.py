@@ -11,15 +11,15 @@ import pytest
 
 from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.upstream.fetch import Fetcher
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from gatewayd.upstream.media import Media
-from gatewayd.upstream.translate import TranslateUpstream
 from tests.certificates import Authority
 from tests.fakeup import FakeUpstream, Reply, body_reply, json_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini, vertex
-from tests.upstream.direct_and_litellm import PIXEL, of, signed_in
 from tests.upstream.doubles import LONG, call
+from tests.upstream.litellm.direct_and_litellm import PIXEL, of, signed_in
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, WAYS
 from tests.upstream.test_fetch import PNG
-from tests.upstream.translating import KNOWN_WARNINGS, WAYS
 
 pytestmark = KNOWN_WARNINGS
 

@@ -9,12 +9,12 @@ import pytest
 
 from gatewayd.errors import InvalidRequest, UpstreamIncomplete
 from gatewayd.upstream.forward import ForwardUpstream
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from tests.fakeup import FakeUpstream, body_reply
 from tests.stand_ins import ollama
 from tests.upstream.doubles import call, deployment
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, TOOL, events, tree
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, events, tree
 
 pytestmark = [*KNOWN_WARNINGS, pytest.mark.timeout(120)]
 

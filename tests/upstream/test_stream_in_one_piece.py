@@ -14,8 +14,8 @@ from gatewayd.wire.openai import DONE, Usage
 from tests.fakeup import body_reply, json_reply, sse_reply
 from tests.upstream.doubles import call
 from tests.upstream.forwarding import CHAT, COUNTS, forwarding, refusal
+from tests.upstream.litellm.translating import events
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import events
 
 CALLED = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 CHOICES = [

@@ -11,13 +11,13 @@ from gatewayd.config.snapshot import Deployment, Trust
 from gatewayd.config.validator import ConfigValidator
 from gatewayd.errors import ConfigurationError, UpstreamTls
 from gatewayd.upstream.forward import ForwardUpstream
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from tests.certificates import Authority
 from tests.fakeup import FakeUpstream, json_reply
 from tests.stand_ins import anthropic
 from tests.test_daemon import chat, running
 from tests.upstream.doubles import call, deployment
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, WAYS
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, WAYS
 
 pytestmark = KNOWN_WARNINGS
 

@@ -10,12 +10,12 @@ import pytest
 from gatewayd.config import providers
 from gatewayd.config.snapshot import Address, RoutingSettings
 from gatewayd.upstream.forward import ForwardUpstream
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from gatewayd.wire.headers import HOP
 from tests.fakeup import FakeUpstream, error_reply, json_reply
 from tests.stand_ins import anthropic
 from tests.upstream.doubles import call, deployment
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, WAYS, claude
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, WAYS, claude
 from tests.web.support import CHAT, STREAM, RawClient, Site, free_port, serving_deployments, until
 
 pytestmark = KNOWN_WARNINGS

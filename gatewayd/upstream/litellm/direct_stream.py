@@ -1,8 +1,8 @@
 """A provider's stream on its way through litellm's reader of it, without a task: bytes in, OpenAI's events out.
 
-litellm reads a stream with an asynchronous iterator over lines or bytes. Here what has arrived is laid into a `Feed`,
-and the iterator is stepped until it asks for more. So a segment is translated where it arrives, in the connection's
-callback, and goes straight to the client's.
+litellm reads a stream with an asynchronous iterator over lines or bytes. Here what has arrived is pushed into a
+`PushIterator`, and litellm's iterator is stepped until it asks for more. So a segment is translated where it arrives,
+in the connection's callback, and goes straight to the client's.
 
 What `Events` makes of litellm's chunks is what its own wrapper of streams (`CustomStreamWrapper`, ten times the cost)
 makes of them; tests go both ways.
@@ -20,10 +20,10 @@ import msgspec
 
 from gatewayd.errors import GatewayError
 from gatewayd.upstream.answer import MAX_BODY, Fields
-from gatewayd.upstream.direct_feed import NOTHING, Feed, Steps
+from gatewayd.upstream.litellm.answers import EVENT_STREAM_HEADERS, SilentCalls, as_text
+from gatewayd.upstream.litellm.errors import is_stream
+from gatewayd.upstream.litellm.push_iterator import NOTHING, PushIterator, SyncStepper
 from gatewayd.upstream.stream import StreamAnswer
-from gatewayd.upstream.translate_answer import EVENT_STREAM_HEADERS, SilentCalls, as_text
-from gatewayd.upstream.translate_errors import is_stream
 from gatewayd.upstream.transport import Connection
 from gatewayd.wire.dialect import OPENAI
 from gatewayd.wire.headers import Header
@@ -58,7 +58,7 @@ class Events:
     """litellm's chunks as events."""
 
     def __init__(self, model: str, total: Callable[..., Any], *, is_text: bool, with_usage: bool) -> None:
-        """`model` is what chunks name; `total` is `Parts.total`."""
+        """`model` is what chunks name; `total` is `LitellmApi.total`."""
         self._model = model
         self._total = total
         self._is_text = is_text
@@ -195,7 +195,7 @@ class Translator:
 
     def __init__(
         self,
-        feed: Feed,
+        feed: PushIterator,
         chunks: Any,
         events: Events,
         explain: Callable[[Exception, bytes], GatewayError],
@@ -207,7 +207,7 @@ class Translator:
         the stream at which they came. `end_mark` is what a whole stream has in it, where litellm does not tell.
         `is_claude`: the wire is Anthropic's."""
         self._feed = feed
-        self._steps = Steps(chunks)
+        self._steps = SyncStepper(chunks)
         self._events = events
         self._explain = explain
         self._end_mark = end_mark

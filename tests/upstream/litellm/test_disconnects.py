@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from gatewayd.tasks import spawn
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from tests.fakeup import HANG, FakeUpstream, Reply, chunk, head, raw_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.direct_and_litellm import of
 from tests.upstream.doubles import call
+from tests.upstream.litellm.direct_and_litellm import of
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, WAYS
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, WAYS
 
 pytestmark = KNOWN_WARNINGS
 

@@ -1,6 +1,6 @@
-"""What litellm 1.106.2 gets wrong, mended in litellm itself, so that it is right whichever way a call goes.
+"""Fixes for what litellm 1.106.2 gets wrong, applied to litellm itself, so that they hold for direct calls too.
 
-Each mend is pinned by a test of what a caller gets, which fails when a release of litellm has moved what is mended.
+For each fix a test checks what a caller gets; it fails when a release of litellm has moved what is fixed.
 """
 
 from __future__ import annotations
@@ -10,21 +10,29 @@ import logging
 from typing import Any, Final
 
 from gatewayd.errors import UpstreamBadResponse
-from gatewayd.upstream.translate_demands import unsupported
+from gatewayd.upstream.litellm.demands import unsupported
 
 _log = logging.getLogger("gatewayd.upstream")
 
 
-def mend() -> None:
-    """Once, when litellm has been imported. What another litellm does not have is left as it is."""
-    for one in (_fetch_nothing, _ask_nobody, _map_reasons, _tell_claude, _tell_cohere, _read_cohere, _read_gemini):
+def apply_patches() -> None:
+    """Call it once, when litellm has been imported. A fix for names that this litellm does not have is skipped."""
+    for apply in (
+        _disable_fetching,
+        _disable_model_hub_lookup,
+        _map_finish_reasons,
+        _send_strict_to_claude,
+        _send_tool_choice_to_cohere,
+        _fix_cohere_answers,
+        _fix_gemini_answers,
+    ):
         try:
-            one()
+            apply()
         except (ImportError, AttributeError) as error:
             _log.warning("unknown litellm version (%s): gatewayd's fixes for it are not applied", error)
 
 
-def _fetch_nothing() -> None:
+def _disable_fetching() -> None:
     """litellm fetches addresses that callers give (images, files), without our bounds. `media` has fetched before what
     is to be fetched; every way of litellm's leads through this function."""
     from litellm.litellm_core_utils import url_utils
@@ -35,7 +43,7 @@ def _fetch_nothing() -> None:
     url_utils.validate_url = refuse
 
 
-def _ask_nobody() -> None:
+def _disable_model_hub_lookup() -> None:
     """litellm asks Hugging Face's hub, or Lemonade's server, how long the texts of a model may be: four times per call,
     past the bridge, twice of them on the loop, which then stands still for up to ten seconds."""
     from litellm import utils
@@ -59,7 +67,7 @@ _FAILED: Final = frozenset(
 """Reasons for the end of an answer that mean: the model failed, and the answer is not usable."""
 
 
-def _map_reasons() -> None:
+def _map_finish_reasons() -> None:
     """litellm maps failures, and reasons that it does not know, to `stop`: the caller would take an answer that failed,
     or was cut off, for a complete one."""
     from litellm.litellm_core_utils import core_helpers
@@ -77,7 +85,7 @@ def _map_reasons() -> None:
 # --- Gemini's answers (https://ai.google.dev/api/generate-content#GenerateContentResponse)
 
 
-def _read_gemini() -> None:
+def _fix_gemini_answers() -> None:
     """litellm raises for an answer without members that the API calls optional, and for some that are no answer."""
     from litellm.llms.vertex_ai.gemini import vertex_and_google_ai_studio_gemini as gemini
 
@@ -106,7 +114,7 @@ def _gemini(answer: Any) -> dict[str, Any]:
     return answer
 
 
-def _tell_claude() -> None:
+def _send_strict_to_claude() -> None:
     """litellm leaves `strict` of a tool out, which Claude's API has for the models that have structured outputs."""
     from litellm.llms.anthropic.chat.transformation import AnthropicConfig
 
@@ -145,7 +153,7 @@ _REASONS: Final = {"MAX_TOKENS": "length", "TOOL_CALL": "tool_calls"}
 _CHOICES: Final = {"required": "REQUIRED", "none": "NONE"}
 
 
-def _tell_cohere() -> None:
+def _send_tool_choice_to_cohere() -> None:
     """litellm leaves `tool_choice` out. The configuration of the first API maps parameters for the second one too."""
     from litellm.llms.cohere.chat.transformation import CohereChatConfig
 
@@ -161,7 +169,7 @@ def _tell_cohere() -> None:
     CohereChatConfig.map_openai_params = map_openai_params
 
 
-def _read_cohere() -> None:
+def _fix_cohere_answers() -> None:
     """litellm takes every answer of Cohere's for a complete one, and looks for the parts of a stream where they are
     not: it loses tool calls, usage and the end."""
     from litellm.llms.cohere.chat.v2_transformation import CohereV2ChatConfig

@@ -8,15 +8,15 @@ import pytest
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.secret import Secret
-from gatewayd.upstream.translate import TranslateUpstream
-from gatewayd.upstream.translate_request import FIELDS, NO_KEY, Arguments
+from gatewayd.upstream.litellm.arguments import FIELDS, NO_KEY, Arguments
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from gatewayd.wire.dialect import CHAT
 from gatewayd.wire.openai import FORBIDDEN_FIELDS
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.direct_and_litellm import CALLED, of
 from tests.upstream.doubles import call, deployment
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, translating
+from tests.upstream.litellm.direct_and_litellm import CALLED, of
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, TOOL, translating
 
 pytestmark = KNOWN_WARNINGS
 

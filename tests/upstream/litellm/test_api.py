@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from gatewayd.upstream.translate import load_litellm
-from gatewayd.upstream.translate_parts import gather, remember_models
+from gatewayd.upstream.litellm.api import load_api, remember_models
+from gatewayd.upstream.litellm.translate import load_litellm
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic
-from tests.upstream.direct_and_litellm import went_directly
 from tests.upstream.doubles import call
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, translating
+from tests.upstream.litellm.direct_and_litellm import went_directly
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, translating
 
 pytestmark = KNOWN_WARNINGS
 
@@ -101,7 +101,7 @@ import asyncio, socket, sys, warnings
 warnings.simplefilter("ignore")
 def refuse(*_, **__): sys.exit("network")
 socket.getaddrinfo = socket.socket.connect = socket.socket.connect_ex = refuse
-from gatewayd.upstream.translate import load_litellm
+from gatewayd.upstream.litellm.translate import load_litellm
 assert not {"litellm", "boto3", "httpx"} & set(sys.modules)
 asyncio.run(load_litellm("anthropic", "bedrock", "cohere", "gemini"))
 print(sorted({"litellm", "boto3", "httpx"} & set(sys.modules)))
@@ -120,14 +120,14 @@ async def test_a_litellm_that_is_built_otherwise_is_used_its_own_way(
 ) -> None:
     litellm = await load_litellm()
     monkeypatch.delattr(litellm.utils, "validate_and_fix_thinking_param")
-    gather.cache_clear()
+    load_api.cache_clear()
     try:
         async with FakeUpstream(anthropic.answer) as up:
             await translating(up).open(call(messages=MESSAGES))
             assert not went_directly(up.requests[0])
     finally:
         monkeypatch.undo()
-        gather.cache_clear()
+        load_api.cache_clear()
     assert (
         "unknown litellm version (module 'litellm.utils' has no attribute 'validate_and_fix_thinking_param')"
         in caplog.text

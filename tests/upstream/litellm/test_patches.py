@@ -10,13 +10,13 @@ import pytest
 
 from gatewayd.errors import GatewayError
 from gatewayd.upstream.base import Reply as Answered
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from tests.fakeup import FakeUpstream, Reply, chat_events, json_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere
-from tests.upstream.direct_and_litellm import claude_body, of
 from tests.upstream.doubles import call, deployment
+from tests.upstream.litellm.direct_and_litellm import claude_body, of
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, events, tree
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, events, tree
 
 pytestmark = KNOWN_WARNINGS
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from gatewayd.errors import InvalidRequest, Verdict
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.direct_and_litellm import of
 from tests.upstream.doubles import call
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL
+from tests.upstream.litellm.direct_and_litellm import of
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, TOOL
 
 pytestmark = KNOWN_WARNINGS
 

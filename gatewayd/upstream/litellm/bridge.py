@@ -115,7 +115,7 @@ class Exchange:
 current: ContextVar[Exchange] = ContextVar("gatewayd.exchange")
 
 
-class Wire(httpx.AsyncBaseTransport):
+class LitellmTransport(httpx.AsyncBaseTransport):
     """Holds nothing; the connections are the exchange's."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -125,11 +125,11 @@ class Wire(httpx.AsyncBaseTransport):
         origin = _origin(request.url)
         # With GET litellm fetches images whose address the caller gave: what comes of that is not the upstream's doing,
         # and callers must not decide to which hosts connections are kept.
-        errand = request.method != "POST"
-        if errand and leads_inside(request.url.host):
+        is_fetch = request.method != "POST"
+        if is_fetch and leads_inside(request.url.host):
             raise httpx.UnsupportedProtocol("not a public address")
-        facts = Exchange(exchange.pools, exchange.timeouts) if errand else exchange
-        pool = Pool(origin, max_idle=0) if errand else exchange.pools.of(origin)
+        facts = Exchange(exchange.pools, exchange.timeouts) if is_fetch else exchange
+        pool = Pool(origin, max_idle=0) if is_fetch else exchange.pools.of(origin)
         incoming = _Incoming(asyncio.get_running_loop().create_future(), facts)
         try:
             content = await request.aread()

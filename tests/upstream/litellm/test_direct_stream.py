@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.errors import UpstreamBadResponse
-from gatewayd.upstream.direct_feed import Feed
-from gatewayd.upstream.direct_stream import Events, Translator
+from gatewayd.upstream.litellm.direct_stream import Events, Translator
+from gatewayd.upstream.litellm.push_iterator import PushIterator
 from tests.fakeup import FakeUpstream, sse_reply
 from tests.stand_ins import anthropic
 from tests.upstream.doubles import SlowSink, call, eventually
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, translating
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, translating
 
 pytestmark = KNOWN_WARNINGS
 
@@ -49,7 +49,7 @@ async def chunks(lines: AsyncIterator[str], closed: list[bool]) -> AsyncIterator
 
 def translator() -> tuple[Translator, list[bool]]:
     closed: list[bool] = []
-    feed = Feed({})
+    feed = PushIterator({})
     events = Events("m", lambda *_, **__: None, is_text=True, with_usage=False)
     explain = lambda error, piece: UpstreamBadResponse(type(error).__name__)  # noqa: E731
     return Translator(feed, chunks(feed.aiter_lines(), closed), events, explain, None), closed

@@ -1,9 +1,9 @@
 """Translated calls without `litellm.acompletion`: the provider's handler in litellm, and our connections around it.
 
-What goes this way is decided by `direct_request.fits`; everything else, and every call whose preparation fails before a
-byte was sent, goes the other way, which therefore has the last word on what cannot be asked.
+`direct_request.supports_call` decides which calls are made here. All others, and every call whose preparation fails
+before a byte was sent, go through `litellm.acompletion`, which therefore has the last word on what cannot be asked.
 
-Knows neither litellm nor httpx; `translate_parts.Parts` is handed in.
+Knows neither litellm nor httpx; `api.LitellmApi` is handed in.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamRedirect
 from gatewayd.upstream.answer import MAX_BODY, Answer, Fields
 from gatewayd.upstream.base import Call, Reply
-from gatewayd.upstream.direct_feed import Feed
-from gatewayd.upstream.direct_request import NotDirect, Request, request_of
-from gatewayd.upstream.direct_stream import DirectStream, Events, Translator
 from gatewayd.upstream.hiding import Secrets
-from gatewayd.upstream.translate_answer import whole
-from gatewayd.upstream.translate_errors import no_stream, raised_by_us, translated
+from gatewayd.upstream.litellm.answers import whole
+from gatewayd.upstream.litellm.direct_request import NotDirect, Request, request_of
+from gatewayd.upstream.litellm.direct_stream import DirectStream, Events, Translator
+from gatewayd.upstream.litellm.errors import no_stream, raised_by_us, translated
+from gatewayd.upstream.litellm.push_iterator import PushIterator
 from gatewayd.wire.coding import CodingError, decoded, is_identity
 from gatewayd.wire.dialect import COMPLETIONS
 
 if TYPE_CHECKING:
-    from gatewayd.upstream.bridge import Pools
-    from gatewayd.upstream.translate_parts import Parts
+    from gatewayd.upstream.litellm.api import LitellmApi
+    from gatewayd.upstream.litellm.bridge import Pools
 
 _ERROR_BODY = 64 * 1024
 
 
-class Unfit(Exception):
+class Unsupported(Exception):
     """Nothing was sent; the call may go the other way. `why` names the exception, or is empty if that was expected."""
 
     def __init__(self, why: str = "") -> None:
@@ -45,99 +45,99 @@ class Direct:
     """One deployment's calls."""
 
     def __init__(
-        self, provider: str, parts: Parts, pools: Pools, secrets: Secrets, end_mark: re.Pattern[bytes] | None
+        self, provider: str, api: LitellmApi, pools: Pools, secrets: Secrets, end_mark: re.Pattern[bytes] | None
     ) -> None:
         self._provider = provider
-        self._parts = parts
+        self._api = api
         self._pools = pools
         self._secrets = secrets
         self._end_mark = end_mark
 
     async def open(self, call: Call, arguments: Mapping[str, Any]) -> Reply:
-        """`arguments` are those for `litellm.acompletion`. Raises GatewayError or Unfit."""
-        errand = _Errand(call, self._parts, self._pools, arguments["model"].partition("/")[2])
+        """`arguments` are those for `litellm.acompletion`. Raises GatewayError or Unsupported."""
+        litellm_call = _LitellmCall(call, self._api, self._pools, arguments["model"].partition("/")[2])
         try:
-            answer = await self._parts.start(self._provider, errand.model, arguments, errand.post)
+            answer = await self._api.start(self._provider, litellm_call.model, arguments, litellm_call.post)
             if call.intent.stream:
                 chunks = answer.completion_stream or await answer.fetch_stream()
-                translator = self._translator(call, errand, answer.model, chunks)
+                translator = self._translator(call, litellm_call, answer.model, chunks)
             else:
                 return whole(call, answer)
         except Exception as error:
-            failure = self._explained(error, errand) if errand.sent else None
+            failure = self._explained(error, litellm_call) if litellm_call.sent else None
             why = "" if isinstance(error, NotDirect) else type(error).__name__
         else:
-            return await self._stream(errand, translator)
+            return await self._stream(litellm_call, translator)
         if failure is None:
-            raise Unfit(why)
+            raise Unsupported(why)
         raise failure  # here, where no exception of litellm's is its context
 
-    async def _stream(self, errand: _Errand, translator: Translator) -> Reply:
+    async def _stream(self, litellm_call: _LitellmCall, translator: Translator) -> Reply:
         stream = DirectStream(asyncio.get_running_loop().create_future(), translator)
         try:
-            await errand.send(stream)
-            errand.call.waited -= translator.busy
+            await litellm_call.send(stream)
+            litellm_call.call.waited -= translator.busy
             if not stream.live:
-                errand.keep(stream)
-                raise self._refused(errand)
+                litellm_call.keep(stream)
+                raise self._refused(litellm_call)
         except BaseException:
             stream.close()
             raise
         return stream
 
-    def _translator(self, call: Call, errand: _Errand, model: str, chunks: Any) -> Translator:
-        if errand.feed is None:
+    def _translator(self, call: Call, litellm_call: _LitellmCall, model: str, chunks: Any) -> Translator:
+        if litellm_call.feed is None:
             raise TypeError("a stream that reads no answer")
         options = call.intent.value("stream_options")
         events = Events(
             model,
-            self._parts.total,
+            self._api.total,
             is_text=call.endpoint is COMPLETIONS,
             with_usage=isinstance(options, dict) and options.get("include_usage") is True,
         )
 
         def explain(error: Exception, last: bytes) -> GatewayError:
-            return self._explained(error, errand, last)
+            return self._explained(error, litellm_call, last)
 
         is_claude = self._provider == "anthropic"
-        return Translator(errand.feed, chunks, events, explain, self._end_mark, is_claude=is_claude)
+        return Translator(litellm_call.feed, chunks, events, explain, self._end_mark, is_claude=is_claude)
 
-    def _explained(self, error: Exception, errand: _Errand, last: bytes | None = None) -> GatewayError:
+    def _explained(self, error: Exception, litellm_call: _LitellmCall, last: bytes | None = None) -> GatewayError:
         """What went wrong after the request was sent; `last` is the piece of a stream at which it did."""
         if last is not None:
-            errand.last = last
-        if errand.failure is None and raised_by_us(error) is None:
-            if errand.status >= 400:
-                return self._refused(errand)
-            error = self._parts.explained(self._provider, errand.model, error)
-        return translated(error, errand, self._provider, self._secrets)
+            litellm_call.last = last
+        if litellm_call.failure is None and raised_by_us(error) is None:
+            if litellm_call.status >= 400:
+                return self._refused(litellm_call)
+            error = self._api.explained(self._provider, litellm_call.model, error)
+        return translated(error, litellm_call, self._provider, self._secrets)
 
-    def _refused(self, errand: _Errand) -> GatewayError:
-        if errand.failure is not None:
-            return errand.failure
-        if errand.status == 200:
-            return no_stream(errand, self._secrets)
-        if errand.status < 400:
+    def _refused(self, litellm_call: _LitellmCall) -> GatewayError:
+        if litellm_call.failure is not None:
+            return litellm_call.failure
+        if litellm_call.status == 200:
+            return no_stream(litellm_call, self._secrets)
+        if litellm_call.status < 400:
             return UpstreamBadResponse("The upstream answered a streaming call without a stream.")
-        text = errand.error_body.decode(errors="replace")
-        error = self._parts.refusal(self._provider, errand.model, errand.status, errand.fields, text)
-        return translated(error, errand, self._provider, self._secrets)
+        text = litellm_call.error_body.decode(errors="replace")
+        error = self._api.refusal(self._provider, litellm_call.model, litellm_call.status, litellm_call.fields, text)
+        return translated(error, litellm_call, self._provider, self._secrets)
 
 
 class _NoAnswer(Exception):
-    """Ends a handler that has asked for an answer there is none of; the errand knows why."""
+    """Ends a handler that has asked for an answer there is none of; the call knows why."""
 
 
 @dataclass(slots=True)
-class _Errand:
-    """One call's request and answer: what a handler takes for its HTTP client. Implements `translate_errors.Facts`."""
+class _LitellmCall:
+    """One call's request and answer: what a handler takes for its HTTP client. Implements `errors.Facts`."""
 
     call: Call
-    parts: Parts
+    api: LitellmApi
     pools: Pools
     model: str
     request: Request | None = None
-    feed: Feed | None = None
+    feed: PushIterator | None = None
     sent: bool = False
     status: int = 0
     fields: Fields = field(default_factory=dict)
@@ -160,7 +160,7 @@ class _Errand:
         self.request = request_of(url, headers or {}, data, json)
         if stream:
             self.status = 200  # while the stream is read; what else comes is kept
-            self.feed = Feed(self.parts.headers())
+            self.feed = PushIterator(self.api.headers())
             return self.feed
         answer = Answer(asyncio.get_running_loop().create_future())
         try:
@@ -170,7 +170,7 @@ class _Errand:
         body = self.keep(answer)
         if self.failure is not None or self.status >= 400:
             raise _NoAnswer
-        return self.parts.response(self.status, self.fields, body)
+        return self.api.response(self.status, self.fields, body)
 
     async def send(self, answer: Answer) -> None:
         """Returns when the answer is there, or a stream's first event. Raises GatewayError."""

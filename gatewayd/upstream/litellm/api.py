@@ -5,7 +5,7 @@ accounting, an HTTP client, and for each chunk of a stream several copies. What 
 a call's arguments, the provider's own handler (which makes the request, signs it, and reads the answer), and its
 reading of errors. The handler is given our transport as its HTTP client.
 
-Half of these names are private to litellm. `gather` returns None if one of them is missing, and every call goes the
+Half of these names are private to litellm. `load_api` returns None if one of them is missing, and every call goes the
 other way then; that each of them still does the same is pinned by tests that go both ways.
 """
 
@@ -20,7 +20,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from gatewayd.upstream.direct_request import NotDirect
+from gatewayd.upstream.litellm.direct_request import NotDirect
 
 _log = logging.getLogger("gatewayd.upstream")
 
@@ -40,7 +40,7 @@ _NAMED: Final = (
 )  # fmt: skip
 """What `litellm.completion` hands on by name; the rest of its keywords is filtered first."""
 
-_REHEARSED: Final[Mapping[str, Any]] = {
+_WARM_UP_CALL: Final[Mapping[str, Any]] = {
     "messages": [{"role": "user", "content": "x"}],
     "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}],
     "api_key": "none",
@@ -55,16 +55,16 @@ Post = Callable[..., Awaitable[Any]]
 
 
 @functools.cache
-def gather() -> Parts | None:
+def load_api() -> LitellmApi | None:
     """None if this litellm is built differently. Imports litellm, which has been loaded and tamed before."""
     try:
-        return Parts()
+        return LitellmApi()
     except (ImportError, AttributeError) as error:
         _log.warning("unknown litellm version (%s): translated calls use litellm's own path, which costs more", error)
         return None
 
 
-class Parts:
+class LitellmApi:
     """What is called of litellm. Its functions raise what litellm raises."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Parts:
             def __del__(self) -> None:
                 """There is nothing to close."""
 
-        self._rehearsed: set[str] = set()
+        self._warmed_up: set[str] = set()
         self._carrier = Carrier
         self._dispatch = {name: getattr(main, function) for name, function in _COMPLETERS.items()}
         cohere = _cohere(main.base_llm_http_handler, main.get_secret_str)
@@ -177,20 +177,20 @@ class Parts:
         key = json.dumps(credentials) if isinstance(credentials, dict) else credentials
         return self._google_token((key, project), project) is not None
 
-    def rehearse(self, provider: str) -> None:
+    def warm_up(self, provider: str) -> None:
         """Makes litellm load now what it loads in a provider's first call (bedrock: half a second). For a thread."""
-        if provider not in self._dispatch or provider in self._rehearsed:
+        if provider not in self._dispatch or provider in self._warmed_up:
             return
-        self._rehearsed.add(provider)
+        self._warmed_up.add(provider)
 
         async def post(*_: Any, **__: Any) -> Any:
             raise ConnectionError
 
         async def start() -> None:
             if provider == "bedrock":  # with a key there would be nothing to sign
-                await self.start(provider, "converse/anthropic.claude-x", {**_REHEARSED, "api_key": None}, post)
+                await self.start(provider, "converse/anthropic.claude-x", {**_WARM_UP_CALL, "api_key": None}, post)
             else:
-                await self.start(provider, "x", _REHEARSED, post)
+                await self.start(provider, "x", _WARM_UP_CALL, post)
 
         with contextlib.suppress(Exception):
             asyncio.run(start())

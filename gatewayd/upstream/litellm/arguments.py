@@ -15,8 +15,8 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.secret import Secret
 from gatewayd.upstream.base import Call
-from gatewayd.upstream.translate_demands import check_demands
-from gatewayd.upstream.translate_tools import check_tools
+from gatewayd.upstream.litellm.demands import check_demands
+from gatewayd.upstream.litellm.tools import check_tools
 from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint
 from gatewayd.wire.headers import HOP
 

@@ -9,17 +9,17 @@ import pytest
 
 from gatewayd.errors import FallbackKind, GatewayError, Verdict
 from gatewayd.upstream.base import Timeouts
-from gatewayd.upstream.bridge import Exchange, Pools
 from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.hiding import Secrets
-from gatewayd.upstream.translate import TranslateUpstream
-from gatewayd.upstream.translate_errors import translated
+from gatewayd.upstream.litellm.bridge import Exchange, Pools
+from gatewayd.upstream.litellm.errors import translated
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, Reply, body_reply, json_reply, raw_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.direct_and_litellm import of
 from tests.upstream.doubles import KEY, LONG, SILENT, STALLED, call, deployment
+from tests.upstream.litellm.direct_and_litellm import of
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, translating
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, translating
 
 pytestmark = KNOWN_WARNINGS
 LIMITED = [("Retry-After", "7")]

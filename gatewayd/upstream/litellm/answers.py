@@ -12,14 +12,14 @@ from gatewayd.float32 import pack
 from gatewayd.tasks import spawn
 from gatewayd.upstream.base import Call, Gate, Sink, WholeReply
 from gatewayd.upstream.hiding import NONE, Secrets
-from gatewayd.upstream.translate_errors import is_stream, no_stream
+from gatewayd.upstream.litellm.errors import is_stream, no_stream
 from gatewayd.wire.dialect import COMPLETIONS, EMBEDDINGS, OPENAI
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Usage, encode
 from gatewayd.wire.usage import usage_from_dict
 
 if TYPE_CHECKING:
-    from gatewayd.upstream.bridge import Exchange
+    from gatewayd.upstream.litellm.bridge import Exchange
 
 _JSON: Final[tuple[Header, ...]] = (("content-type", "application/json"),)
 EVENT_STREAM_HEADERS: Final[tuple[Header, ...]] = (("content-type", "text/event-stream; charset=utf-8"),)

@@ -9,13 +9,13 @@ import pytest
 
 from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import ConfigurationError
-from gatewayd.upstream.direct_request import DIRECT_LIMIT, fits, request_of, suits
-from gatewayd.upstream.translate_request import Arguments
+from gatewayd.upstream.litellm.arguments import Arguments
+from gatewayd.upstream.litellm.direct_request import DIRECT_LIMIT, request_of, supports_call, supports_deployment
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic, bedrock
-from tests.upstream.direct_and_litellm import AWS, JSON_OF_A_SCHEMA, of, went_directly
 from tests.upstream.doubles import call, deployment
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, events, translating
+from tests.upstream.litellm.direct_and_litellm import AWS, JSON_OF_A_SCHEMA, of, went_directly
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, TOOL, events, translating
 
 pytestmark = KNOWN_WARNINGS
 
@@ -55,7 +55,7 @@ ACCOUNT = {"vertex_project": "p", "vertex_credentials": "file.json"}
     ],
 )
 def test_deployments(deployed: Deployment, expected: bool) -> None:
-    assert suits(deployed) is expected
+    assert supports_deployment(deployed) is expected
 
 
 def message(*parts: Any) -> dict[str, Any]:
@@ -103,18 +103,18 @@ TEXT = {"type": "text", "text": "a"}
 )
 def test_calls(provider: str, fields: dict[str, Any], expected: bool) -> None:
     asked, deployed = call({"messages": MESSAGES, **fields}), made(provider)
-    assert fits(deployed, asked, Arguments(deployed).of(asked)) is expected
+    assert supports_call(deployed, asked, Arguments(deployed).of(asked)) is expected
 
 
 def test_names_are_found_however_they_are_written() -> None:
     body = b'{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a","cache\\u005fcontrol":{}}]}]}'
     asked, deployed = call(body), made("gemini")
-    assert not fits(deployed, asked, Arguments(deployed).of(asked))
+    assert not supports_call(deployed, asked, Arguments(deployed).of(asked))
 
 
 def test_embeddings_go_the_other_way() -> None:
     asked, deployed = call(endpoint="embeddings", input="x"), made("gemini")
-    assert not fits(deployed, asked, Arguments(deployed).of(asked))
+    assert not supports_call(deployed, asked, Arguments(deployed).of(asked))
 
 
 async def test_what_does_not_fit_is_answered_all_the_same() -> None:
@@ -128,7 +128,7 @@ async def test_what_does_not_fit_is_answered_all_the_same() -> None:
 async def test_a_stream_that_litellm_would_make_up_goes_the_other_way() -> None:
     """It asks for the whole answer then, and cuts it into pieces."""
     async with FakeUpstream(bedrock.answer) as up:
-        from gatewayd.upstream.translate import TranslateUpstream
+        from gatewayd.upstream.litellm.translate import TranslateUpstream
 
         upstream = TranslateUpstream(of("bedrock", up))
         await events(await upstream.open(call(JSON_OF_A_SCHEMA, messages=MESSAGES, stream=True)))

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamStatus, Verdict
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from tests.fakeup import FakeUpstream, Reply, body_reply, json_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini, vertex
-from tests.upstream.direct_and_litellm import of, signed_in
 from tests.upstream.doubles import call, deployment
+from tests.upstream.litellm.direct_and_litellm import of, signed_in
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, events, tree
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, events, tree
 
 pytestmark = KNOWN_WARNINGS
 

@@ -21,13 +21,13 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from gatewayd.errors import UpstreamTimeout
 from gatewayd.secret import Secret
 from gatewayd.upstream.base import Timeouts
-from gatewayd.upstream.translate import TranslateUpstream, load_litellm
+from gatewayd.upstream.litellm.translate import TranslateUpstream, load_litellm
 from tests.clock import HandClock
 from tests.fakeup import HANG, FakeUpstream, Step, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
 from tests.upstream.doubles import LONG, STALLED, call, deployment, eventually
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, events, translating, tree
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL, WAYS, events, translating, tree
 
 pytestmark = KNOWN_WARNINGS
 ROOT = Path(__file__).parents[2]
@@ -217,7 +217,7 @@ LOAD = """
 import asyncio, logging, socket, sys
 def refuse(*_, **__): sys.exit("network")
 socket.getaddrinfo = socket.socket.connect = socket.socket.connect_ex = refuse
-from gatewayd.upstream.translate import load_litellm
+from gatewayd.upstream.litellm.translate import load_litellm
 async def main():
     litellm = await load_litellm()
     logging.getLogger("LiteLLM").error("a prompt")
@@ -239,12 +239,12 @@ import importlib, pkgutil, sys, gatewayd
 for module in pkgutil.walk_packages(gatewayd.__path__, "gatewayd."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
-print("gatewayd.upstream.translate" in sys.modules, "litellm" in sys.modules)
+print("gatewayd.upstream.litellm.translate" in sys.modules, "litellm" in sys.modules)
 """
 
 
 def test_a_gateway_without_translated_deployments_does_without_httpx() -> None:
-    code = "import sys, gatewayd.upstream.translate, gatewayd.upstream.forward; print('httpx' in sys.modules)"
+    code = "import sys, gatewayd.upstream.litellm.translate, gatewayd.upstream.forward; print('httpx' in sys.modules)"
     assert run(code) == "False"
 
 

@@ -1,5 +1,5 @@
-"""An asynchronous iterator over an answer's body, moved by hand: what has arrived is laid in, and what comes of it is
-taken out, with no event loop and no task between.
+"""An asynchronous iterator over an answer's body that is moved by hand: the caller pushes what has arrived and takes
+out what litellm makes of it, with no event loop and no task between.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Final
 NOTHING: Final = object()
 
 
-class Feed:
-    """Stands in for the body of httpx's answer: an asynchronous iterator whose items are laid in by hand."""
+class PushIterator:
+    """Stands in for the body of httpx's answer: an asynchronous iterator whose items are pushed."""
 
     def __init__(self, headers: Any) -> None:
         self.status_code = 200
@@ -31,7 +31,7 @@ class Feed:
 
     # --- what handlers call of httpx's answer
 
-    def raise_for_status(self) -> Feed:
+    def raise_for_status(self) -> PushIterator:
         return self
 
     def aiter_lines(self) -> AsyncIterator[str]:
@@ -63,8 +63,8 @@ class _Closed(BaseException):
     running, and the event loop reports an error when it closes it later."""
 
 
-class Steps:
-    """An asynchronous iterator, moved without an event loop. Only a `Feed` may make it wait."""
+class SyncStepper:
+    """An asynchronous iterator, moved without an event loop. Only a `PushIterator` may make it wait."""
 
     def __init__(self, chunks: Any) -> None:
         self._chunks = aiter(chunks)

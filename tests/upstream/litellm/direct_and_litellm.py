@@ -12,13 +12,13 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import GatewayError
 from gatewayd.secret import Secret
 from gatewayd.upstream.base import Timeouts
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from gatewayd.wire.openai import DONE
 from tests.fakeup import FakeUpstream, Received
 from tests.stand_ins import anthropic, bedrock, cohere, gemini, vertex
 from tests.upstream.doubles import LONG, call, deployment
+from tests.upstream.litellm.translating import MESSAGES
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import MESSAGES
 
 AWS = {
     "aws_access_key_id": Secret("AKIACANARY"),

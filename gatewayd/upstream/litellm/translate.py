@@ -1,7 +1,7 @@
-"""Deployments whose provider speaks a wire of its own: litellm translates, and this module alone imports it.
+"""Deployments whose provider has an API of its own: litellm translates, and only this folder imports it.
 
-litellm is loaded when the first such deployment is built, in a thread, and tamed: it logs nothing, calls nobody back,
-retries nothing, fetches nothing, and its HTTP is done by `upstream.bridge`, on connections this deployment owns.
+litellm is loaded when the first such deployment is built, in a thread. It is configured to log nothing, call nobody
+back, retry nothing and fetch nothing; `bridge` makes its HTTP requests, on connections that this deployment owns.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from gatewayd.secret import Secret
 from gatewayd.tasks import OnceInThread, spawn
 from gatewayd.upstream.base import Call, Reply
 from gatewayd.upstream.dial import configured_tls
-from gatewayd.upstream.direct import Direct, Unfit
-from gatewayd.upstream.direct_request import fits, suits
 from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.hiding import Secrets
+from gatewayd.upstream.litellm.answers import TranslatedStream, whole_beside
+from gatewayd.upstream.litellm.api import load_api
+from gatewayd.upstream.litellm.arguments import Arguments
+from gatewayd.upstream.litellm.direct import Direct, Unsupported
+from gatewayd.upstream.litellm.direct_request import supports_call, supports_deployment
+from gatewayd.upstream.litellm.errors import translated
+from gatewayd.upstream.litellm.patches import apply_patches
 from gatewayd.upstream.media import Media
-from gatewayd.upstream.translate_answer import TranslatedStream, whole_beside
-from gatewayd.upstream.translate_errors import translated
-from gatewayd.upstream.translate_mends import mend
-from gatewayd.upstream.translate_parts import gather
-from gatewayd.upstream.translate_request import Arguments
 from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS
 
 if TYPE_CHECKING:
-    from gatewayd.upstream.bridge import Exchange, Pools
+    from gatewayd.upstream.litellm.bridge import Exchange, Pools
 
 _FUNCTIONS: Final = {
     CHAT: "acompletion",
@@ -75,9 +75,9 @@ async def load_litellm(*providers: str) -> ModuleType:
 
 
 def _rehearse(providers: Iterable[str]) -> None:
-    if (parts := gather()) is not None:
+    if (api := load_api()) is not None:
         for provider in providers:
-            parts.rehearse(provider)
+            api.warm_up(provider)
 
 
 @functools.cache
@@ -86,7 +86,7 @@ def _load() -> ModuleType:
     import litellm
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
-    from gatewayd.upstream.bridge import Wire
+    from gatewayd.upstream.litellm.bridge import LitellmTransport
 
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logger = logging.getLogger(name)  # its records hold prompts, keys and URLs
@@ -97,10 +97,10 @@ def _load() -> ModuleType:
     litellm.suppress_debug_info = True
     litellm.num_retries = None
     # Every async client litellm makes, for its own handlers or for the openai package, gets its transport here.
-    AsyncHTTPHandler.create_async_transport = staticmethod(lambda *_, **__: Wire())
-    mend()
+    AsyncHTTPHandler.create_async_transport = staticmethod(lambda *_, **__: LitellmTransport())
+    apply_patches()
     asyncio.run(_warm_up(litellm))
-    gather()
+    load_api()
     module: ModuleType = litellm
     return module
 
@@ -157,7 +157,7 @@ class TranslateUpstream:
         self._secrets = Secrets(value for value in held if isinstance(value, Secret))
         self._deployment = deployment
         self._tls = configured_tls(deployment)
-        self._suits = direct and suits(deployment)
+        self._supports_direct = direct and supports_deployment(deployment)
         self._direct: Direct | None = None
         self._pools: Pools | None = None
 
@@ -169,14 +169,15 @@ class TranslateUpstream:
         fetched = await self._media.prepare(arguments.get("messages", ()), call.timeouts)
         litellm = await load_litellm(self._provider) if self._pools is None else _load()
         left: tuple[detours.Reason, str] | None = None
-        if self._suits and not fetched and fits(self._deployment, call, arguments):  # what was fetched may be large
-            if (direct := self._way()) is None:
+        # What was fetched may be large: litellm translates it in a thread.
+        if self._supports_direct and not fetched and supports_call(self._deployment, call, arguments):
+            if (direct := self._direct_path()) is None:
                 left = "unknown_litellm", ""
             else:
                 try:
                     return await direct.open(call, arguments)
-                except Unfit as unfit:
-                    left = ("failed", unfit.why) if unfit.why else None
+                except Unsupported as unsupported:
+                    left = ("failed", unsupported.why) if unsupported.why else None
                 arguments = self._arguments.of(call)  # litellm has written into them
                 await self._media.prepare(arguments.get("messages", ()), call.timeouts)
         exchange = self._exchange(call)
@@ -210,25 +211,25 @@ class TranslateUpstream:
         if self._pools is not None:
             await self._pools.aclose()
 
-    def _way(self) -> Direct | None:
-        if self._direct is None and (parts := gather()) is not None:
-            self._direct = Direct(self._provider, parts, self._shared(), self._secrets, _END_MARKS.get(self._provider))
+    def _direct_path(self) -> Direct | None:
+        if self._direct is None and (api := load_api()) is not None:
+            self._direct = Direct(self._provider, api, self._shared(), self._secrets, _END_MARKS.get(self._provider))
         return self._direct
 
     def _shared(self) -> Pools:
-        from gatewayd.upstream import bridge  # it brings httpx, which only litellm needs
+        from gatewayd.upstream.litellm import bridge  # it brings httpx, which only litellm needs
 
         if self._pools is None:
             self._pools = bridge.Pools(self._tls)
         return self._pools
 
     def _exchange(self, call: Call) -> Exchange:
-        from gatewayd.upstream import bridge
+        from gatewayd.upstream.litellm import bridge
 
         return bridge.Exchange(self._shared(), call.timeouts, _END_MARKS.get(self._provider))
 
     def _spawn(self, answer: Any, exchange: Exchange) -> asyncio.Task[Reply | GatewayError]:
-        from gatewayd.upstream.bridge import current
+        from gatewayd.upstream.litellm.bridge import current
 
         quiet = _quiet()
         tokens = current.set(exchange), quiet.set(True)

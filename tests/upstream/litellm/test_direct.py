@@ -13,10 +13,11 @@ import pytest
 
 from gatewayd.errors import GatewayError, UpstreamAuth, UpstreamConnection, UpstreamStatus
 from gatewayd.secret import Secret
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, Reply, Step, body_reply, json_reply, raw_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini, vertex
-from tests.upstream.direct_and_litellm import (
+from tests.upstream.doubles import KEY, LONG, SILENT, STALLED, call
+from tests.upstream.litellm.direct_and_litellm import (
     CALLED,
     JSON_OF_A_SCHEMA,
     PIXEL,
@@ -27,8 +28,7 @@ from tests.upstream.direct_and_litellm import (
     signed_in,
     went_directly,
 )
-from tests.upstream.doubles import KEY, LONG, SILENT, STALLED, call
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, TOOL
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, TOOL
 
 pytestmark = KNOWN_WARNINGS
 
@@ -171,7 +171,7 @@ ERRORS: dict[str, Reply] = {
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("family", STREAMING)
 async def test_errors(family: str, error: str, stream: bool) -> None:
-    """What each of them has to become is in test_translate_errors."""
+    """What each of them has to become is in test_errors."""
     async with FakeUpstream(ERRORS[error]) as up:
         found = await same(up, of(family, up), {}, stream=stream, timeouts=SILENT if error == "HANG" else LONG)
         assert found["failed"]

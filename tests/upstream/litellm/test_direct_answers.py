@@ -10,8 +10,8 @@ import pytest
 from gatewayd.errors import Verdict
 from tests.fakeup import FakeUpstream, Received, Reply, body_reply, json_reply, sse_reply
 from tests.stand_ins import anthropic, bedrock, cohere, gemini
-from tests.upstream.direct_and_litellm import CALLED, JSON_OF_A_SCHEMA, PIXEL, both, claude_body, of, same
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES
+from tests.upstream.litellm.direct_and_litellm import CALLED, JSON_OF_A_SCHEMA, PIXEL, both, claude_body, of, same
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES
 
 pytestmark = KNOWN_WARNINGS
 ASKED = {"stream_options": {"include_usage": True}}

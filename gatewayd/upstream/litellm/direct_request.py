@@ -58,7 +58,7 @@ class NotDirect(Exception):
     """A call that only `litellm.acompletion` can make, as is found when litellm is asked about it."""
 
 
-def suits(deployment: Deployment) -> bool:
+def supports_deployment(deployment: Deployment) -> bool:
     """Whether this deployment's calls may go the direct way."""
     provider, model = deployment.provider, deployment.model
     if provider not in DIRECT_PROVIDERS or not deployment.litellm_params.keys() <= _KEYS.get(provider, frozenset()):
@@ -77,8 +77,8 @@ def suits(deployment: Deployment) -> bool:
             return True
 
 
-def fits(deployment: Deployment, call: Call, arguments: Mapping[str, Any]) -> bool:
-    """Whether this call may go the direct way, at a deployment that `suits`."""
+def supports_call(deployment: Deployment, call: Call, arguments: Mapping[str, Any]) -> bool:
+    """Whether this call may go the direct way, at a deployment that `supports_deployment`."""
     intent = call.intent
     if call.endpoint is EMBEDDINGS or len(intent.body) > DIRECT_LIMIT or not intent.fields.keys() <= _FIELDS | _SEEN:
         return False

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 
 from gatewayd.errors import UpstreamConnection, UpstreamIncomplete, UpstreamRedirect, UpstreamTimeout
 from gatewayd.upstream.base import Timeouts
-from gatewayd.upstream.bridge import Exchange, Pools, Wire, current
-from gatewayd.upstream.translate import load_litellm
+from gatewayd.upstream.litellm.bridge import Exchange, LitellmTransport, Pools, current
+from gatewayd.upstream.litellm.translate import load_litellm
 from tests.fakeup import FIN, HANG, FakeUpstream, body_reply, head, json_reply, raw_reply, split, sse_reply
 from tests.stand_ins import anthropic
 from tests.upstream.doubles import LONG, SILENT, call, eventually
+from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, WAYS, translating
 from tests.upstream.sinks import ListSink
-from tests.upstream.translating import KNOWN_WARNINGS, MESSAGES, WAYS, translating
 
 pytestmark = KNOWN_WARNINGS
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(transport=Wire(), follow_redirects=True) as made:
+    async with httpx.AsyncClient(transport=LitellmTransport(), follow_redirects=True) as made:
         yield made
 
 
@@ -142,7 +142,7 @@ def test_bytes_arrive_as_they_were_sent_and_the_mark_is_seen(cuts: set[int], mar
     async def relay() -> None:
         async with (
             FakeUpstream(sse_reply(split(bytes(body), cuts))) as up,
-            httpx.AsyncClient(transport=Wire()) as client,
+            httpx.AsyncClient(transport=LitellmTransport()) as client,
         ):
             with exchange(end_mark=re.compile(rb'"the-end"')) as seen:
                 assert (await client.post(up.base_url)).content == bytes(body)

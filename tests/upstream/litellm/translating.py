@@ -9,7 +9,7 @@ import pytest
 
 from gatewayd.config.snapshot import Deployment
 from gatewayd.upstream.base import Reply
-from gatewayd.upstream.translate import TranslateUpstream
+from gatewayd.upstream.litellm.translate import TranslateUpstream
 from gatewayd.wire.openai import DONE
 from tests.fakeup import FakeUpstream
 from tests.stand_ins import anthropic
