@@ -103,7 +103,9 @@ _ENDPOINTS = {
     "/chat/completions": "chat, whole or as a stream",
     "/completions": "OpenAI's older text completions, whole or as a stream",
     "/embeddings": "embeddings",
-    "/models": "the model groups",
+    "/messages": "Anthropic's Messages API, whole or as a stream",
+    "/messages/count_tokens": "the tokens of such a request",
+    "/models": "the model groups; in the format of Anthropic's API for requests with `anthropic-version`",
     "/models/{model}": "one of them",
     "/openai/models": "the model groups, in the format of Azure's API",
     "/openai/models/{model}": "one of them",
@@ -122,6 +124,7 @@ _ANSWERED = {
     "x-gatewayd-dropped": "fields of a forwarded request that `drop_params` left out",
     "x-gatewayd-fallback": "the group that answered, if it is not the requested group",
     "x-gatewayd-overhead-ms": "milliseconds that gatewayd itself needed before the start of the answer",
+    "request-id": "as `x-request-id`, for requests in Anthropic's API",
     "x-litellm-call-id": "as `x-request-id`",
     "x-litellm-model-id": "as `x-gatewayd-deployment`; with an error, the deployment that failed last",
     "x-litellm-model-group": "the requested group",
@@ -207,6 +210,8 @@ def _usage(action: argparse.Action) -> str:
 def _endpoints() -> Iterator[str]:
     described: set[str] = set()
     for route in TABLE:
+        if "?" in route.path:
+            continue
         name = route.handle.__name__ if route.kind == "open" else route.path.rpartition("deployments/{model}")[2]
         described.add(name)
         path = route.path if route.kind == "open" or route.path.startswith("/openai/") else f"/v1{route.path}"
@@ -214,7 +219,7 @@ def _endpoints() -> Iterator[str]:
     _described(described, _ENDPOINTS)
 
 
-_FALLBACK = Record(group="asked", attempts=[Attempt("", "answered", 0.0, status=200)])
+_FALLBACK = Record(path="/v1/messages", group="asked", attempts=[Attempt("", "answered", 0.0, status=200)])
 
 
 def _answered() -> Sequence[str]:

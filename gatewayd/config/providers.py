@@ -27,7 +27,7 @@ from gatewayd.config.tables import table
 _MAX_TOKENS = (("max_completion_tokens", "max_tokens"),)
 
 
-_ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/responses")
+_ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Provider:
     """The required end of a base URL; added if it is missing (Ollama: `/v1`)."""
     renames: tuple[tuple[str, str], ...] = ()
     """(OpenAI's, the provider's) names of chat fields, where litellm's JSON file has them; see `parameters`."""
+    dialects: tuple[str, ...] = ("chat",)
+    """The APIs that it documents, by the names of `wire.dialect.DIALECTS`."""
     own_host: bool = True
     """Whether the provider is one company's service, so that its key must not be sent to other hosts."""
 
@@ -194,6 +196,7 @@ def _row(name: str, kind: Literal["forward", "translate"], row: Mapping[str, Any
         tuple(row.get("bases", "").split()),
         needs_key=not row.get("free"),
         path=row.get("path", ""),
+        dialects=tuple(row.get("apis", "chat").split()),
         own_host=own_host,
     )
 

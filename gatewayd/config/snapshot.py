@@ -124,6 +124,8 @@ class Deployment:
     """What the model does, if no endpoint serves that: `generates images`. Such a deployment gets no requests."""
     place: str = ""
     """file:line of the entry."""
+    dialects: tuple[str, ...] = ("chat",)
+    """The dialects that it is asked in without conversion (`wire.dialect.DIALECTS`)."""
 
     @property
     def has_own_id(self) -> bool:

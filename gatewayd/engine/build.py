@@ -11,6 +11,7 @@ import gc
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache
 
 from gatewayd.config import providers
@@ -25,9 +26,11 @@ from gatewayd.routing.pick import STRATEGIES
 from gatewayd.routing.table import Group, Table
 from gatewayd.tasks import Yielder
 from gatewayd.upstream.base import Timeouts, Upstream
+from gatewayd.upstream.convert import SplitUpstream
 from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.litellm.translate import TranslateUpstream, load_litellm
 from gatewayd.upstream.scripted import ScriptedUpstream
+from gatewayd.wire.dialect import OPENAI
 
 TimeoutsOf = Callable[[float | None, float | None, bool], Timeouts]
 """Of a deployment's `timeout` and `stream_timeout`, for a stream or not."""
@@ -97,9 +100,21 @@ def _upstream(deployment: Deployment, gateway: Gateway) -> Upstream:
         case "forward":
             return ForwardUpstream(deployment, instance=gateway.instance)
         case "translate":
-            return TranslateUpstream(deployment, instance=gateway.instance, fetcher=gateway.fetcher)
+            translated = TranslateUpstream(deployment, instance=gateway.instance, fetcher=gateway.fetcher)
+            return _with_native(deployment, translated, gateway)
         case "scripted":
             return ScriptedUpstream(deployment)
+
+
+def _with_native(deployment: Deployment, translated: Upstream, gateway: Gateway) -> Upstream:
+    """Adds the dialects in which the provider itself is asked to those that are translated."""
+    natives = [name for name in deployment.dialects if name != OPENAI.name]
+    provider = providers.get(deployment.provider)
+    if not natives or provider is None:
+        return translated
+    base = provider.base_url(deployment.api_base)
+    forward = ForwardUpstream(replace(deployment, api_base=base), instance=gateway.instance)
+    return SplitUpstream({OPENAI.name: translated, **dict.fromkeys(natives, forward)})
 
 
 def _timeouts_of(snapshot: Snapshot) -> TimeoutsOf:

@@ -16,6 +16,7 @@ from gatewayd.routing.candidate import Candidate
 from gatewayd.routing.plan import Step, Try, Wait, plan
 from gatewayd.routing.table import Group
 from gatewayd.upstream.base import Call, Reply, Timeouts
+from gatewayd.upstream.convert import open_in_dialect
 
 _rng = random.Random()
 _EARLY = 0.002
@@ -134,7 +135,7 @@ async def _open(runtime: Runtime, target: Target, call: Call, deadline: float) -
     answered = False
     try:
         async with runtime.deadlines.limit(min(call.timeouts.total, deadline - now)):
-            reply = await target.upstream.open(call)
+            reply = await open_in_dialect(target.upstream, target.deployment.dialects, call)
         answered = True
     except TimeoutError:
         late = UpstreamTimeout("The upstream did not answer in time.", kind="total")

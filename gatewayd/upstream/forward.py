@@ -50,7 +50,10 @@ _EVENTS: Final = b"\r\naccept: text/event-stream\r\n"
 _ERROR: Final = b'"error"'
 _NEAR: Final = 4096
 """Bytes of a whole answer in which its choices or vectors begin, as a rule."""
+_SOME_ERROR: Final = re.compile(rb'"error"(?!\s*:\s*null\b)')
+_OTHER_RESULT: Final = re.compile(rb'"type"\s*:\s*"message"|"object"\s*:\s*"response')
 _HAS_CHOICE: Final = re.compile(rb'"choices"\s*:\s*\[\s*\{')
+_ANTHROPICS_TOKEN: Final = "sk-ant-oat"
 _SPACE: Final = b" \t\r\n"
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 """What a base URL may hold as it is; the rest is encoded as in every browser."""
@@ -136,16 +139,20 @@ class ForwardUpstream:
         heads = self._heads[call.intent.stream]
         prefix = heads.get(endpoint)
         if prefix is None or (self._azure and self._wild):
-            prefix = heads[endpoint] = self._prefix(endpoint.path, model, stream=call.intent.stream)
+            prefix = heads[endpoint] = self._prefix(endpoint, model, stream=call.intent.stream)
+        if usual := endpoint.dialect.headers:
+            sent = {name for name, _ in headers}
+            headers = [*headers, *(pair for pair in usual if pair[0] not in sent)]
         if not headers:
             return b"%bcontent-length: %d\r\n\r\n" % (prefix, len(body)), body
         own = self._own
         theirs = lines((name, value) for name, value in headers if name not in own).encode("latin-1")
         return b"%b%bcontent-length: %d\r\n\r\n" % (prefix, theirs, len(body)), body
 
-    def _prefix(self, endpoint: str, model: str, *, stream: bool) -> bytes:
+    def _prefix(self, endpoint: Endpoint, model: str, *, stream: bool) -> bytes:
         path = self._path.replace("{model}", quote(model, safe="")) if self._azure else self._path
-        target = f"{path}/{endpoint}" + (f"?{self._query}" if self._query else "")
+        query = "&".join(filter(None, (endpoint.query, self._query)))
+        target = f"{path}/{endpoint.path}" + (f"?{query}" if query else "")
         fields = self._fields.replace(_ANY, _EVENTS, 1) if stream else self._fields
         return f"POST {target} HTTP/1.1\r\n".encode("ascii") + fields
 
@@ -163,12 +170,12 @@ class ForwardUpstream:
             and body[:1] == b"{"
             and body[-1:] == b"}"
             and b"content-encoding" not in answer.fields
-            and body.rfind(_ERROR) < 0
+            and not _mentions_error(body)
             and not _looks_empty(body)
         ):
             return body
         body = _decoded(answer)
-        return self._judged(answer, body, answer.delimited, suspicious=body.rfind(_ERROR) >= 0 or _looks_empty(body))
+        return self._judged(answer, body, answer.delimited, suspicious=_mentions_error(body) or _looks_empty(body))
 
     async def whole_in_steps(self, answer: Answer) -> bytes:
         """The same for an answer that is large or becomes it, while the loop goes on: a gigabyte may have been
@@ -221,6 +228,8 @@ def _fields(deployment: Deployment, origin: Origin, hop: str) -> tuple[bytes, fr
     token = deployment.litellm_params.get("azure_ad_token")
     if deployment.api_key is not None and deployment.provider == "azure":
         fields["api-key"] = deployment.api_key.reveal()
+    elif deployment.api_key is not None and deployment.provider == "anthropic":
+        fields |= _anthropics_key(deployment.api_key.reveal())
     elif deployment.api_key is not None:
         fields["authorization"] = f"Bearer {deployment.api_key.reveal()}"
     elif isinstance(token, Secret):
@@ -241,6 +250,11 @@ def _fields(deployment: Deployment, origin: Origin, hop: str) -> tuple[bytes, fr
             )
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return lines.encode("ascii"), own
+
+
+def _anthropics_key(key: str) -> dict[str, str]:
+    """The header that takes a key of Anthropic's, or a token that `claude setup-token` made."""
+    return {"authorization": f"Bearer {key}"} if key.startswith(_ANTHROPICS_TOKEN) else {"x-api-key": key}
 
 
 def _azure(path: str, query: str, version: str | None) -> tuple[str, str]:
@@ -288,4 +302,8 @@ def _looks_empty(body: bytes) -> bool:
     at = body.find(b'"choices"', 0, _NEAR)
     if at >= 0:
         return _HAS_CHOICE.match(body, at) is None
-    return body.find(b'"data"', 0, _NEAR) < 0
+    return body.find(b'"data"', 0, _NEAR) < 0 and _OTHER_RESULT.search(body, 0, _NEAR) is None
+
+
+def _mentions_error(body: bytes) -> bool:
+    return body.rfind(_ERROR) >= 0 and _SOME_ERROR.search(body) is not None

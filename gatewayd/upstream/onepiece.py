@@ -17,6 +17,7 @@ _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _choices: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _message: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _calls: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+NO_STREAM: Final = "The upstream answered a streaming call without a stream."
 _NULL: Final = msgspec.Raw(b"null")
 
 
@@ -51,12 +52,14 @@ class OnePieceStream:
 
 def in_one_piece(call: Call, headers: Sequence[Header], body: bytes) -> OnePieceStream:
     """The stream for a whole answer that is no error. Raises UpstreamBadResponse if it is no answer either."""
+    if call.endpoint.dialect is not OPENAI:
+        raise UpstreamBadResponse(NO_STREAM)
     options = call.intent.value("stream_options")
     with_usage = isinstance(options, dict) and options.get("include_usage") is True
     try:
         events = _events(body, is_chat=call.endpoint is CHAT, with_usage=with_usage)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError):
-        raise UpstreamBadResponse("The upstream answered a streaming call without a stream.") from None
+        raise UpstreamBadResponse(NO_STREAM) from None
     return OnePieceStream(headers, events, OPENAI.usage(body))
 
 

@@ -18,7 +18,7 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.upstream.base import Call
 from gatewayd.upstream.messages import mapper
-from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint
+from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, OPENAI, Endpoint
 from gatewayd.wire.openai import encode, parsed
 
 _PATH: Final = re.compile(r"([^.\[\]]+)((?:\.[^.\[\]]+|\[(?:\*|\d+)\])+)")
@@ -63,6 +63,8 @@ class Rewriter:
         Raises InvalidRequest if a field out of which something is to be taken cannot be parsed, or that the API would
         ignore without a word.
         """
+        if call.endpoint.dialect is not OPENAI:
+            return self._in_dialect(call, model)
         intent = call.intent
         fields = intent.fields
         rules = self._rules.get(model) or self._rules_for(model)
@@ -94,6 +96,28 @@ class Rewriter:
             changes["model"] = self._raw(model)
         changes.update(self._extra)
         return intent.rewritten(changes, drop=dropped)
+
+    def _in_dialect(self, call: Call, model: str) -> bytes:
+        """The body in another dialect than OpenAI's, whose fields none of the provider's rules is about."""
+        intent, fields = call.intent, call.intent.fields
+        changes: dict[str, msgspec.Raw] = {}
+        if call.endpoint.streams:  # else the endpoint counts or compares: it has no parameters
+            names = call.endpoint.dialect.parameters
+            for name, raw in self._params.items():
+                theirs = names.get(name, name)
+                if theirs is not None and theirs not in fields:
+                    changes[theirs] = raw
+        for name in self._dropped.intersection(changes):
+            del changes[name]
+        for name, steps in self._paths:
+            raw = changes.get(name, fields.get(name))  # type: ignore[assignment]
+            if raw is not None and name not in self._dropped:
+                changes[name] = _without(name, raw, steps)
+        if model != intent.model or "model" not in fields:
+            changes["model"] = self._raw(model)
+        if call.endpoint.streams:
+            changes.update(self._extra)
+        return intent.rewritten(changes, drop=self._dropped)
 
     def _raw(self, model: str) -> msgspec.Raw:
         return self._raw_model if model == self._model else msgspec.Raw(encode(model))

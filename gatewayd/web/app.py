@@ -53,7 +53,7 @@ class DataApp:
     async def answer(self, message: RawRequestMessage, payload: StreamReader, connection: Connection) -> bool:
         """Answers one request; whether the connection may be kept."""
         inbound = ClientRequest(message, payload, connection, self.bodies)
-        path = _path(message)
+        path, query = _target(message)
         inbound.path = path[:_MAX_LOGGED_PATH]
         # aiohttp's parser takes the last trailer of a chunked body for a header of the next request, and forgets what
         # stands behind an offer to upgrade: nothing may follow either.
@@ -65,7 +65,7 @@ class DataApp:
             keep_alive = False
             route = refusal(error, "open")
         else:
-            route, inbound.model = self._router.find(message.method, path)
+            route, inbound.model = self._router.find(message.method, path, query)
             if connection.asks_only and route.kind != "open":
                 route = refusal(health.overloaded(), "open")
         responder = ClientResponder(
@@ -93,8 +93,8 @@ class DataApp:
             or content_problem(headers)
         ):
             return None
-        path = _path(message)
-        route, model = self._router.find("POST", path)
+        path, query = _target(message)
+        route, model = self._router.find("POST", path, query)
         if route.endpoint is None or model is not None:
             return None
         known = KnownRequest(route, route.endpoint, path[:_MAX_LOGGED_PATH], headers)
@@ -105,11 +105,13 @@ class DataApp:
         return known
 
 
-def _path(message: RawRequestMessage) -> str:
+def _target(message: RawRequestMessage) -> tuple[str, str]:
+    """Path and query."""
     path = message.path
     if not path.startswith("/"):  # absolute-form: its authority says nothing about what we serve (B-04)
-        path = message.url.raw_path
-    return path.partition("?")[0]
+        path = message.url.raw_path_qs
+    path, _, query = path.partition("?")
+    return path, query
 
 
 def bodies_limit(gateway: Gateway, room: int) -> int:

@@ -27,9 +27,8 @@ from gatewayd.errors import (
     UpstreamError,
 )
 from gatewayd.observe.record import Attempt, Record
-from gatewayd.wire import anthropic
+from gatewayd.wire.dialect import dialect_of
 from gatewayd.wire.headers import MAX_VALUE, Header, sanitised
-from gatewayd.wire.openai import error_body
 
 JSON: Header = ("content-type", "application/json")
 EVENTS = "text/event-stream"
@@ -61,10 +60,10 @@ def request_id(told: str | None) -> str:
 
 
 def failure(error: GatewayError, record: Record) -> tuple[int, list[Header], bytes]:
-    """Status, headers and body of an answer that is an error; in Anthropic's shape below the paths of its API.
+    """Status, headers and body of an answer that is an error, in the shape of the API whose path was asked.
 
-    An upstream's own OpenAI-shaped error passes with its status and body. `retry-after` is an integer >= 1 (RFC 9110,
-    10.2.3). `x-should-retry: false` keeps OpenAI's SDKs from multiplying our tries by theirs.
+    An upstream's own error passes with its status and body if it has that shape. `retry-after` is an integer >= 1 (RFC
+    9110, 10.2.3). `x-should-retry: false` keeps OpenAI's SDKs from multiplying our tries by theirs.
     """
     request_id = record.request_id
     headers = [JSON, ("x-request-id", request_id)]
@@ -86,15 +85,15 @@ def failure(error: GatewayError, record: Record) -> tuple[int, list[Header], byt
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after)))))
     if isinstance(error, UpstreamError | InternalError | LoopDetected):
         headers.append(("x-should-retry", "false"))
-    if error.body is not None:
+    dialect = dialect_of(record.path)
+    if dialect.request_id_header:
+        headers.append((dialect.request_id_header, request_id))
+    if error.body is not None and dialect.is_error(error.body):
         return error.status, headers, error.body
     message = error.message
     if failed:
         message = f"{message} (tried {_tries(failed)})"
-    if anthropic.is_path(record.path):
-        headers.append(("request-id", request_id))
-        return error.status, headers, anthropic.anthropic_error_body(error, message, request_id)
-    return error.status, headers, error_body(error, message)
+    return error.status, headers, dialect.error_body(error, message, request_id)
 
 
 def _tries(failed: Iterable[Attempt]) -> str:
@@ -130,16 +129,19 @@ def success_headers(record: Record, overhead: float, duration: float) -> list[He
     ]
     if answered is not None and answered.group != record.group:
         headers.append(("x-gatewayd-fallback", answered.group))
+    if name := dialect_of(record.path).request_id_header:
+        headers.append((name, request_id))
     return headers
 
 
 class SuccessHead:
     """Heads of whole answers that came from one deployment at the first try: they differ in what `_VARIABLE` names."""
 
-    __slots__ = ("_template",)
+    __slots__ = ("_named_again", "_template")
 
     def __init__(self, sample: Record) -> None:
         headers = _harmless(success_headers(sample, 0.0, 0.0))
+        self._named_again = bool(dialect_of(sample.path).request_id_header)
         fields = [f"{name}: {_VARIABLE.get(name) or value.replace('%', '%%')}\r\n" for name, value in headers]
         self._template = "%s%s" + "".join(fields) + "date: %s\r\ncontent-length: %d\r\n\r\n"
 
@@ -149,7 +151,9 @@ class SuccessHead:
         """`relayed`: lines of the upstream's head. Seconds, as for `success_headers`."""
         line = _status_lines.get(status) or f"HTTP/1.1 {status} \r\n"
         overhead *= 1000
-        values = (request_id, overhead, request_id, overhead, duration * 1000)
+        values: tuple[str | float, ...] = (request_id, overhead, request_id, overhead, duration * 1000)
+        if self._named_again:
+            values = (*values, request_id)
         return (self._template % (line, relayed, *values, _date.now(), length)).encode("ascii")
 
 
@@ -159,6 +163,7 @@ _VARIABLE = {
     "x-litellm-call-id": "%s",
     "x-litellm-overhead-duration-ms": "%.2f",
     "x-litellm-response-duration-ms": "%.2f",
+    "request-id": "%s",
 }
 """Of the headers above, those that differ from answer to answer, in their order."""
 

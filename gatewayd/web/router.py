@@ -22,7 +22,7 @@ _SLASHES = re.compile("//+")
 
 class Router:
     """Each route answers on its path, on `/v1` + its path, and on `/openai/v1` + its path, as Azure's newer API has it;
-    HEAD answers where GET does."""
+    HEAD answers where GET does. A path with a query goes before the same path without: no other query counts."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._exact: dict[str, dict[str, Route]] = defaultdict(dict)
@@ -38,9 +38,11 @@ class Router:
                 for prefix in prefixes:
                     self._exact[prefix + route.path].update(_methods(route))
 
-    def find(self, method: str, path: str) -> tuple[Route, str | None]:
+    def find(self, method: str, path: str, query: str = "") -> tuple[Route, str | None]:
         """The route and the model its path names; for no match a route that answers with the error."""
-        methods = self._exact.get(path)
+        methods = self._exact.get(f"{path}?{query}") if query else None
+        if methods is None:
+            methods = self._exact.get(path)
         model: str | None = None
         if methods is None:
             path = _SLASHES.sub("/", path)
@@ -86,7 +88,9 @@ def refusal(error: GatewayError, kind: Literal["info", "open"] = "info") -> Rout
 
 def _is_shown(route: Route) -> bool:
     """Whether a route is named to who asks for an unknown one: not under all its other names."""
-    return not route.path.startswith("/openai") and (route.kind != "open" or route.path in ("/livez", "/readyz"))
+    if route.path.startswith("/openai") or "?" in route.path:
+        return False
+    return route.kind != "open" or route.path in ("/livez", "/readyz")
 
 
 def _methods(route: Route) -> dict[str, Route]:

@@ -6,14 +6,26 @@ says which dialect it speaks and what it answers with. Other modules ask these o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from gatewayd.errors import GatewayError
-from gatewayd.wire.openai import DONE, Intent, Usage, error_event, peek, peek_in_steps
+from gatewayd.wire.anthropic import (
+    VERSION,
+    anthropic_error_body,
+    anthropic_error_event,
+    is_anthropic_error,
+    is_path,
+)
+from gatewayd.wire.messages_watch import MESSAGE_STOP, MessagesWatcher, messages_usage
+from gatewayd.wire.openai import DONE, Intent, Usage, error_body, error_event, peek, peek_in_steps
 from gatewayd.wire.sse import StreamWatcher
 from gatewayd.wire.usage import usage_of
+
+_SAME: Final[Mapping[str, str | None]] = MappingProxyType({})
 
 
 class Peek(Protocol):
@@ -28,6 +40,8 @@ class PeekInSteps(Protocol):
 class Dialect:
     """One way to write requests and answers."""
 
+    name: str
+    """As the configuration calls it (`model_info.apis`)."""
     peek: Peek
     """Reads the top level of a request's body."""
     peek_in_steps: PeekInSteps
@@ -40,6 +54,16 @@ class Dialect:
     """The event that ends a stream that broke."""
     watcher: type[StreamWatcher]
     """Looks at a stream while it passes."""
+    error_body: Callable[[GatewayError, str, str], bytes]
+    """An error as a whole answer. Takes the error, its message and the request's id."""
+    is_error: Callable[[bytes], bool]
+    """Whether an upstream's error body has this dialect's shape, so that it passes as it is."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """What a request must have, unless the caller sent such a header."""
+    request_id_header: str = ""
+    """The header in which clients of this API look for the request's id, beside `x-request-id`."""
+    parameters: Mapping[str, str | None] = field(default_factory=lambda: _SAME)
+    """What this API calls OpenAI's parameters of chat that a deployment's configuration may set; None: it has none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,13 +75,69 @@ class Endpoint:
     dialect: Dialect
     streams: bool = True
     """Whether it can answer with a stream; if not, answers are whole ones whatever the body says."""
+    query: str = ""
+    """The query of its URL, for an endpoint that has one."""
+    azure: bool = False
+    """Whether Azure's clients ask below `/openai/deployments/{model}`."""
 
 
-OPENAI: Final = Dialect(peek, peek_in_steps, DONE, usage_of, error_event, StreamWatcher)
+def _openai_body(error: GatewayError, message: str, request_id: str) -> bytes:
+    return error_body(error, message)
 
-CHAT: Final = Endpoint("chat/completions", OPENAI)
-COMPLETIONS: Final = Endpoint("completions", OPENAI)
-EMBEDDINGS: Final = Endpoint("embeddings", OPENAI, streams=False)
 
-ENDPOINTS: Final = (CHAT, COMPLETIONS, EMBEDDINGS)
-"""Every endpoint that asks a model. The data listener serves each under its path and under Azure's."""
+OPENAI: Final = Dialect(
+    name="chat",
+    peek=peek,
+    peek_in_steps=peek_in_steps,
+    end_mark=DONE,
+    usage=usage_of,
+    error_event=error_event,
+    watcher=StreamWatcher,
+    error_body=_openai_body,
+    is_error=lambda body: True,  # `upstream.refusal` has seen that it has the shape
+)
+
+_ANTHROPICS_OWN: Final = frozenset({"fallbacks"})
+"""Names of fields that mean something else in Anthropic's API than in LiteLLM's."""
+
+MESSAGES_API: Final = Dialect(
+    name="messages",
+    peek=partial(peek, own=_ANTHROPICS_OWN),
+    peek_in_steps=partial(peek_in_steps, own=_ANTHROPICS_OWN),
+    end_mark=MESSAGE_STOP,
+    usage=messages_usage,
+    error_event=anthropic_error_event,
+    watcher=MessagesWatcher,
+    error_body=anthropic_error_body,
+    is_error=is_anthropic_error,
+    headers=(("anthropic-version", VERSION),),
+    request_id_header="request-id",
+    parameters=MappingProxyType(
+        {
+            "stop": "stop_sequences", "max_completion_tokens": "max_tokens", "stream_options": None, "n": None,
+            "seed": None, "presence_penalty": None, "frequency_penalty": None, "dimensions": None,
+            "response_format": None, "reasoning_effort": None, "logprobs": None, "top_logprobs": None,
+            "logit_bias": None, "parallel_tool_calls": None, "user": None, "verbosity": None,
+        }
+    ),
+)  # fmt: skip
+
+CHAT: Final = Endpoint("chat/completions", OPENAI, azure=True)
+COMPLETIONS: Final = Endpoint("completions", OPENAI, azure=True)
+EMBEDDINGS: Final = Endpoint("embeddings", OPENAI, streams=False, azure=True)
+MESSAGES: Final = Endpoint("messages", MESSAGES_API)
+MESSAGES_BETA: Final = Endpoint("messages", MESSAGES_API, query="beta=true")
+COUNT_TOKENS: Final = Endpoint("messages/count_tokens", MESSAGES_API, streams=False)
+COUNT_TOKENS_BETA: Final = Endpoint("messages/count_tokens", MESSAGES_API, streams=False, query="beta=true")
+
+ENDPOINTS: Final = (
+    CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, MESSAGES_BETA, COUNT_TOKENS, COUNT_TOKENS_BETA
+)  # fmt: skip
+"""Every endpoint that asks a model. The data listener serves each under its path, some under Azure's too."""
+
+DIALECTS: Final = {dialect.name: dialect for dialect in (OPENAI, MESSAGES_API)}
+
+
+def dialect_of(path: str) -> Dialect:
+    """The dialect of a request's path, whether it is served or not."""
+    return MESSAGES_API if is_path(path) else OPENAI

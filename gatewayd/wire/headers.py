@@ -49,8 +49,8 @@ makes vLLM refuse a second request with the same value, which every retry would 
 
 RESPONSE_HEADERS: Final = frozenset({b"content-type", b"retry-after", b"retry-after-ms"})
 """From the upstream to the client, with the prefixes below."""
-RESPONSE_PREFIXES: Final = (b"x-ratelimit-", b"openai-")
-RESPONSE_RENAMED: Final = {b"x-request-id": "x-upstream-request-id"}
+RESPONSE_PREFIXES: Final = (b"x-ratelimit-", b"openai-", b"anthropic-ratelimit-")
+RESPONSE_RENAMED: Final = {b"x-request-id": "x-upstream-request-id", b"request-id": "x-upstream-request-id"}
 """The gateway's own `x-request-id` names the whole request; the upstream's names one try."""
 
 MAX_VALUE: Final = 256

@@ -45,6 +45,8 @@ USUAL_FIELDS = frozenset(
         "messages", "model", "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens",
         "n", "stop", "tools", "tool_choice", "parallel_tool_calls", "response_format", "seed", "user", "metadata",
         "presence_penalty", "frequency_penalty", "reasoning_effort", "prompt", "input", "dimensions", "encoding_format",
+        "system", "thinking", "output_config", "context_management", "stop_sequences", "top_k", "instructions",
+        "include", "reasoning", "store", "prompt_cache_key", "client_metadata", "text", "max_output_tokens",
     }
 )  # fmt: skip
 """Fields of which nothing has to be looked at but their values: what most bodies consist of."""
@@ -110,8 +112,8 @@ def parsed(name: str, raw: msgspec.Raw) -> Any:
         raise InvalidRequest(f"The field '{name}' is nested too deeply.", param=name) from None
 
 
-def peek(body: bytes, *, default_model: str | None = None) -> Intent:
-    """Reads the top level of a JSON request body.
+def peek(body: bytes, *, default_model: str | None = None, own: frozenset[str] = frozenset()) -> Intent:
+    """Reads the top level of a JSON request body. `own`: names in FORBIDDEN_FIELDS that the API has for other things.
 
     Raises InvalidJson (not one JSON object in UTF-8) or InvalidRequest (`model` or `stream` missing or of a wrong
     type, a forbidden field, a duplicate of a field that decides routing). A `model` of null is one that is missing.
@@ -123,10 +125,12 @@ def peek(body: bytes, *, default_model: str | None = None) -> Intent:
             body.decode()  # the raw values below the top level have not been looked into
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJson(_describe(body, error)) from None
-    return _intent(body, fields, names, default_model)
+    return _intent(body, fields, names, default_model, own)
 
 
-def peek_in_steps(body: bytes, *, default_model: str | None = None) -> Generator[None, None, Intent]:
+def peek_in_steps(
+    body: bytes, *, default_model: str | None = None, own: frozenset[str] = frozenset()
+) -> Generator[None, None, Intent]:
     """The same for a large body: the longest of its steps takes a millisecond for each megabyte."""
     names = _names(body)
     yield
@@ -137,15 +141,19 @@ def peek_in_steps(body: bytes, *, default_model: str | None = None) -> Generator
             yield from check_utf8(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJson(_describe(body, error)) from None
-    return _intent(body, fields, names, default_model)
+    return _intent(body, fields, names, default_model, own)
 
 
 def _intent(
-    body: bytes, fields: dict[str, msgspec.Raw], names: list[object] | None, default_model: str | None
+    body: bytes,
+    fields: dict[str, msgspec.Raw],
+    names: list[object] | None,
+    default_model: str | None,
+    own: frozenset[str],
 ) -> Intent:
     """`names` are those of the top level, if they have been listed."""
     if not USUAL_FIELDS.issuperset(fields):
-        _check_names(fields)
+        _check_names(fields.keys() - own if own else fields)
     model = None
     if "model" in fields:
         try:

@@ -19,7 +19,9 @@ _OUTCOMES: list[Outcome] = ["ok", "error"]
     ),
     st.lists(st.sampled_from(BOUNDS), max_size=5),
 )
-def test_samples_equal_those_of_prometheus_client(requests: list[tuple[str, Outcome, float]], exact: list[float]) -> None:
+def test_samples_equal_those_of_prometheus_client(
+    requests: list[tuple[str, Outcome, float]], exact: list[float]
+) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     counters = RequestCounters()
     ours.register(counters)

@@ -101,7 +101,7 @@ async def test_an_unknown_url_is_shortened() -> None:
 async def test_errors_below_the_messages_api_have_its_shape() -> None:
     """U-C8: also those of the key."""
     for server, status, kind in ((OPEN, 404, "not_found_error"), (WITH_KEY, 401, "authentication_error")):
-        for path in ("/v1/messages", "/messages", "/v1/messages/count_tokens"):
+        for path in ("/v1/messages/batches", "/messages/x", "/v1/messages/count_tokens/x"):
             answer = await _told(f"POST {path}", "content-length: 0", server=server)
             told = json.loads(answer.body)
             assert (answer.status, told["type"], told["error"]["type"]) == (status, "error", kind)

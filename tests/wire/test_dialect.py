@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
+
+import pytest
 
 import gatewayd
+from gatewayd.config.schema.deployment import Api
+from gatewayd.errors import InternalError, InvalidRequest
 from gatewayd.web.app import TABLE
-from gatewayd.wire.dialect import ENDPOINTS, OPENAI
+from gatewayd.wire.dialect import DIALECTS, ENDPOINTS, MESSAGES, OPENAI, Dialect, dialect_of
 
 _PACKAGE = Path(gatewayd.__file__).parent
 
 
-def test_the_listener_serves_each_endpoint_under_two_paths() -> None:
+def test_the_listener_serves_each_endpoint_under_its_paths() -> None:
     served = {(route.path, route.endpoint) for route in TABLE if route.kind == "model"}
-    paths = [(f"{prefix}/{one.path}", one) for one in ENDPOINTS for prefix in ("", "/openai/deployments/{model}")]
-    assert served == set(paths)
+    paths = {(f"/{one.path}" + (f"?{one.query}" if one.query else ""), one) for one in ENDPOINTS}
+    assert served == paths | {(f"/openai/deployments/{{model}}/{one.path}", one) for one in ENDPOINTS if one.azure}
+
+
+def test_dialects_have_the_names_of_the_configuration() -> None:
+    assert tuple(DIALECTS) == get_args(Api)
+    assert {endpoint.dialect for endpoint in ENDPOINTS} == set(DIALECTS.values())
 
 
 def test_no_module_but_the_dialects_knows_an_endpoint_or_the_end_mark_by_its_bytes() -> None:
@@ -25,9 +35,27 @@ def test_no_module_but_the_dialects_knows_an_endpoint_or_the_end_mark_by_its_byt
     assert found == {"dialect.py", "sse.py"}
 
 
-def test_a_dialect_reads_what_it_writes() -> None:
-    intent = OPENAI.peek(b'{"model":"m","stream":true}')
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_a_dialect_reads_what_it_writes(dialect: Dialect) -> None:
+    intent = dialect.peek(b'{"model":"m","stream":true}')
     assert (intent.model, intent.stream) == ("m", True)
-    watcher = OPENAI.watcher()
-    watcher.feed(b'data: {"choices":[]}\n\n' + OPENAI.end_mark)
+    watcher = dialect.watcher()
+    watcher.feed(b'data: {"type":"x","choices":[]}\n\n' + dialect.end_mark)
     assert watcher.done
+    watcher = dialect.watcher()
+    watcher.feed(dialect.error_event(InternalError("boom")))
+    assert watcher.error is not None
+    assert dialect.is_error(dialect.error_body(InternalError("boom"), "boom", "req_1"))
+
+
+def test_a_path_has_the_dialect_of_its_api() -> None:
+    assert dialect_of("/v1/messages/unknown") is dialect_of("/messages") is MESSAGES.dialect
+    assert dialect_of("/v1/messagesque") is dialect_of("/v1/embeddings") is OPENAI
+
+
+def test_a_field_that_only_its_own_api_has_is_accepted() -> None:
+    """Anthropic's `fallbacks` are not LiteLLM's."""
+    body = b'{"model":"m","fallbacks":[]}'
+    assert MESSAGES.dialect.peek(body).body == body
+    with pytest.raises(InvalidRequest):
+        OPENAI.peek(body)

@@ -16,6 +16,7 @@ import msgspec
 from pydantic import ValidationError
 
 from gatewayd.config.checks.circle import Listeners
+from gatewayd.config.checks.dialects import dialects_of
 from gatewayd.config.checks.ids import Ids
 from gatewayd.config.checks.modes import unserved
 from gatewayd.config.checks.report import Report
@@ -158,6 +159,7 @@ class _Entry:
             kind=target.kind,
             provider=target.provider,
             model=target.model,
+            dialects=dialects_of(target, entry.model_info, self._path, self._report),
             api_base=target.api_base,
             api_key=target.api_key,
             api_version=target.api_version,

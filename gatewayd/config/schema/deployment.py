@@ -7,7 +7,7 @@ parameters and are sent upstream.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -34,6 +34,7 @@ Identifier = Annotated[
 Url = Annotated[str, AfterValidator(_stripped_slash)]
 Headers = Mapping[str, SecretText]
 Verify = Annotated[bool | Annotated[str, Field(min_length=1)], BeforeValidator(truth)]
+Api = Literal["chat", "messages"]
 Whole = Annotated[int, BeforeValidator(numeral)]
 
 
@@ -174,6 +175,13 @@ class ModelInfo(Section):
         "request it as a model. Default: the group's name; further deployments of the group get `-2`, `-3` and so on.",
         min_length=1,
         max_length=200,
+    )
+    apis: list[Api] | None = key(
+        None,
+        "The APIs that the deployment's server has: `chat` (OpenAI's Chat Completions, Completions and Embeddings) and "
+        "`messages` (Anthropic's Messages). Requests in these APIs are forwarded as they are. Default: those that the "
+        "provider documents, at its own address; only `chat` for a provider's name with another `api_base`.",
+        min_length=1,
     )
     base_model: str | None = key(None, "The same as `litellm_params.base_model`, which takes precedence.", min_length=1)
 

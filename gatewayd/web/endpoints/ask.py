@@ -1,4 +1,4 @@
-"""The endpoints that ask a model (`wire.dialect.ENDPOINTS`), each under OpenAI's path and under Azure's."""
+"""The endpoints that ask a model (`wire.dialect.ENDPOINTS`), those of OpenAI under Azure's paths too."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ def _routes(endpoint: Endpoint) -> Iterator[Route]:
     async def create(exchange: Exchange) -> None:
         await exchange.ask_model(endpoint)
 
-    for prefix in ("", "/openai/deployments/{model}"):
-        yield Route("POST", f"{prefix}/{endpoint.path}", create, "model", endpoint)
+    for prefix in ("", "/openai/deployments/{model}") if endpoint.azure else ("",):
+        query = f"?{endpoint.query}" if endpoint.query else ""
+        yield Route("POST", f"{prefix}/{endpoint.path}{query}", create, "model", endpoint)
 
 
 ROUTES = tuple(route for endpoint in ENDPOINTS for route in _routes(endpoint))

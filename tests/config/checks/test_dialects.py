@@ -1,0 +1,54 @@
+"""Which APIs a deployment is called by, by the table of providers and by the file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gatewayd.config.result import Result
+from gatewayd.config.validator import ConfigValidator
+
+KEY = "sk-0123456789abcdef"
+
+
+def checked(model: str, apis: list[str] | None = None, **params: Any) -> Result:
+    info = {} if apis is None else {"model_info": {"apis": apis}}
+    entry = {"model_name": "m", "litellm_params": {"model": model, "api_key": KEY, **params}, **info}
+    return ConfigValidator(environ={}).check({"model_list": [entry], "gatewayd": {"admin": "off"}})
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "apis", "expected"),
+    [
+        ("openai/gpt-5", {}, None, ("chat",)),
+        ("openai/x", {"api_base": "http://h/v1"}, None, ("chat",)),
+        ("openai/x", {"api_base": "http://h/v1"}, ["chat", "messages"], ("chat", "messages")),
+        ("openai/x", {"api_base": "http://h/v1"}, ["messages"], ("messages",)),
+        ("hosted_vllm/x", {"api_base": "http://h/v1"}, None, ("chat", "messages")),
+        ("hosted_vllm/x", {"api_base": "http://h/v1"}, ["chat"], ("chat",)),
+        ("ollama/llama3", {}, None, ("chat", "messages")),
+        ("openrouter/x/y", {}, None, ("chat", "messages")),
+        ("openrouter/x/y", {"api_base": "http://h/v1"}, None, ("chat",)),
+        ("groq/x", {}, None, ("chat",)),
+        ("anthropic/claude-opus-5-5", {}, None, ("chat", "messages")),
+        ("anthropic/claude-opus-5-5", {"api_base": "http://h"}, None, ("chat", "messages")),
+        ("cohere_chat/command-r", {}, None, ("chat",)),
+        ("anthropic/claude-opus-5-5", {"mock_response": "Hello"}, None, ("chat",)),
+    ],
+)
+def test_apis(model: str, params: dict[str, Any], apis: list[str] | None, expected: tuple[str, ...]) -> None:
+    result = checked(model, apis, **params)
+    assert result.snapshot is not None, result.problems
+    assert result.snapshot.deployments[0].dialects == expected
+
+
+def test_apis_that_a_provider_has_not_are_named() -> None:
+    problems = checked("cohere_chat/command-r", ["messages"]).problems
+    assert [(p.code, p.path) for p in problems] == [("unused_key", "model_list[0].model_info.apis")]
+    assert "gatewayd calls cohere_chat by chat only" in problems[0].message
+
+
+def test_an_unknown_api_is_an_error() -> None:
+    problems = checked("openai/x", ["soap"]).problems
+    assert [(p.severity, p.path) for p in problems] == [("error", "model_list[0].model_info.apis[0]")]
