@@ -249,6 +249,7 @@ class _Visit:
             if (more := self._next_end()) is None:
                 break
             yield from self._wait(more)
+            self.waited += more
         return left
 
     def _somebody(self, levels: Levels) -> _Search:

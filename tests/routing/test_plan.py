@@ -496,3 +496,22 @@ def test_waits_grow_behind_the_cooldown_of_others_too() -> None:
     tried, waits, _ = run(steps, refused)
     assert len(tried) == 3
     assert (waits[0], waits[1]) == (1.0, 1.25)
+
+
+def test_waits_grow_behind_a_cooldown_that_began_during_the_last_wait() -> None:
+    """U-B8: the time waited for it counts."""
+    cooling = {"a1": 0.0}
+    steps = plan(
+        chain(group("a", "a1")),
+        available=lambda candidate, last_resort=False: not cooling["a1"],
+        cooling_for=lambda candidate: cooling["a1"],
+        rng=Random(1),
+    )
+    assert isinstance(next(steps), Try)
+    first = steps.send(refused("a1"))
+    assert isinstance(first, Wait)
+    cooling["a1"] = 1.0
+    assert next(steps) == Wait(1.0)
+    cooling["a1"] = 0.0
+    assert isinstance(next(steps), Try)
+    assert steps.send(refused("a1")) == Wait(1.25 * (first.seconds + 1.0))
