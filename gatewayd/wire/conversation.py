@@ -215,6 +215,12 @@ class ModelTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Chat: takes the role `developer`."""
     thinking_blocks: bool = False
     """Chat: takes `reasoning_content` and `thinking_blocks` back in assistant messages."""
+    text_parts: bool = True
+    """Chat: takes lists of text parts for every role; else they are joined."""
+    cache_marks: bool = False
+    """Chat: takes `cache_control` in parts and tools."""
+    extended_sampling: bool = False
+    """Chat: takes `top_k`, `min_p` and `repetition_penalty`, as servers of open models do."""
     completion_tokens: bool = True
     """Chat: the limit is called `max_completion_tokens`; else `max_tokens`."""
 

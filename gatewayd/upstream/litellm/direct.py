@@ -19,7 +19,7 @@ from gatewayd.upstream.answer import MAX_BODY, Answer, Fields
 from gatewayd.upstream.base import Call, Reply
 from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.litellm.answers import whole
-from gatewayd.upstream.litellm.direct_request import NotDirect, Request, request_of
+from gatewayd.upstream.litellm.direct_request import NotDirect, ProviderRequest, request_of
 from gatewayd.upstream.litellm.direct_stream import DirectStream, Events, Translator
 from gatewayd.upstream.litellm.errors import no_stream, raised_by_us, translated
 from gatewayd.upstream.litellm.push_iterator import PushIterator
@@ -136,7 +136,7 @@ class _LitellmCall:
     api: LitellmApi
     pools: Pools
     model: str
-    request: Request | None = None
+    request: ProviderRequest | None = None
     feed: PushIterator | None = None
     sent: bool = False
     status: int = 0

@@ -133,7 +133,7 @@ def _plain_tool(tool: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ProviderRequest:
     origin: Origin
     head: bytes
     body: bytes
@@ -142,7 +142,7 @@ class Request:
 _OURS: Final = frozenset({"accept-encoding", "connection", "content-length", "cookie", "host", "transfer-encoding"})
 
 
-def request_of(url: str, headers: Mapping[str, Any], data: str | bytes | None, json: Any) -> Request:
+def request_of(url: str, headers: Mapping[str, Any], data: str | bytes | None, json: Any) -> ProviderRequest:
     """Raises ConfigurationError or ValueError for what cannot be sent."""
     origin, parts = Origin.of(url)
     body = encode(json) if data is None else data.encode() if isinstance(data, str) else data
@@ -155,4 +155,4 @@ def request_of(url: str, headers: Mapping[str, Any], data: str | bytes | None, j
     text = "\r\n".join(lines)
     if text.count("\r") != len(lines) - 1 or text.count("\n") != len(lines) - 1 or "\0" in text:
         raise ValueError("a control character in the head of a request")
-    return Request(origin, text.encode("ascii") + b"\r\n\r\n", body)
+    return ProviderRequest(origin, text.encode("ascii") + b"\r\n\r\n", body)
