@@ -153,7 +153,7 @@ def _intent(
 ) -> Intent:
     """`names` are those of the top level, if they have been listed."""
     if not USUAL_FIELDS.issuperset(fields):
-        _check_names(fields.keys() - own if own else fields)
+        refuse_forbidden(fields.keys() - own if own else fields)
     model = None
     if "model" in fields:
         try:
@@ -180,8 +180,9 @@ def _intent(
     return Intent(model, stream, fields, body)
 
 
-def _check_names(fields: Iterable[str]) -> None:
-    for name in fields:
+def refuse_forbidden(names: Iterable[str]) -> None:
+    """Raises InvalidRequest if a field of this name would steer the gateway, or an SDK below it."""
+    for name in names:
         if name in FORBIDDEN_FIELDS or name.startswith(FORBIDDEN_PREFIXES):
             raise InvalidRequest(
                 f"The field '{name}' is not accepted from clients; it belongs in the gateway's configuration.",
