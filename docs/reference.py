@@ -103,6 +103,9 @@ _ENDPOINTS = {
     "/chat/completions": "chat, whole or as a stream",
     "/completions": "OpenAI's older text completions, whole or as a stream",
     "/embeddings": "embeddings",
+    "/responses": "OpenAI's Responses API, whole or as a stream",
+    "/responses/compact": "a shorter form of such a conversation",
+    "/responses/input_tokens": "the tokens of such a request",
     "/messages": "Anthropic's Messages API, whole or as a stream",
     "/messages/count_tokens": "the tokens of such a request",
     "/models": "the model groups; in the format of Anthropic's API for requests with `anthropic-version`",
@@ -212,7 +215,9 @@ def _endpoints() -> Iterator[str]:
     for route in TABLE:
         if "?" in route.path:
             continue
-        name = route.handle.__name__ if route.kind == "open" else route.path.rpartition("deployments/{model}")[2]
+        name = route.path
+        if route.kind == "open" or route.endpoint is not None:
+            name = route.handle.__name__ if route.endpoint is None else f"/{route.endpoint.path}"
         described.add(name)
         path = route.path if route.kind == "open" or route.path.startswith("/openai/") else f"/v1{route.path}"
         yield f"| `{route.method} {path}` | {_ENDPOINTS[name]} |"

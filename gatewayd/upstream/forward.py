@@ -33,7 +33,7 @@ from gatewayd.upstream.stream import StreamAnswer
 from gatewayd.upstream.transport import MAX_BODY, Answer, Connection
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.wire.coding import CodingError, decoded, is_identity
-from gatewayd.wire.dialect import CHAT, EMBEDDINGS, Endpoint
+from gatewayd.wire.dialect import CHAT, EMBEDDINGS, RESPONSES_API, Endpoint
 from gatewayd.wire.headers import HOP, HOP_BY_HOP
 from gatewayd.wire.large import LARGE, closes, holds
 
@@ -50,7 +50,7 @@ _EVENTS: Final = b"\r\naccept: text/event-stream\r\n"
 _ERROR: Final = b'"error"'
 _NEAR: Final = 4096
 """Bytes of a whole answer in which its choices or vectors begin, as a rule."""
-_SOME_ERROR: Final = re.compile(rb'"error"(?!\s*:\s*null\b)')
+_SOME_ERROR: Final = re.compile(rb'"error"(?!\s*:\s*null\b)|"status"\s*:\s*"failed"')
 _OTHER_RESULT: Final = re.compile(rb'"type"\s*:\s*"message"|"object"\s*:\s*"response')
 _HAS_CHOICE: Final = re.compile(rb'"choices"\s*:\s*\[\s*\{')
 _ANTHROPICS_TOKEN: Final = "sk-ant-oat"
@@ -150,7 +150,11 @@ class ForwardUpstream:
         return b"%b%bcontent-length: %d\r\n\r\n" % (prefix, theirs, len(body)), body
 
     def _prefix(self, endpoint: Endpoint, model: str, *, stream: bool) -> bytes:
-        path = self._path.replace("{model}", quote(model, safe="")) if self._azure else self._path
+        path = self._path
+        if self._azure and endpoint.dialect is RESPONSES_API:  # whose body names the model
+            path = path.removesuffix("/deployments/{model}")
+        elif self._azure:
+            path = path.replace("{model}", quote(model, safe=""))
         query = "&".join(filter(None, (endpoint.query, self._query)))
         target = f"{path}/{endpoint.path}" + (f"?{query}" if query else "")
         fields = self._fields.replace(_ANY, _EVENTS, 1) if stream else self._fields

@@ -27,6 +27,7 @@ from gatewayd.errors import (
 )
 from gatewayd.routing.health import MAX_RETRY_AFTER
 from gatewayd.upstream.hiding import NONE, Secrets
+from gatewayd.wire.responses_watch import failure_in
 
 MAX_ERROR: Final = 256 * 1024
 """Bytes of an error that are looked into; a larger one says nothing that could be quoted."""
@@ -95,6 +96,8 @@ def failed_body(body: bytes, secrets: Secrets = NONE, *, whole: bool = False) ->
         top = _top_level.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    if (told := failure_in(body) if whole else None) is not None:
+        return failed_event(told, told=False, secrets=secrets)
     error = bytes(top.error)
     is_error = bytes(top.object) == b'"error"' or len(error) > MAX_ERROR or bool(_parsed(error))
     if not is_error:

@@ -105,6 +105,8 @@ class Rewriter:
             names = call.endpoint.dialect.parameters
             for name, raw in self._params.items():
                 theirs = names.get(name, name)
+                if (place := call.endpoint.dialect.nested.get(name)) is not None:
+                    theirs, raw = place[0], msgspec.Raw(encode({place[1]: raw}))
                 if theirs is not None and theirs not in fields:
                     changes[theirs] = raw
         for name in self._dropped.intersection(changes):

@@ -20,12 +20,19 @@ from gatewayd.wire.anthropic import (
     is_anthropic_error,
     is_path,
 )
-from gatewayd.wire.messages_watch import MESSAGE_STOP, MessagesWatcher, messages_usage
+from gatewayd.wire.messages_watch import MessagesWatcher, messages_usage
 from gatewayd.wire.openai import DONE, Intent, Usage, error_body, error_event, peek, peek_in_steps
+from gatewayd.wire.responses_watch import (
+    RESPONSES_PARAMETERS,
+    ResponsesWatcher,
+    responses_error_event,
+    responses_usage,
+)
 from gatewayd.wire.sse import StreamWatcher
 from gatewayd.wire.usage import usage_of
 
 _SAME: Final[Mapping[str, str | None]] = MappingProxyType({})
+_FLAT: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
 
 
 class Peek(Protocol):
@@ -47,7 +54,7 @@ class Dialect:
     peek_in_steps: PeekInSteps
     """The same for a large body."""
     end_mark: bytes
-    """The end of a stream that is whole."""
+    """The end of a stream that is whole, where it is the same for each; it may also stand behind an error event."""
     usage: Callable[[bytes], Usage | None]
     """Token usage of a whole answer."""
     error_event: Callable[[GatewayError], bytes]
@@ -64,6 +71,8 @@ class Dialect:
     """The header in which clients of this API look for the request's id, beside `x-request-id`."""
     parameters: Mapping[str, str | None] = field(default_factory=lambda: _SAME)
     """What this API calls OpenAI's parameters of chat that a deployment's configuration may set; None: it has none."""
+    nested: Mapping[str, tuple[str, str]] = field(default_factory=lambda: _FLAT)
+    """Those of them that are members of another field here: the field, and the member."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,8 +86,8 @@ class Endpoint:
     """Whether it can answer with a stream; if not, answers are whole ones whatever the body says."""
     query: str = ""
     """The query of its URL, for an endpoint that has one."""
-    azure: bool = False
-    """Whether Azure's clients ask below `/openai/deployments/{model}`."""
+    azure: str = ""
+    """Where Azure's clients ask, if they do: what comes before the path."""
 
 
 def _openai_body(error: GatewayError, message: str, request_id: str) -> bytes:
@@ -104,7 +113,7 @@ MESSAGES_API: Final = Dialect(
     name="messages",
     peek=partial(peek, own=_ANTHROPICS_OWN),
     peek_in_steps=partial(peek_in_steps, own=_ANTHROPICS_OWN),
-    end_mark=MESSAGE_STOP,
+    end_mark=b"",
     usage=messages_usage,
     error_event=anthropic_error_event,
     watcher=MessagesWatcher,
@@ -122,20 +131,40 @@ MESSAGES_API: Final = Dialect(
     ),
 )  # fmt: skip
 
-CHAT: Final = Endpoint("chat/completions", OPENAI, azure=True)
-COMPLETIONS: Final = Endpoint("completions", OPENAI, azure=True)
-EMBEDDINGS: Final = Endpoint("embeddings", OPENAI, streams=False, azure=True)
+RESPONSES_API: Final = Dialect(
+    name="responses",
+    peek=peek,
+    peek_in_steps=peek_in_steps,
+    end_mark=b"",
+    usage=responses_usage,
+    error_event=responses_error_event,
+    watcher=ResponsesWatcher,
+    error_body=_openai_body,
+    is_error=lambda body: True,
+    parameters=RESPONSES_PARAMETERS,
+    nested=MappingProxyType({"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}),
+)
+
+_DEPLOYMENTS: Final = "/openai/deployments/{model}"
+
+CHAT: Final = Endpoint("chat/completions", OPENAI, azure=_DEPLOYMENTS)
+COMPLETIONS: Final = Endpoint("completions", OPENAI, azure=_DEPLOYMENTS)
+EMBEDDINGS: Final = Endpoint("embeddings", OPENAI, streams=False, azure=_DEPLOYMENTS)
+RESPONSES: Final = Endpoint("responses", RESPONSES_API, azure="/openai")
+COMPACT: Final = Endpoint("responses/compact", RESPONSES_API, streams=False, azure="/openai")
+INPUT_TOKENS: Final = Endpoint("responses/input_tokens", RESPONSES_API, streams=False, azure="/openai")
 MESSAGES: Final = Endpoint("messages", MESSAGES_API)
 MESSAGES_BETA: Final = Endpoint("messages", MESSAGES_API, query="beta=true")
 COUNT_TOKENS: Final = Endpoint("messages/count_tokens", MESSAGES_API, streams=False)
 COUNT_TOKENS_BETA: Final = Endpoint("messages/count_tokens", MESSAGES_API, streams=False, query="beta=true")
 
 ENDPOINTS: Final = (
-    CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, MESSAGES_BETA, COUNT_TOKENS, COUNT_TOKENS_BETA
+    CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, COMPACT, INPUT_TOKENS, MESSAGES, MESSAGES_BETA, COUNT_TOKENS,
+    COUNT_TOKENS_BETA,
 )  # fmt: skip
 """Every endpoint that asks a model. The data listener serves each under its path, some under Azure's too."""
 
-DIALECTS: Final = {dialect.name: dialect for dialect in (OPENAI, MESSAGES_API)}
+DIALECTS: Final = {dialect.name: dialect for dialect in (OPENAI, RESPONSES_API, MESSAGES_API)}
 
 
 def dialect_of(path: str) -> Dialect:

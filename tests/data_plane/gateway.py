@@ -27,7 +27,8 @@ NO_MORE = ServerSettings(timeouts=ServerTimeouts(idle=0.3))
 
 def forward(up: FakeUpstream | str, id: str = "d1", group: str = "chat", **changes: Any) -> Deployment:
     base = up if isinstance(up, str) else up.base_url
-    return Deployment(id, id, group, "forward", "openai", "m", api_base=base, api_key=Secret(KEY), **changes)
+    fields: dict[str, Any] = {"provider": "openai", "api_base": base, "api_key": Secret(KEY), **changes}
+    return Deployment(id=id, identity=id, group=group, kind="forward", model="m", **fields)
 
 
 @contextlib.asynccontextmanager

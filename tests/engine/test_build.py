@@ -36,7 +36,7 @@ async def test_models_that_no_endpoint_serves_get_no_requests() -> None:
     local = {"api_base": "http://127.0.0.1:9/v1", "api_key": "none"}
     entries = [
         {"model_name": "image", "litellm_params": {"model": "openai/gpt-image-1", **local}},
-        {"model_name": "codex", "litellm_params": {"model": "openai/responses/gpt-5-codex", **local}},
+        {"model_name": "voice", "litellm_params": {"model": "openai/tts-1", **local}},
         {"model_name": "mixed", "litellm_params": {"model": "openai/gpt-image-1", **local}},
         {"model_name": "mixed", "litellm_params": {"model": "openai/gpt-4o", **local}},
         {"model_name": "id", "litellm_params": {"model": "openai/tts-1", **local}, "model_info": {"id": "mine"}},
@@ -58,7 +58,7 @@ async def test_models_that_no_endpoint_serves_get_no_requests() -> None:
         for name, what in (
             ("image", "generates images"),
             ("picture", "generates images"),
-            ("codex", "is available only in the Responses API"),
+            ("voice", "generates speech"),
         ):
             with pytest.raises(UnservedModel) as caught:
                 table.chain(name)

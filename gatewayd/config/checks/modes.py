@@ -10,9 +10,9 @@ from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.target import Destination
 from gatewayd.config.document import Path
 
-_RESPONSES = "responses"
+RESPONSES_MODE = "responses"
+"""Of models that have only the Responses API."""
 _UNSERVED = {
-    _RESPONSES: "is available only in the Responses API",
     "image_generation": "generates images",
     "image_edit": "edits images",
     "audio_transcription": "transcribes audio",
@@ -31,24 +31,19 @@ _UNSERVED_PROVIDERS = {
     "auto_router": "chooses another model by the prompt",
 }
 """Names that litellm's router gives a meaning to, without being providers → what such a model does."""
-_PREFIX = "responses/"
+RESPONSES_PREFIX = "responses/"
 """litellm's way of asking for the Responses API in the model's name."""
 
 
-def unserved(target: Destination, info: Mapping[str, Any], own_address: bool, path: Path, report: Report) -> str:
-    """What the deployment's model does, if no endpoint serves that; else "". `info`: `model_info` as written.
-
-    `own_address`: whether the deployment sets an address, because the price table then says nothing about its models.
-    """
+def unserved(target: Destination, info: Mapping[str, Any], mode: str, path: Path, report: Report) -> str:
+    """What the deployment's model does, if no endpoint serves that; else "". `info`: `model_info` as written."""
     if target.kind == "scripted":
         return ""
     written = info.get("mode")
-    mode, place = _mode(target, info, own_address), (*path, "litellm_params", "model")
+    place: Path = (*path, "litellm_params", "model")
     if isinstance(written, str) and mode == written:
         place = (*path, "model_info", "mode")
     what = _UNSERVED_PROVIDERS.get(target.provider) or _UNSERVED.get(mode, "")
-    if mode == _RESPONSES and target.kind == "translate":
-        return ""  # litellm uses that API itself
     if what:
         message = f"no endpoint serves this model yet: it {what}"
         report.warning(
@@ -57,9 +52,15 @@ def unserved(target: Destination, info: Mapping[str, Any], own_address: bool, pa
     return what
 
 
-def _mode(target: Destination, info: Mapping[str, Any], own_address: bool) -> str:
-    if target.model.startswith(_PREFIX):
-        return _RESPONSES
+def mode_of(target: Destination, info: Mapping[str, Any], own_address: bool) -> str:
+    """litellm's mode of the deployment's model; "" for chat, and where nothing tells it.
+
+    `own_address`: whether the deployment sets an address, because the price table then says nothing about its models.
+    """
+    if target.kind == "scripted":
+        return ""
+    if target.model.startswith(RESPONSES_PREFIX):
+        return RESPONSES_MODE
     written = info.get("mode")
     if isinstance(written, str):
         return written
@@ -69,4 +70,4 @@ def _mode(target: Destination, info: Mapping[str, Any], own_address: bool) -> st
     if entry is None or "/v1/chat/completions" in (entry.get("supported_endpoints") or ()):
         return ""
     mode = str(entry.get("mode"))
-    return "" if own_address and mode == _RESPONSES else mode
+    return "" if own_address and mode == RESPONSES_MODE else mode

@@ -12,7 +12,7 @@ def _routes(endpoint: Endpoint) -> Iterator[Route]:
     async def create(exchange: Exchange) -> None:
         await exchange.ask_model(endpoint)
 
-    for prefix in ("", "/openai/deployments/{model}") if endpoint.azure else ("",):
+    for prefix in ("", endpoint.azure) if endpoint.azure else ("",):
         query = f"?{endpoint.query}" if endpoint.query else ""
         yield Route("POST", f"{prefix}/{endpoint.path}{query}", create, "model", endpoint)
 

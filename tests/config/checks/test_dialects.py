@@ -21,26 +21,37 @@ def checked(model: str, apis: list[str] | None = None, **params: Any) -> Result:
 @pytest.mark.parametrize(
     ("model", "params", "apis", "expected"),
     [
-        ("openai/gpt-5", {}, None, ("chat",)),
+        ("openai/gpt-5", {}, None, ("chat", "responses")),
+        ("openai/gpt-5-codex", {}, None, ("responses",)),
+        ("openai/gpt-5-codex", {"api_base": "http://h/v1"}, None, ("chat",)),
+        ("openai/responses/gpt-5", {}, None, ("responses",)),
+        ("openai/responses/x", {"api_base": "http://h/v1"}, None, ("responses",)),
+        ("openai/responses/x", {"api_base": "http://h/v1"}, ["chat"], ("chat",)),
+        ("azure/x", {"api_base": "https://r.openai.azure.com", "api_version": "2025-02-01"}, None, ("chat",)),
+        ("azure/x", {"api_base": "https://r.openai.azure.com/openai/v1"}, None, ("chat", "responses")),
+        ("azure/x", {"api_base": "https://r.openai.azure.com", "api_version": "2025-04-01-preview"}, None,
+         ("chat", "responses")),
         ("openai/x", {"api_base": "http://h/v1"}, None, ("chat",)),
         ("openai/x", {"api_base": "http://h/v1"}, ["chat", "messages"], ("chat", "messages")),
         ("openai/x", {"api_base": "http://h/v1"}, ["messages"], ("messages",)),
-        ("hosted_vllm/x", {"api_base": "http://h/v1"}, None, ("chat", "messages")),
+        ("hosted_vllm/x", {"api_base": "http://h/v1"}, None, ("chat", "responses", "messages")),
         ("hosted_vllm/x", {"api_base": "http://h/v1"}, ["chat"], ("chat",)),
-        ("ollama/llama3", {}, None, ("chat", "messages")),
-        ("openrouter/x/y", {}, None, ("chat", "messages")),
+        ("ollama/llama3", {}, None, ("chat", "responses", "messages")),
+        ("openrouter/x/y", {}, None, ("chat", "responses", "messages")),
         ("openrouter/x/y", {"api_base": "http://h/v1"}, None, ("chat",)),
-        ("groq/x", {}, None, ("chat",)),
+        ("groq/x", {}, None, ("chat", "responses")),
+        ("mistral/x", {}, None, ("chat",)),
         ("anthropic/claude-opus-5-5", {}, None, ("chat", "messages")),
         ("anthropic/claude-opus-5-5", {"api_base": "http://h"}, None, ("chat", "messages")),
         ("cohere_chat/command-r", {}, None, ("chat",)),
         ("anthropic/claude-opus-5-5", {"mock_response": "Hello"}, None, ("chat",)),
     ],
-)
+)  # fmt: skip
 def test_apis(model: str, params: dict[str, Any], apis: list[str] | None, expected: tuple[str, ...]) -> None:
     result = checked(model, apis, **params)
     assert result.snapshot is not None, result.problems
     assert result.snapshot.deployments[0].dialects == expected
+    assert not result.snapshot.deployments[0].model.startswith("responses/")
 
 
 def test_apis_that_a_provider_has_not_are_named() -> None:
