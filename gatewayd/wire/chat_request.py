@@ -42,6 +42,7 @@ from gatewayd.wire.converting import (
     split_data_url,
     thinking_mode,
 )
+from gatewayd.wire.signatures import split_call_id
 
 _BIAS: Final = msgspec.json.Decoder(dict[str, float])
 _ROLES: Final[dict[str, Role]] = {role: role for role in ("system", "developer", "user", "assistant")}
@@ -159,6 +160,7 @@ def _turn(message: dict[str, Any], where: str) -> Turn:
         if not isinstance(call_id, str):
             raise invalid(f"{where}.tool_call_id", "must be a string")
         cache = next((block.cache for block in reversed(blocks) if isinstance(block, TextBlock)), None)
+        call_id = split_call_id(call_id)[0]
         result = ToolResultBlock(call_id=call_id, blocks=tuple(blocks), name=name, cache=cache)
         return Turn("user", (result,), extra=extra_of(message))
     role = _ROLES.get(kind) if isinstance(kind, str) else None
@@ -234,12 +236,13 @@ def tool_use(call: Any, where: str) -> ToolUseBlock:
         arguments = as_json(arguments)
         arguments = bytes(arguments).decode()
     call_id = call.get("id")
+    call_id, signature = split_call_id(call_id if isinstance(call_id, str) else "")
     return ToolUseBlock(
-        call_id=call_id if isinstance(call_id, str) else "",
+        call_id=call_id,
         name=name,
         arguments=arguments,
         kind="custom" if kind == "custom" else "function",
-        signature=call_signature(call),
+        signature=call_signature(call) or signature,
         cache=cache_mark(call.get("cache_control"), where),
     )
 

@@ -42,6 +42,7 @@ from gatewayd.wire.events import (
     UsageReport,
 )
 from gatewayd.wire.openai import DONE, encode
+from gatewayd.wire.signatures import signed_call
 
 
 class Writer:
@@ -149,7 +150,7 @@ class Writer:
                 self._said.add(choice)
                 place = sum(1 for other in self._places if other[0] == choice)
                 self._places[key] = place
-                return [self._chunk(choice, {"tool_calls": [{"index": place, **tool_call(block)}]})]
+                return [self._chunk(choice, {"tool_calls": [{"index": place, **tool_call(signed_call(block))}]})]
             case TextBlock(text) if text:
                 return self._delta(Delta(key[1], "text", text, choice), key, "text", text)
             case RefusalBlock(text) if text:

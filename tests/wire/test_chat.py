@@ -223,7 +223,9 @@ ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "signed call": (
         {
             "content": None,
-            "tool_calls": [{**CALL, "extra_content": {"google": {"thought_signature": "s"}}}],
+            "tool_calls": [
+                {**CALL, "id": "call_1__thought__s", "extra_content": {"google": {"thought_signature": "s"}}}
+            ],
         },
         "tool_calls",
     ),
