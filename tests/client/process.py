@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ import yaml
 
 from tests.client.upstreams import eventually
 from tests.e2e.process import environment
+from tests.forked import fork
 
 _DATA = re.compile(r"^  data +(\S+)$", re.MULTILINE)
 
@@ -26,13 +25,13 @@ def daemon(folder: Path, config: str, environ: Mapping[str, str] | None = None) 
     file.write_text(yaml.safe_dump(tree))
     file.chmod(0o600)
     with log.open("wb") as stderr:
-        command = [sys.executable, "-m", "gatewayd", "run", "--config", str(file)]
-        process = subprocess.Popen(command, stderr=stderr, env=environment(environ))
+        streams = (None, None, stderr.fileno())
+        process = fork(["run", "--config", str(file)], environ=environment(environ), streams=streams)
         try:
-            eventually(lambda: _DATA.search(log.read_text()) or process.poll() is not None, within=60)
+            eventually(lambda: _DATA.search(log.read_text()) or process.returncode is not None, within=60)
             found = _DATA.search(log.read_text())
             assert found is not None, log.read_text()
             yield found[1]
         finally:
             process.terminate()
-            process.wait(30)
+            process.join(30)

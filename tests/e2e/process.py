@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.forked import Forked, fork
+
 PATIENCE = 30.0
 """Seconds within which anything that is waited for must have happened, on however busy a machine."""
 
@@ -57,22 +59,43 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(Path(__file__).parents[2]), **(extra or {})}
 
 
+def depends_on_interpreter(environ: Mapping[str, str] | None) -> bool:
+    """Whether one of the variables means something to the interpreter or the linker, and so only to a new process."""
+    return any(name.startswith(("PYTHON", "LD_")) for name in environ or ())
+
+
 async def command(
     *arguments: str, environ: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> tuple[int, str, str]:
     """Runs `gatewayd ARGUMENTS` to its end: exit code, standard output, standard error."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gatewayd", *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(environ),
-        cwd=cwd,
-    )
+    if depends_on_interpreter(environ):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gatewayd", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment(environ),
+            cwd=cwd,
+        )
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate()
+            return await process.wait(), out.decode(), err.decode()
+    (out_pipe, out_end), (err_pipe, err_end) = os.pipe(), os.pipe()
+    forked = fork(arguments, environ=environment(environ), cwd=cwd, streams=(None, out_end, err_end))
+    os.close(out_end)
+    os.close(err_end)
     async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+        out, err = await asyncio.gather(*[(await _reader(pipe))[0].read() for pipe in (out_pipe, err_pipe)])
+        return await forked.wait(), out.decode(), err.decode()
+
+
+async def _reader(pipe: int) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:
+    """What comes out of a pipe, and what closes it before its end."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb", 0)
+    )
+    return reader, transport
 
 
 async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
@@ -101,10 +124,12 @@ class Daemon:
         wait: bool = True,
         sockets: Sequence[socket.socket] = (),
         memory_mb: int | None = None,
-        stdout: int = asyncio.subprocess.DEVNULL,
+        stdout: int | None = None,
         python: str = sys.executable,
+        cold: bool = False,
     ) -> None:
-        """`sockets`: listening ones that it is handed over, as systemd does. `memory_mb`: what it may take at most."""
+        """`sockets`: listening ones that it is handed over, as systemd does. `memory_mb`: what it may take at most.
+        `stdout`: a descriptor. `cold`: with an interpreter of its own (see `tests.forked`), as all these have, too."""
         self._file = config
         self._arguments = [*(() if config is None else ("--config", str(config))), *arguments]
         self._environ = environment(environ)
@@ -114,8 +139,11 @@ class Daemon:
         self._memory_mb = memory_mb
         self._stdout = stdout
         self._python = python
+        self._cold = cold or bool(sockets or memory_mb or python != sys.executable or depends_on_interpreter(environ))
         self._news = asyncio.Event()
-        self._process: asyncio.subprocess.Process
+        self._process: asyncio.subprocess.Process | Forked
+        self._stderr: asyncio.StreamReader
+        self._stderr_pipe: asyncio.BaseTransport
         self._reading: asyncio.Task[None]
         self.session: aiohttp.ClientSession
         self.log: list[str] = []
@@ -124,17 +152,12 @@ class Daemon:
         self.admin = ""
 
     async def __aenter__(self) -> Self:
-        numbers = [sock.fileno() for sock in self._sockets]
-        hand_over = ("-c", _HAND_OVER, ",".join(map(str, numbers))) if numbers else ()
-        self._process = await asyncio.create_subprocess_exec(
-            *(self._python, *(limited(self._memory_mb) or hand_over), "-m", "gatewayd", "run", *self._arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=self._stdout,
-            stderr=asyncio.subprocess.PIPE,
-            env=self._environ,
-            cwd=self._cwd,
-            pass_fds=numbers,
-        )
+        pipe, end = os.pipe()
+        try:
+            self._process = await self._start(end)
+        finally:
+            os.close(end)
+        self._stderr, self._stderr_pipe = await _reader(pipe)
         self._reading = asyncio.get_running_loop().create_task(self._read())
         self.session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=4 * PATIENCE), connector=aiohttp.TCPConnector(limit=0)
@@ -142,6 +165,22 @@ class Daemon:
         if self._wait:
             await self.serving()
         return self
+
+    async def _start(self, stderr: int) -> asyncio.subprocess.Process | Forked:
+        if not self._cold:
+            arguments, streams = ("run", *self._arguments), (None, self._stdout, stderr)
+            return fork(arguments, environ=self._environ, cwd=self._cwd, streams=streams)
+        numbers = [sock.fileno() for sock in self._sockets]
+        hand_over = ("-c", _HAND_OVER, ",".join(map(str, numbers))) if numbers else ()
+        return await asyncio.create_subprocess_exec(
+            *(self._python, *(limited(self._memory_mb) or hand_over), "-m", "gatewayd", "run", *self._arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL if self._stdout is None else self._stdout,
+            stderr=stderr,
+            env=self._environ,
+            cwd=self._cwd,
+            pass_fds=numbers,
+        )
 
     async def __aexit__(self, *exc: object) -> None:
         await self.session.close()
@@ -164,8 +203,7 @@ class Daemon:
     def close_stderr(self) -> None:
         """Whoever reads the log goes away."""
         self._reading.cancel()
-        transport = self._process._transport.get_pipe_transport(2)  # type: ignore[attr-defined]
-        transport.close()
+        self._stderr_pipe.close()
 
     async def exit_code(self) -> int:
         """Waits for the process to end."""
@@ -225,8 +263,7 @@ class Daemon:
             return await response.text()
 
     async def _read(self) -> None:
-        assert self._process.stderr is not None
-        async for line in self._process.stderr:
+        async for line in self._stderr:
             text = line.decode().rstrip("\n")
             self.log.append(text)
             if found := _ANNOUNCED.match(text):

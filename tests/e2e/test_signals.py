@@ -43,7 +43,7 @@ async def test_sighup_before_ready_never_kills_and_is_remembered(tmp_path: Path)
     """E-20, R14: however early, as long as Python itself has started."""
     file = tmp_path / "gatewayd.yaml"
     file.write_text(config("a"))
-    async with Daemon(file, wait=False) as daemon:
+    async with Daemon(file, wait=False, cold=True) as daemon:
         handled = Path(f"/proc/{daemon.pid}/status")
         await eventually(lambda: asyncio.to_thread(_catches_sighup, handled))
         for _ in range(50):
