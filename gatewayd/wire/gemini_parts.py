@@ -121,9 +121,11 @@ def read_parts(parts: Iterable[CamelMembers], ids: CallIds, origin: DialectName 
         block = read_part(part, ids, origin)
         if not isinstance(block, TextBlock | ThinkingBlock) or block.text or block.extra:
             blocks.append(block)
-        elif isinstance(block, ThinkingBlock) and block.signature is not None:
+        elif block.signature is None:
+            continue  # nothing is in it
+        elif isinstance(block, ThinkingBlock):
             blocks.append(block)
-        elif block.signature is not None:
+        else:
             _fold_signature(blocks, block.signature, origin)
     return tuple(blocks)
 

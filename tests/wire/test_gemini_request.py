@@ -125,10 +125,11 @@ _config = _some(
 _function = _some(
     {"name": _names}, {"description": _words, "parametersJsonSchema": st.just(SCHEMA), "behavior": st.just("BLOCKING")}
 )
-_tools: st.SearchStrategy[list[Object]] = st.just([]) | st.tuples(
-    st.lists(_function, min_size=1, max_size=2).map(lambda found: {"functionDeclarations": found}),
-    st.sampled_from([{"googleSearch": {}}, {"codeExecution": {}}, {"urlContext": {}}]),
-).map(list)
+_group: st.SearchStrategy[Object] = st.lists(_function, min_size=1, max_size=2).map(
+    lambda found: {"functionDeclarations": found}
+)
+_servers: st.SearchStrategy[Object] = st.sampled_from([{"googleSearch": {}}, {"codeExecution": {}}, {"urlContext": {}}])
+_tools: st.SearchStrategy[list[Object]] = st.builds(lambda group, server: [group, server], _group, _servers)
 _requests = _some(
     {
         "contents": st.tuples(
@@ -137,7 +138,7 @@ _requests = _some(
     },
     {
         "systemInstruction": _some({"parts": st.lists(_text, min_size=1, max_size=2)}),
-        "tools": _tools.filter(bool),
+        "tools": _tools,
         "toolConfig": st.just({"retrievalConfig": {"languageCode": "de"}}),
         "generationConfig": _config.filter(bool),
         "safetySettings": st.just([{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}]),
