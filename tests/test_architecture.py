@@ -99,6 +99,15 @@ TESTED_BY = {
     "wire/test_gemini.py": ("wire/gemini_answer.py", "wire/gemini_grounding.py", "wire/gemini_parts.py"),
     "wire/test_gemini_request.py": ("wire/gemini_media.py", "wire/gemini_model.py", "wire/gemini_request_out.py"),
     "wire/test_gemini_stream.py": ("wire/gemini_stream_out.py",),
+    "wire/test_responses.py": (
+        "wire/responses_answer.py",
+        "wire/responses_items.py",
+        "wire/responses_object.py",
+        "wire/responses_request.py",
+        "wire/responses_request_out.py",
+        "wire/responses_tools.py",
+    ),
+    "wire/test_responses_stream.py": ("wire/responses_output.py", "wire/responses_stream_out.py"),
     "wire/test_sse.py": ("wire/sse_decoder.py",),
     "workers/test_channel.py": ("workers/sockets.py",),
 }
