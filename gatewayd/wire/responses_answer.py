@@ -23,7 +23,7 @@ from gatewayd.wire.conversation import (
 from gatewayd.wire.converting import as_json
 from gatewayd.wire.events import BlockStart, BlockStop, Delta, End, Start, Stop, StreamError, UsageReport
 from gatewayd.wire.openai import encode
-from gatewayd.wire.responses_items import read_item, read_parts
+from gatewayd.wire.responses_items import read_content_parts, read_item
 from gatewayd.wire.responses_object import failure_status, read_tokens
 from gatewayd.wire.responses_stream_out import Writer
 
@@ -61,7 +61,7 @@ def output_blocks(item: dict[str, Any]) -> list[Block]:
     """The blocks that an item of an answer is. Raises InvalidRequest, which readers of answers turn into their own."""
     match item:
         case {"type": "message"}:
-            return read_parts(item.get("content"), "content")
+            return read_content_parts(item.get("content"), "content")
         case {"type": "image_generation_call", "result": str(data)}:
             form = item.get("output_format", "png")
             return [ImageBlock(data=data, media_type=_FORMATS.get(form, "image/png"))]

@@ -31,6 +31,7 @@ from gatewayd.wire.conversation import (
 )
 from gatewayd.wire.converting import as_json, extra_of, invalid, split_data_url
 from gatewayd.wire.openai import encode
+from gatewayd.wire.signatures import split_call_id
 
 _ROLES: Final[dict[str, Role]] = {role: role for role in ("system", "developer", "user", "assistant")}
 _SEALED: Final = "gwd1."
@@ -88,7 +89,7 @@ class _Turns:
         role = _ROLES.get(item.get("role", ""))
         if role is None:
             raise invalid(f"{where}.role", "must be one of system, developer, user, assistant")
-        blocks = read_parts(item.get("content"), f"{where}.content")
+        blocks = read_content_parts(item.get("content"), f"{where}.content")
         if role != "assistant" or self._role != role or self._has_message:
             self._begin(role)
         self._has_message = True
@@ -131,8 +132,10 @@ def _call(item: dict[str, Any], name: str, arguments: str, where: str) -> ToolUs
     if not isinstance(call_id, str):
         raise invalid(f"{where}.call_id", "must be a string")
     known = ("type", "id", "call_id", "name", "arguments", "input", "namespace", "status")
+    call_id, signature = split_call_id(call_id)
     return ToolUseBlock(
         call_id=call_id,
+        signature=signature,
         name=name,
         arguments=arguments,
         kind="custom" if item["type"] == "custom_tool_call" else "function",
@@ -148,8 +151,8 @@ def _result(item: dict[str, Any], where: str) -> ToolResultBlock:
         raise invalid(f"{where}.call_id", "must be a string")
     known = ("type", "id", "call_id", "output", "status")
     return ToolResultBlock(
-        call_id=call_id,
-        blocks=tuple(read_parts(item.get("output"), f"{where}.output")),
+        call_id=split_call_id(call_id)[0],
+        blocks=tuple(read_content_parts(item.get("output"), f"{where}.output")),
         kind="custom" if item["type"] == "custom_tool_call_output" else "function",
         item_id=_text(item.get("id")),
         extra=extra_of({name: value for name, value in item.items() if name not in known}),
@@ -202,7 +205,7 @@ def _texts(parts: Any) -> list[str]:
 # --- parts of messages --------------------------------------------------------------------------------------------
 
 
-def read_parts(content: Any, where: str) -> list[Block]:
+def read_content_parts(content: Any, where: str) -> list[Block]:
     """Raises InvalidRequest."""
     if content is None or content == "":
         return []

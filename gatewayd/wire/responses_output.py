@@ -11,6 +11,7 @@ from gatewayd.wire.openai import encode
 from gatewayd.wire.responses_items import sealed_thought
 from gatewayd.wire.responses_object import item_id
 from gatewayd.wire.responses_tools import free_text
+from gatewayd.wire.signatures import signed_call_id
 
 
 class Output:
@@ -138,7 +139,8 @@ class OpenCall:
         new_id, self._index = out.reserve("ctc" if self._custom else "fc", block.item_id)
         self._place = {"item_id": new_id, "output_index": self._index}
         item: dict[str, Any] = {"id": new_id, "type": "custom_tool_call" if self._custom else "function_call"}
-        item["call_id"] = block.call_id or item_id("call", out.answer_id, self._index)
+        call_id = block.call_id or item_id("call", out.answer_id, self._index)
+        item["call_id"] = signed_call_id(call_id, block.signature)
         item["name"] = tool.name
         if (namespace := block.namespace or tool.namespace) is not None:
             item["namespace"] = namespace

@@ -522,6 +522,16 @@ def test_thoughts_survive_the_way_through_the_caller() -> None:
     assert responses.read_request(ask(input=forged)).turns[0].blocks == (ThinkingBlock(origin="responses"),)
 
 
+def test_geminis_signature_of_a_call_comes_back_with_its_id() -> None:
+    (item,) = written(ToolUseBlock(call_id="a", name="f", signature="s"), stop=StopReason.TOOL_USE)["output"]
+    output = {"type": "function_call_output", "call_id": item["call_id"], "output": "1"}
+    turns = responses.read_request(ask(input=[item, output])).turns
+    assert [block for turn in turns for block in turn.blocks] == [
+        ToolUseBlock(call_id="a", name="f", arguments="{}", signature="s", item_id=item["id"]),
+        ToolResultBlock(call_id="a", blocks=(TextBlock("1"),)),
+    ]
+
+
 def test_a_summary_is_what_the_caller_asked_for() -> None:
     asking = responses.read_request(ask(reasoning={"summary": "auto"}))
     thought = ThinkingBlock(text="I think.", signature="s", origin="messages")
