@@ -16,6 +16,9 @@ class _Counts(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
+    input_tokens: int | None = None
+    """OpenAI's newer endpoints (images, transcriptions) count under these names."""
+    output_tokens: int | None = None
 
 
 class _Document(msgspec.Struct):
@@ -33,7 +36,8 @@ def read_usage(document: bytes) -> Usage | None:
         return None
     if counts is None:
         return None
-    prompt, completion = counts.prompt_tokens or 0, counts.completion_tokens or 0
+    prompt = counts.prompt_tokens or counts.input_tokens or 0
+    completion = counts.completion_tokens or counts.output_tokens or 0
     return Usage(prompt, completion, counts.total_tokens or prompt + completion)
 
 

@@ -23,6 +23,12 @@ def test_embeddings_tell_no_completion() -> None:
     assert usage_of(b'{"usage":{"prompt_tokens":3,"completion_tokens":null}}') == Usage(3, 0, 3)
 
 
+def test_newer_endpoints_call_them_input_and_output() -> None:
+    assert usage_of(b'{"usage":{"type":"tokens","input_tokens":3,"output_tokens":4,"total_tokens":7}}') == Usage(
+        3, 4, 7
+    )
+
+
 @pytest.mark.parametrize(
     "body",
     [
