@@ -58,6 +58,9 @@ class StreamAnswer(Answer):
     __slots__ = ("_end", "_error", "_held", "_held_size", "_inflater", "_settled", "_sink", "_sink_full", "_watcher",
                  "alive", "headers", "live", "secrets", "usage")  # fmt: skip
 
+    nothing: str = "The upstream's stream had no event."
+    """The error's message for one that ends before it has begun."""
+
     def __init__(self, ready: asyncio.Future[None], watcher: EventWatcher) -> None:
         super().__init__(ready)
         self._watcher = watcher
@@ -236,7 +239,7 @@ class StreamAnswer(Answer):
         self.usage = self._watcher.usage()
         if not self.ready.done():
             if error is None or (isinstance(error, UpstreamIncomplete) and not self._held_size):
-                error = UpstreamIncomplete("The upstream's stream had no event.")
+                error = UpstreamIncomplete(self.nothing)
             self.ready.set_exception(error)
         self._error = error
         end = self._end
