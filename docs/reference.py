@@ -18,6 +18,7 @@ from gatewayd.observe.record import Attempt, Record
 from gatewayd.upstream.base import DROPPED
 from gatewayd.web.app import TABLE
 from gatewayd.web.render import success_headers
+from gatewayd.web.router import usual_path
 from gatewayd.wire.headers import REQUEST_HEADERS, RESPONSE_HEADERS, RESPONSE_PREFIXES, RESPONSE_RENAMED
 
 PAGE = """\
@@ -108,6 +109,10 @@ _ENDPOINTS = {
     "/responses/input_tokens": "the tokens of such a request",
     "/messages": "Anthropic's Messages API, whole or as a stream",
     "/messages/count_tokens": "the tokens of such a request",
+    "/images/generations": "images, whole or as a stream",
+    "/audio/speech": "speech; the audio passes while it arrives",
+    "/moderations": "the classification of texts; without a `model`, `general_settings.moderation_model` is used",
+    "/rerank": "documents by relevance, in the format of Jina's, Cohere's and vLLM's APIs",
     "/models": "the model groups; in the format of Anthropic's API for requests with `anthropic-version`",
     "/models/{model}": "one of them",
     "/openai/models": "the model groups, in the format of Azure's API",
@@ -219,8 +224,7 @@ def _endpoints() -> Iterator[str]:
         if route.kind == "open" or route.endpoint is not None:
             name = route.handle.__name__ if route.endpoint is None else f"/{route.endpoint.path}"
         described.add(name)
-        path = route.path if route.kind == "open" or route.path.startswith("/openai/") else f"/v1{route.path}"
-        yield f"| `{route.method} {path}` | {_ENDPOINTS[name]} |"
+        yield f"| `{route.method} {usual_path(route)}` | {_ENDPOINTS[name]} |"
     _described(described, _ENDPOINTS)
 
 

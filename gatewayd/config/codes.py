@@ -43,7 +43,7 @@ PROBLEM_CODES: dict[str, str] = {
     "missing_key": "A required key is missing.",
     "ignored_key": "A litellm key that gatewayd knows but does not use; the message says why.",
     "unsupported_key": "A security-relevant key that gatewayd does not support.",
-    "unused_key": "A key that only deployments translated by litellm use, on another deployment.",
+    "unused_key": "A key without effect where it is: only translated deployments use it, or it names no model group.",
     "overridden_key": "The same setting in another section takes precedence.",
     "approximated": "A setting that works differently in gatewayd than in litellm.",
     "no_models": "There is no `model_list`, or it is empty.",
@@ -66,7 +66,7 @@ PROBLEM_CODES: dict[str, str] = {
     "unknown_credential": "`litellm_credential_name` is not an entry of `credential_list`.",
     # deployments
     "unknown_provider": "The provider is unknown to litellm, or the model's name does not show it.",
-    "unserved_model": "No endpoint of gatewayd serves models of this kind yet: images, audio, rerank.",
+    "unserved_model": "No endpoint of gatewayd serves models of this kind yet: transcription, video and others.",
     "wildcard_mismatch": "`model` has a `*`, but `model_name` has none to replace it.",
     "missing_api_key": "The provider needs a key, but neither the file nor its environment variable has one.",
     "missing_api_base": "The provider has no default address, and none is set.",

@@ -27,7 +27,10 @@ from gatewayd.config.tables import table
 _MAX_TOKENS = (("max_completion_tokens", "max_tokens"),)
 
 
-_ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages")
+_ENDPOINTS = (
+    "/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/images/generations",
+    "/audio/speech", "/moderations", "/rerank",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from gatewayd.upstream.base import Call, Reply, WholeReply
 from gatewayd.upstream.dial import Origin, configured_tls
 from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.onepiece import in_one_piece
+from gatewayd.upstream.opaque import OpaqueAnswer
 from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.refusal import failed_body, refused
 from gatewayd.upstream.rewrite import Rewriter
@@ -94,6 +95,8 @@ class ForwardUpstream:
         else:
             head, body = self._request(call)
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if call.endpoint.opaque:
+            return await self._open_opaque(call, OpaqueAnswer(ready, self.secrets), head, body)
         if not intent.stream:
             answer = Answer(ready)
             await call.waiting(self._pool.exchange(answer, head, body, call.timeouts, fresh=call.fresh))
@@ -114,10 +117,19 @@ class ForwardUpstream:
         content = await self.whole_in_steps(stream) if is_heavy(stream) else self.whole(stream)
         return in_one_piece(call, [*self.secrets.relayed(stream.fields), *call.told()], content)
 
+    async def _open_opaque(self, call: Call, answer: OpaqueAnswer, head: bytes, body: bytes) -> Reply:
+        await call.waiting(self._pool.exchange(answer, head, body, call.timeouts, fresh=call.fresh))
+        if answer.live:
+            return answer
+        content = await self.whole_in_steps(answer) if is_heavy(answer) else self.whole(answer)
+        return WholeReply(
+            answer.status, self.secrets.relayed(answer.fields), content, call.endpoint.dialect.usage(content)
+        )
+
     def send_now(self, answer: Answer, call: Call) -> Connection | None:
         """Sends a call on an idle connection, if there is one. `answer` hears what becomes of it; it may fail with
-        StaleConnection."""
-        if not self._pool.idle_count:
+        StaleConnection. An answer that may be a stream needs `open`."""
+        if not self._pool.idle_count or call.endpoint.opaque:
             return None
         head, body = self._request(call)
         connection = self._pool.take()
@@ -157,7 +169,7 @@ class ForwardUpstream:
             path = path.replace("{model}", quote(model, safe=""))
         query = "&".join(filter(None, (endpoint.query, self._query)))
         target = f"{path}/{endpoint.path}" + (f"?{query}" if query else "")
-        fields = self._fields.replace(_ANY, _EVENTS, 1) if stream else self._fields
+        fields = self._fields.replace(_ANY, _EVENTS, 1) if stream and not endpoint.opaque else self._fields
         return f"POST {target} HTTP/1.1\r\n".encode("ascii") + fields
 
     def _hinted(self, error: UpstreamError) -> UpstreamError:

@@ -18,7 +18,7 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest, Verdict
 from gatewayd.upstream.base import Call
 from gatewayd.upstream.messages import mapper
-from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, OPENAI, Endpoint
+from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, MEDIA_API, OPENAI, Endpoint
 from gatewayd.wire.openai import encode, parsed
 
 _PATH: Final = re.compile(r"([^.\[\]]+)((?:\.[^.\[\]]+|\[(?:\*|\d+)\])+)")
@@ -101,7 +101,9 @@ class Rewriter:
         """The body in another dialect than OpenAI's, whose fields none of the provider's rules is about."""
         intent, fields = call.intent, call.intent.fields
         changes: dict[str, msgspec.Raw] = {}
-        if call.endpoint.streams:  # else the endpoint counts or compares: it has no parameters
+        # An endpoint of the conversational APIs that does not stream counts or compares: it has no parameters.
+        has_parameters = call.endpoint.streams or call.endpoint.dialect is MEDIA_API
+        if has_parameters:
             names = call.endpoint.dialect.parameters
             for name, raw in self._params.items():
                 theirs = names.get(name, name)
@@ -117,7 +119,7 @@ class Rewriter:
                 changes[name] = _without(name, raw, steps)
         if model != intent.model or "model" not in fields:
             changes["model"] = self._raw(model)
-        if call.endpoint.streams:
+        if has_parameters:
             changes.update(self._extra)
         return intent.rewritten(changes, drop=self._dropped)
 

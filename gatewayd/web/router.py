@@ -18,6 +18,7 @@ from gatewayd.web.exchange import Exchange, Route
 from gatewayd.web.unknown import unknown_url
 
 _SLASHES = re.compile("//+")
+_OTHER_VERSION = "/v2/"
 
 
 class Router:
@@ -27,14 +28,15 @@ class Router:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._exact: dict[str, dict[str, Route]] = defaultdict(dict)
         routes = tuple(routes)
-        self._served = [(r.method, r.path if r.kind == "open" else f"/v1{r.path}") for r in routes if _is_shown(r)]
+        self._served = [(route.method, usual_path(route)) for route in routes if _is_shown(route)]
         self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
         for route in routes:
             if "{model}" in route.path:
                 pattern = "(?:(?:/openai)?/v1)?" + re.escape(route.path).replace(r"\{model\}", "(.+)")
                 self._patterns.append((re.compile(pattern), _methods(route)))
             else:
-                prefixes = ("",) if route.kind == "open" else ("", "/v1", "/openai/v1")
+                only_there = route.kind == "open" or route.path.startswith(_OTHER_VERSION)
+                prefixes = ("",) if only_there else ("", "/v1", "/openai/v1")
                 for prefix in prefixes:
                     self._exact[prefix + route.path].update(_methods(route))
 
@@ -84,6 +86,12 @@ def refusal(error: GatewayError, kind: Literal["info", "open"] = "info") -> Rout
         raise error
 
     return Route("GET", "", refuse, kind)
+
+
+def usual_path(route: Route) -> str:
+    """The path under which a route is documented."""
+    is_whole = route.kind == "open" or route.path.startswith(("/openai/", _OTHER_VERSION))
+    return route.path if is_whole else f"/v1{route.path}"
 
 
 def _is_shown(route: Route) -> bool:

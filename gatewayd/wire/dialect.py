@@ -7,7 +7,7 @@ says which dialect it speaks and what it answers with. Other modules ask these o
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -20,6 +20,7 @@ from gatewayd.wire.anthropic import (
     is_anthropic_error,
     is_path,
 )
+from gatewayd.wire.media_watch import MediaWatcher
 from gatewayd.wire.messages_watch import MessagesWatcher, messages_usage
 from gatewayd.wire.openai import DONE, Intent, Usage, error_body, error_event, peek, peek_in_steps
 from gatewayd.wire.responses_watch import (
@@ -88,6 +89,8 @@ class Endpoint:
     """The query of its URL, for an endpoint that has one."""
     azure: str = ""
     """Where Azure's clients ask, if they do: what comes before the path."""
+    opaque: bool = False
+    """Whether answers may be something else than JSON: audio, text. They pass as they come."""
 
 
 def _openai_body(error: GatewayError, message: str, request_id: str) -> bytes:
@@ -145,6 +148,9 @@ RESPONSES_API: Final = Dialect(
     nested=MappingProxyType({"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}),
 )
 
+MEDIA_API: Final = replace(OPENAI, watcher=MediaWatcher)
+"""OpenAI's endpoints that are no conversation: their streams have no end mark, and no parameter of chat is theirs."""
+
 _DEPLOYMENTS: Final = "/openai/deployments/{model}"
 
 CHAT: Final = Endpoint("chat/completions", OPENAI, azure=_DEPLOYMENTS)
@@ -157,10 +163,14 @@ MESSAGES: Final = Endpoint("messages", MESSAGES_API)
 MESSAGES_BETA: Final = Endpoint("messages", MESSAGES_API, query="beta=true")
 COUNT_TOKENS: Final = Endpoint("messages/count_tokens", MESSAGES_API, streams=False)
 COUNT_TOKENS_BETA: Final = Endpoint("messages/count_tokens", MESSAGES_API, streams=False, query="beta=true")
+IMAGES: Final = Endpoint("images/generations", MEDIA_API, azure=_DEPLOYMENTS)
+SPEECH: Final = Endpoint("audio/speech", MEDIA_API, azure=_DEPLOYMENTS, opaque=True)
+MODERATIONS: Final = Endpoint("moderations", MEDIA_API, streams=False)
+RERANK: Final = Endpoint("rerank", MEDIA_API, streams=False)
 
 ENDPOINTS: Final = (
     CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, COMPACT, INPUT_TOKENS, MESSAGES, MESSAGES_BETA, COUNT_TOKENS,
-    COUNT_TOKENS_BETA,
+    COUNT_TOKENS_BETA, IMAGES, SPEECH, MODERATIONS, RERANK,
 )  # fmt: skip
 """Every endpoint that asks a model. The data listener serves each under its path, some under Azure's too."""
 

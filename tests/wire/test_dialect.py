@@ -12,7 +12,7 @@ import gatewayd
 from gatewayd.config.schema.deployment import Api
 from gatewayd.errors import InternalError, InvalidRequest
 from gatewayd.web.app import TABLE
-from gatewayd.wire.dialect import DIALECTS, ENDPOINTS, MESSAGES, OPENAI, Dialect, dialect_of
+from gatewayd.wire.dialect import DIALECTS, ENDPOINTS, MEDIA_API, MESSAGES, OPENAI, RERANK, Dialect, dialect_of
 
 _PACKAGE = Path(gatewayd.__file__).parent
 
@@ -20,12 +20,14 @@ _PACKAGE = Path(gatewayd.__file__).parent
 def test_the_listener_serves_each_endpoint_under_its_paths() -> None:
     served = {(route.path, route.endpoint) for route in TABLE if route.kind == "model"}
     paths = {(f"/{one.path}" + (f"?{one.query}" if one.query else ""), one) for one in ENDPOINTS}
+    paths.add(("/v2/rerank", RERANK))
     assert served == paths | {(f"{one.azure}/{one.path}", one) for one in ENDPOINTS if one.azure}
 
 
 def test_dialects_have_the_names_of_the_configuration() -> None:
     assert tuple(DIALECTS) == get_args(Api)
-    assert {endpoint.dialect for endpoint in ENDPOINTS} == set(DIALECTS.values())
+    assert {endpoint.dialect for endpoint in ENDPOINTS} == {*DIALECTS.values(), MEDIA_API}
+    assert MEDIA_API.name == OPENAI.name, "a deployment has both or none"
 
 
 def test_no_module_but_the_dialects_knows_an_endpoint_or_the_end_mark_by_its_bytes() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from gatewayd.config.checks.routes import DEFAULT_MODEL_KEYS
 from gatewayd.config.checks.secrecy import redacted, without_userinfo
 from gatewayd.config.snapshot import Address, Deployment, RoutingSettings, ServerSettings, Trust
 from gatewayd.secret import MASK
-from gatewayd.wire.dialect import CHAT, EMBEDDINGS
 
 
 def effective_tree(
@@ -27,9 +27,9 @@ def effective_tree(
         "general_settings": {
             "master_key": None if server.master_key is None else MASK,
             **{
-                key: server.default_models[endpoint]
-                for key, endpoint in (("completion_model", CHAT.path), ("embedding_model", EMBEDDINGS.path))
-                if endpoint in server.default_models
+                key: server.default_models[endpoint.path]
+                for key, (endpoint, *_) in DEFAULT_MODEL_KEYS.items()
+                if endpoint.path in server.default_models
             },
         },
         "gatewayd": _settings(server),

@@ -13,18 +13,21 @@ from gatewayd.config.document import Path
 RESPONSES_MODE = "responses"
 """Of models that have only the Responses API."""
 _UNSERVED = {
-    "image_generation": "generates images",
     "image_edit": "edits images",
     "audio_transcription": "transcribes audio",
-    "audio_speech": "generates speech",
     "video_generation": "generates videos",
-    "rerank": "reranks documents",
-    "moderation": "classifies texts for moderation",
     "realtime": "is available only in the Realtime API",
     "ocr": "reads documents",
     "search": "searches the web",
 }
 """litellm's modes that gatewayd has no endpoint for → what a model of that mode does."""
+_ONLY_FORWARDED = {
+    "image_generation": "generates images",
+    "audio_speech": "generates speech",
+    "rerank": "reranks documents",
+    "moderation": "classifies texts for moderation",
+}
+"""The same for modes whose endpoints serve deployments only that are called by OpenAI's API."""
 _UNSERVED_PROVIDERS = {
     "langfuse": "takes its prompt from Langfuse",
     "humanloop": "takes its prompt from Humanloop",
@@ -44,6 +47,8 @@ def unserved(target: Destination, info: Mapping[str, Any], mode: str, path: Path
     if isinstance(written, str) and mode == written:
         place = (*path, "model_info", "mode")
     what = _UNSERVED_PROVIDERS.get(target.provider) or _UNSERVED.get(mode, "")
+    if target.kind == "translate":
+        what = what or _ONLY_FORWARDED.get(mode, "")
     if what:
         message = f"no endpoint serves this model yet: it {what}"
         report.warning(

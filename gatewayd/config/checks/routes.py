@@ -6,7 +6,7 @@ import heapq
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gatewayd.config.checks.report import Report
 from gatewayd.config.document import Path, dotted, shortened
@@ -16,7 +16,7 @@ from gatewayd.config.schema.router import CARRIED_OUT, AliasItem, RouterSettings
 from gatewayd.config.snapshot import Alias, Deployment, RoutingSettings
 from gatewayd.errors import FallbackKind
 from gatewayd.suggest import nearest
-from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS
+from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, IMAGES, MODERATIONS, Endpoint
 
 _NO_GROUPS = frozenset(
     {"model", "model_name", "from", "to", "to_model", "match", "fallback", "fallbacks", "fallback_models", "models"}
@@ -113,15 +113,29 @@ def build_routing(
     )
 
 
+DEFAULT_MODEL_KEYS: Final[Mapping[str, tuple[Endpoint, ...]]] = {
+    "completion_model": (CHAT, COMPLETIONS),
+    "embedding_model": (EMBEDDINGS,),
+    "image_generation_model": (IMAGES,),
+    "moderation_model": (MODERATIONS,),
+}
+"""Keys of `general_settings`, and for which requests without a model they name one."""
+
+
+_OFTEN_COPIED: Final = frozenset({"image_generation_model", "moderation_model"})
+"""Keys that files have from LiteLLM's documentation, with models that they do not list: no reason to refuse the file."""
+
+
 def default_models(general: GeneralSettings, names: Names, report: Report) -> dict[str, str]:
     """Endpoint → group for requests without a model."""
     models: dict[str, str] = {}
-    for field, name, endpoints in (
-        ("completion_model", general.completion_model, (CHAT.path, COMPLETIONS.path)),
-        ("embedding_model", general.embedding_model, (EMBEDDINGS.path,)),
-    ):
+    for field, endpoints in DEFAULT_MODEL_KEYS.items():
+        name = getattr(general, field)
         if name is not None and names.known(name):
-            models.update(dict.fromkeys(endpoints, name))
+            models.update({endpoint.path: name for endpoint in endpoints})
+        elif name is not None and field in _OFTEN_COPIED:
+            path: Path = ("general_settings", field)
+            report.warning("unused_key", path, f"has no effect: there is no model group {report.quote(path, name)}")
         elif name is not None:
             _unknown(name, ("general_settings", field), names, report)
     return models

@@ -33,6 +33,18 @@ class GeneralSettings(Section):
         approximated="litellm also overrides the request's `model`",
         min_length=1,
     )
+    image_generation_model: str | None = key(
+        None,
+        "The same for generated images.",
+        approximated="litellm also overrides the request's `model`",
+        min_length=1,
+    )
+    moderation_model: str | None = key(
+        None,
+        "The same for moderations, whose requests usually name no model.",
+        approximated="litellm also overrides the request's `model`",
+        min_length=1,
+    )
     max_request_size_mb: Megabytes | None = key(None, "The same as `gatewayd.limits.body_mb`, which takes precedence.")
     cancel_on_disconnect: Flag | None = key(
         None,

@@ -19,11 +19,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from gatewayd.config.snapshot import Deployment
-from gatewayd.errors import GatewayError, InvalidRequest, UpstreamTimeout
+from gatewayd.errors import GatewayError, UpstreamTimeout
 from gatewayd.observe import detours
 from gatewayd.secret import Secret
 from gatewayd.tasks import OnceInThread, spawn
 from gatewayd.upstream.base import Call, Reply
+from gatewayd.upstream.convert import not_spoken
 from gatewayd.upstream.dial import configured_tls
 from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.hiding import Secrets
@@ -164,7 +165,7 @@ class TranslateUpstream:
     async def open(self, call: Call) -> Reply:
         function = _FUNCTIONS.get(call.endpoint)
         if function is None:
-            raise InvalidRequest(f"{self._provider} has no such endpoint.", code="endpoint_not_supported")
+            raise not_spoken(call)
         arguments = self._arguments.of(call)
         fetched = await self._media.prepare(arguments.get("messages", ()), call.timeouts)
         litellm = await load_litellm(self._provider) if self._pools is None else _load()

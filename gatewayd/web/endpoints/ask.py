@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gatewayd.web.exchange import Exchange, Route
-from gatewayd.wire.dialect import ENDPOINTS, Endpoint
+from gatewayd.wire.dialect import ENDPOINTS, RERANK, Endpoint
 
 
 def _routes(endpoint: Endpoint) -> Iterator[Route]:
@@ -17,4 +17,11 @@ def _routes(endpoint: Endpoint) -> Iterator[Route]:
         yield Route("POST", f"{prefix}/{endpoint.path}{query}", create, "model", endpoint)
 
 
-ROUTES = tuple(route for endpoint in ENDPOINTS for route in _routes(endpoint))
+async def _rerank(exchange: Exchange) -> None:
+    await exchange.ask_model(RERANK)
+
+
+ROUTES = (
+    *(route for endpoint in ENDPOINTS for route in _routes(endpoint)),
+    Route("POST", "/v2/rerank", _rerank, "model", RERANK),  # Cohere's clients
+)
