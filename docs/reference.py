@@ -16,6 +16,7 @@ from gatewayd.engine.runtime import Gateway
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.record import Attempt, Record
 from gatewayd.upstream.base import DROPPED
+from gatewayd.upstream.convert import ESTIMATED
 from gatewayd.web.app import TABLE
 from gatewayd.web.render import success_headers
 from gatewayd.web.router import usual_path
@@ -129,7 +130,8 @@ _ANSWERED = {
     "x-gatewayd-revision": "the revision of the configuration that answered",
     "x-gatewayd-deployment": "the deployment that answered: its `model_info.id`, else a generated name",
     "x-gatewayd-attempts": "the number of attempts",
-    "x-gatewayd-dropped": "fields of a forwarded request that `drop_params` left out",
+    "x-gatewayd-dropped": "fields that were left out: by `drop_params`, or because the upstream's API cannot say them",
+    "x-gatewayd-estimated": "fields of the answer whose value is gatewayd's estimate",
     "x-gatewayd-fallback": "the group that answered, if it is not the requested group",
     "x-gatewayd-overhead-ms": "milliseconds that gatewayd itself needed before the start of the answer",
     "request-id": "as `x-request-id`, for requests in Anthropic's API",
@@ -233,7 +235,7 @@ _FALLBACK = Record(path="/v1/messages", group="asked", attempts=[Attempt("", "an
 
 def _answered() -> Sequence[str]:
     """Every header that an answer may have; one that came from a fallback has them all."""
-    return [DROPPED, *(name for name, _ in success_headers(_FALLBACK, 0.0, 0.0))]
+    return [DROPPED, ESTIMATED, *(name for name, _ in success_headers(_FALLBACK, 0.0, 0.0))]
 
 
 def _administration() -> Iterator[str]:

@@ -339,6 +339,10 @@ class UpstreamStatus(UpstreamError):
     def body(self) -> bytes | None:
         return self._body
 
+    def forget_body(self) -> None:
+        """For an upstream's error in another API's form than the client's."""
+        self._body = None
+
 
 # --- the gateway's own state --------------------------------------------------------------------------------------
 

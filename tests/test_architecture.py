@@ -80,6 +80,7 @@ TESTED_BY = {
     "upstream/litellm/test_translate.py": ("upstream/litellm/answers.py",),
     "upstream/test_transport.py": ("upstream/narrow.py",),
     "upstream/test_vectors.py": ("float32.py",),
+    "data_plane/test_converted.py": ("upstream/converted.py", "wire/converters.py"),
     "web/endpoints/test_model_endpoints.py": ("web/endpoints/ask.py",),
     "web/test_fairness.py": ("web/turns.py",),
     "web/test_fastpath.py": ("web/loop.py",),

@@ -126,6 +126,8 @@ class Deployment:
     """file:line of the entry."""
     dialects: tuple[str, ...] = ("chat",)
     """The dialects that it is asked in without conversion (`wire.dialect.DIALECTS`)."""
+    abilities: Mapping[str, bool | int] = field(default_factory=_empty)
+    """What is known of its model, by keys of litellm's price table: `supports_reasoning`, `max_output_tokens`, ..."""
 
     @property
     def has_own_id(self) -> bool:

@@ -135,7 +135,7 @@ async def _open(runtime: Runtime, target: Target, call: Call, deadline: float) -
     answered = False
     try:
         async with runtime.deadlines.limit(min(call.timeouts.total, deadline - now)):
-            reply = await open_in_dialect(target.upstream, target.deployment.dialects, call)
+            reply = await open_in_dialect(target.upstream, target.deployment, call)
         answered = True
     except TimeoutError:
         late = UpstreamTimeout("The upstream did not answer in time.", kind="total")

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from gatewayd.wire.conversation import Request
 from gatewayd.wire.dialect import Endpoint
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Intent, Usage
@@ -58,6 +59,9 @@ class Call(msgspec.Struct):
     """Seconds the client itself grants (`x-litellm-timeout`, body `timeout`); None = the deployment's."""
     dropped: tuple[str, ...] = ()
     """Fields of the body that `drop_params` left out. Set anew for every try."""
+
+    conversation: Request | None = None
+    """What it asks in the neutral form, if it had to be converted."""
 
     def told(self) -> Sequence[Header]:
         """Headers with which the answer says what was not sent."""

@@ -1,29 +1,191 @@
-"""Asks a deployment in a dialect that it speaks."""
+"""Asks a deployment in a dialect that it speaks: the caller's own if it can be, else the richest one both ways.
+
+A request is read into the neutral form and written in the other dialect; the deployment's upstream sees an ordinary
+call. Its answer is read and written the other way round. Before the first event of the answer everything that fails
+raises, so that another deployment can be asked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from typing import Final
 
-from gatewayd.errors import InvalidRequest, Verdict
-from gatewayd.upstream.base import Call, Reply, Upstream
+import msgspec
+
+from gatewayd.config.snapshot import Deployment
+from gatewayd.errors import InvalidRequest, UpstreamStatus, Verdict
+from gatewayd.upstream.abilities import model_target, with_defaults
+from gatewayd.upstream.base import DROPPED, Call, Reply, Upstream, WholeReply
+from gatewayd.upstream.converted import ConvertedStream
+from gatewayd.upstream.forward import ForwardUpstream
+from gatewayd.wire.conversation import Block, Request, TextBlock
+from gatewayd.wire.converters import CONVERTERS, Converter
+from gatewayd.wire.dialect import (
+    CHAT,
+    COUNT_TOKENS,
+    COUNT_TOKENS_BETA,
+    INPUT_TOKENS,
+    MESSAGES,
+    MESSAGES_BETA,
+    RESPONSES,
+    Dialect,
+    Endpoint,
+)
+from gatewayd.wire.estimate import estimated_tokens
+from gatewayd.wire.headers import Header
+from gatewayd.wire.openai import encode
+
+ESTIMATED: Final = "x-gatewayd-estimated"
+"""The header of an answer that names the fields whose value is an estimate."""
+
+_CONVERSATIONS: Final = {endpoint.dialect.name: endpoint for endpoint in (CHAT, RESPONSES, MESSAGES)}
+"""By dialect: where a conversation is asked."""
+_ASKED: Final = frozenset({CHAT, RESPONSES, MESSAGES, MESSAGES_BETA})
+_COUNTED: Final = frozenset({COUNT_TOKENS, COUNT_TOKENS_BETA, INPUT_TOKENS})
+_RICHEST: Final = ("responses", "messages", "gemini", "converse", "chat")
+"""Which dialect a deployment is asked in, of those that it speaks, if it does not speak the caller's."""
+_NO_SUCH_URL: Final = (404, 405, 501)
+_log: Final = logging.getLogger("gatewayd.deployments")
+_THREADED: Final = 256 * 1024
+"""Bytes of a body whose conversion would hold up the loop."""
+_JSON: Final[Header] = ("content-type", "application/json")
 
 
-async def open_in_dialect(upstream: Upstream, dialects: Sequence[str], call: Call) -> Reply:
-    """`Upstream.open`, for a deployment that speaks these dialects."""
-    dialect = call.endpoint.dialect
-    if dialect.name in dialects:
-        return await upstream.open(call)
-    raise not_spoken(call)
+async def open_in_dialect(upstream: Upstream, deployment: Deployment, call: Call) -> Reply:
+    """`Upstream.open`, in whatever dialect the deployment speaks."""
+    caller = call.endpoint.dialect
+    missing = upstream.missing if isinstance(upstream, ForwardUpstream) else None
+    if caller.name in deployment.dialects and (missing is None or not missing.has(call.endpoint)):
+        try:
+            return await upstream.open(call)
+        except UpstreamStatus as error:
+            if missing is None or len(deployment.dialects) == 1 or not _has_no_endpoint(error, caller):
+                raise
+            missing.note(call.endpoint)
+            _log.info(
+                "deployment %s (%s): its server has no %s; requests are converted",
+                deployment.id, deployment.summary, call.endpoint.path,
+            )  # fmt: skip
+    converter = CONVERTERS.get(caller.name)
+    if converter is not None and call.endpoint in _COUNTED:
+        return _counted(await _request(call, converter))
+    speaks = [name for name in deployment.dialects if name != caller.name and name in CONVERTERS]
+    target = next((name for name in _RICHEST if name in speaks), None)
+    if converter is None or target is None or call.endpoint not in _ASKED:
+        raise not_spoken(call)
+    return await _Conversion(call, deployment, converter, target).open(upstream)
+
+
+def _has_no_endpoint(error: UpstreamStatus, dialect: Dialect) -> bool:
+    """Whether a server says that it has no such URL. In the form of the API it would speak of the model."""
+    return error.status in _NO_SUCH_URL and (error.body is None or not dialect.is_error(error.body))
 
 
 def not_spoken(call: Call) -> InvalidRequest:
-    """The error for a call in a dialect that a deployment does not speak."""
+    """The error for a call that a deployment's dialects cannot express."""
     error = InvalidRequest(
         f"The deployment has no endpoint '{call.endpoint.path}', and its API cannot express the request.",
         code="endpoint_not_supported",
     )
     error.verdict = Verdict.ELSEWHERE  # another deployment may have it
     return error
+
+
+class _Conversion:
+    """One call to a deployment that speaks another dialect than the caller."""
+
+    def __init__(self, call: Call, deployment: Deployment, converter: Converter, target: str) -> None:
+        self._call = call
+        self._deployment = deployment
+        self._caller = converter
+        self._target = CONVERTERS[target]
+        self._endpoint: Endpoint = _CONVERSATIONS[target]
+
+    async def open(self, upstream: Upstream) -> Reply:
+        call = self._call
+        request = await _request(call, self._caller)
+        if len(call.intent.body) > _THREADED:
+            body, lost = await asyncio.to_thread(self._written, request)
+        else:
+            body, lost = self._written(request)
+        inner = msgspec.structs.replace(
+            call, endpoint=self._endpoint, intent=self._endpoint.dialect.peek(body), headers=self._headers(), dropped=()
+        )
+        try:
+            reply = await upstream.open(inner)
+        except UpstreamStatus as error:
+            if self._endpoint.dialect.error_body is not call.endpoint.dialect.error_body:
+                error.forget_body()
+            raise
+        finally:
+            call.waited, call.dropped = inner.waited, (*lost, *inner.dropped)
+        try:
+            return await self._converted(reply, request)
+        except BaseException:
+            reply.close()
+            raise
+
+    def _written(self, request: Request) -> tuple[bytes, tuple[str, ...]]:
+        request = with_defaults(request, self._deployment)
+        if request.stream:
+            request = msgspec.structs.replace(request, include_usage=True)  # for the record
+        if request.system and request.dialect == MESSAGES.dialect.name:  # only Anthropic's API knows what it is for
+            system = tuple(block for block in request.system if not _is_attribution(block))
+            request = msgspec.structs.replace(request, system=system)
+        try:
+            written = self._target.write_request(request, model_target(self._deployment, self._call.intent.model))
+        except InvalidRequest as error:
+            error.verdict = Verdict.ELSEWHERE  # a deployment that speaks the caller's dialect can be asked it
+            raise
+        return written.body, written.dropped
+
+    def _headers(self) -> list[Header]:
+        """The client's, without those of an API that is not asked."""
+        own = "anthropic-" if self._endpoint.dialect.name == MESSAGES.dialect.name else "openai-"
+        return [pair for pair in self._call.headers if pair[0].startswith(own) or not pair[0].startswith(_VENDORS)]
+
+    async def _converted(self, reply: Reply, request: Request) -> Reply:
+        headers = [*(pair for pair in reply.headers if pair[0] != DROPPED), *self._call.told()]
+        if reply.body is None:
+            return ConvertedStream(reply, headers, self._target.reader(), self._caller.writer(request))
+        if len(reply.body) > _THREADED:
+            body = await asyncio.to_thread(self._answer, reply.body, request)
+        else:
+            body = self._answer(reply.body, request)
+        return WholeReply(reply.status, headers, body, reply.usage)
+
+    def _answer(self, body: bytes, request: Request) -> bytes:
+        return self._caller.write_answer(self._target.read_answer(body), request)
+
+
+_VENDORS: Final = ("anthropic-", "openai-")
+_ATTRIBUTION: Final = "x-anthropic-billing-header:"
+
+
+async def _request(call: Call, converter: Converter) -> Request:
+    """What the caller asks; read once for all attempts."""
+    if call.conversation is None:
+        body = call.intent.body
+        if len(body) > _THREADED:
+            call.conversation = await asyncio.to_thread(converter.read_request, body)
+        else:
+            call.conversation = converter.read_request(body)
+    return call.conversation
+
+
+def _counted(request: Request) -> Reply:
+    """The answer of an endpoint that counts tokens, for a deployment that has none."""
+    tokens = estimated_tokens(request)
+    body = {"input_tokens": tokens}
+    if request.dialect == RESPONSES.dialect.name:
+        body = {"object": "response.input_tokens", **body}  # type: ignore[dict-item]
+    return WholeReply(200, [_JSON, (ESTIMATED, "input_tokens")], encode(body))
+
+
+def _is_attribution(block: Block) -> bool:
+    """Whether a system block says only which client asks. It differs from request to request, and so spoils caches."""
+    return isinstance(block, TextBlock) and block.text.startswith(_ATTRIBUTION)
 
 
 class SplitUpstream:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import time
 from typing import Final
 from urllib.parse import quote
 
@@ -54,10 +55,30 @@ _NEAR: Final = 4096
 _SOME_ERROR: Final = re.compile(rb'"error"(?!\s*:\s*null\b)|"status"\s*:\s*"failed"')
 _OTHER_RESULT: Final = re.compile(rb'"type"\s*:\s*"message"|"object"\s*:\s*"response')
 _HAS_CHOICE: Final = re.compile(rb'"choices"\s*:\s*\[\s*\{')
+_MISSING_FOR: Final = 600.0
+"""Seconds for which a server is not asked again for an endpoint that it has not."""
 _ANTHROPICS_TOKEN: Final = "sk-ant-oat"
 _SPACE: Final = b" \t\r\n"
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 """What a base URL may hold as it is; the rest is encoded as in every browser."""
+
+
+class MissingEndpoints:
+    """Endpoints that a server has not, although its provider documents them: an older version, mostly. They are asked
+    for again after a while, because servers are updated."""
+
+    def __init__(self) -> None:
+        self._until: dict[Endpoint, float] = {}
+
+    def has(self, endpoint: Endpoint) -> bool:
+        return bool(self._until) and time.monotonic() < self._until.get(endpoint, 0.0)
+
+    def noted(self, endpoint: Endpoint) -> bool:
+        """Whether it was ever missing: then only `upstream.convert` asks for it, which knows what to do."""
+        return endpoint in self._until
+
+    def note(self, endpoint: Endpoint) -> None:
+        self._until[endpoint] = time.monotonic() + _MISSING_FOR
 
 
 class ForwardUpstream:
@@ -85,6 +106,7 @@ class ForwardUpstream:
         self._fields, self._own = _fields(deployment, self._origin, instance if elsewhere else "")
         held = (deployment.api_key, *deployment.extra_headers.values(), *deployment.litellm_params.values())
         self.secrets = Secrets(secret for secret in held if isinstance(secret, Secret))
+        self.missing = MissingEndpoints()
         self._heads: tuple[dict[Endpoint, bytes], dict[Endpoint, bytes]] = {}, {}
         """By endpoint, of calls that do not stream and of those that do."""
 
@@ -129,7 +151,7 @@ class ForwardUpstream:
     def send_now(self, answer: Answer, call: Call) -> Connection | None:
         """Sends a call on an idle connection, if there is one. `answer` hears what becomes of it; it may fail with
         StaleConnection. An answer that may be a stream needs `open`."""
-        if not self._pool.idle_count or call.endpoint.opaque:
+        if not self._pool.idle_count or call.endpoint.opaque or self.missing.noted(call.endpoint):
             return None
         head, body = self._request(call)
         connection = self._pool.take()

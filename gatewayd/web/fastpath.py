@@ -76,7 +76,7 @@ class Desk:
     the runtime's notes and knows nothing of the runtime, which can go when its requests are done."""
 
     __slots__ = (
-        "_dialect", "_lanes", "_path", "_renames", "_seconds", "caller", "default_model", "limit", "revision",
+        "_endpoint", "_lanes", "_path", "_renames", "_seconds", "caller", "default_model", "limit", "revision",
     )  # fmt: skip
 
     def __init__(self, known: KnownRequest, caller: str, runtime: Runtime) -> None:
@@ -84,7 +84,7 @@ class Desk:
         self.default_model = server.default_models.get(endpoint.path)
         self.limit = int(server.limits.body_mb * MEGABYTE)
         self.caller = caller
-        self._dialect = endpoint.dialect.name
+        self._endpoint = endpoint
         self._path = known.path
         self.revision = runtime.snapshot.revision
         self._seconds = server.timeouts.total
@@ -108,8 +108,9 @@ class Desk:
         key = group.name, target.candidate.id
         lane = self._lanes.get(key)
         seconds = min(target.timeouts.total, self._seconds)
-        native = self._dialect in target.deployment.dialects
-        if lane is None and native and isinstance(target.upstream, ForwardUpstream) and seconds >= EXACT_BELOW:
+        if self._endpoint.dialect.name not in target.deployment.dialects:
+            return None
+        if lane is None and isinstance(target.upstream, ForwardUpstream) and seconds >= EXACT_BELOW:
             attempt = Attempt(target.candidate.id, group.name, 0.0, status=200)
             head = SuccessHead(Record(path=self._path, revision=self.revision, group=group.name, attempts=[attempt]))
             lane = Lane(group, target, target.upstream, head, seconds, self._renames, self.caller, self.revision)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, TypeVar, get_args
 
@@ -23,6 +25,9 @@ from gatewayd.wire.conversation import (
 from gatewayd.wire.openai import encode, parsed
 
 _T = TypeVar("_T")
+_MAX_NAME: Final = 64
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 _list: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _NULL: Final = b"null"
 _WORDS: Final = ((str, "a string"), (bool, "true or false"), (int, "a whole number"), (float, "a number"))
@@ -214,8 +219,14 @@ def tool_names(request: Request) -> dict[str, str]:
 
 
 def flat_name(name: str, namespace: str | None) -> str:
-    """The name of a tool in dialects without namespaces."""
-    return name if namespace is None else f"{namespace}__{name}"
+    """The name of a tool in dialects without namespaces: letters, digits, `_` and `-`, at most 64 of them."""
+    if namespace is None:
+        return name
+    flat = f"{namespace}__{name}"
+    if _NAME.fullmatch(flat):
+        return flat
+    digest = hashlib.sha256(flat.encode(errors="replace")).hexdigest()[:8]
+    return f"{_NO_NAME.sub('_', flat)[: _MAX_NAME - 9]}_{digest}"
 
 
 # --- reasoning ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from gatewayd.wire.conversation import ThinkingBlock, ToolName, ToolUseBlock
 from gatewayd.wire.openai import encode
 from gatewayd.wire.responses_items import sealed_thought
 from gatewayd.wire.responses_object import item_id
-from gatewayd.wire.responses_tools import custom_input
+from gatewayd.wire.responses_tools import free_text
 from gatewayd.wire.signatures import signed_call_id
 
 
@@ -161,7 +161,7 @@ class OpenCall:
     def end(self) -> None:
         text = "".join(self._pieces)
         if self._buffered:
-            self._buffered, text = False, custom_input(text)
+            self._buffered, text = False, free_text(text)
             self.feed(text)
         elif not text and not self._custom:
             text = "{}"  # a tool without arguments: clients parse it

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -20,10 +18,8 @@ from gatewayd.wire.conversation import (
     ToolKind,
     ToolName,
 )
-from gatewayd.wire.converting import BOOLEAN, STRING, DropList, Members, as_json, extra_of, invalid
+from gatewayd.wire.converting import BOOLEAN, STRING, DropList, Members, as_json, extra_of, flat_name, invalid
 
-_MAX_NAME: Final = 64
-_OTHER: Final = re.compile(r"[^a-zA-Z0-9_-]")
 NOT_RESPONSES: Final = "cannot be expressed in the Responses API"
 
 
@@ -228,26 +224,16 @@ class CallNames:
             if not isinstance(tool, ServerTool):
                 kind: ToolKind = "custom" if isinstance(tool, CustomTool) else "function"
                 found = ToolName(tool.name, kind, tool.namespace)
-                self._tools.setdefault(_flat_name(tool.name, tool.namespace), found)
+                self._tools.setdefault(flat_name(tool.name, tool.namespace), found)
 
     def original(self, name: str, kind: ToolKind) -> ToolName:
         return self._tools.get(name) or ToolName(name, kind)
 
 
-def _flat_name(name: str, namespace: str | None) -> str:
-    flat = name if namespace is None else f"{namespace}__{name}"
-    clean = _OTHER.sub("_", flat)
-    return (
-        clean
-        if len(clean) <= _MAX_NAME
-        else f"{clean[: _MAX_NAME - 9]}_{hashlib.sha256(flat.encode()).hexdigest()[:8]}"
-    )
-
-
 _arguments: Final = msgspec.json.Decoder(dict[str, Any])
 
 
-def custom_input(arguments: str) -> str:
+def free_text(arguments: str) -> str:
     """The text of a custom tool's call that was made as the call of a function with one argument."""
     try:
         members: Mapping[str, Any] = _arguments.decode(arguments)

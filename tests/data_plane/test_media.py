@@ -184,11 +184,14 @@ async def test_a_stray_field_does_not_make_a_fault(path: str) -> None:
     def reply(request: Received) -> Reply:
         return json_reply({"data": [], "results": [], "seen": request.json()})
 
-    async with before(reply, params={"temperature": 0.5, "user": "gateway"}, additional_drop_params=["x"]) as (
-        _,
-        site,
-        _,
-    ), RawClient.to(site.port) as client:
+    async with (
+        before(reply, params={"temperature": 0.5, "user": "gateway"}, additional_drop_params=["x"]) as (
+            _,
+            site,
+            _,
+        ),
+        RawClient.to(site.port) as client,
+    ):
         client.post(f"/v1/{path}", b'{"model":"media","x":1,"user":"me","stream":null}')
         seen = json.loads((await client.answer()).body)["seen"]
     assert seen == {"model": "m", "user": "me", "stream": None, "temperature": 0.5}

@@ -174,3 +174,20 @@ def test_urls_without_base64(url: str) -> None:
 def test_data_urls_with_parameters() -> None:
     assert split_data_url("DATA:Text/Plain;charset=utf-8;BASE64,eA==") == ("text/plain", "eA==")
     assert split_data_url("data:;base64,eA==") == ("text/plain", "eA==")
+
+
+@given(st.text(min_size=1, max_size=80), st.text(min_size=1, max_size=80))
+def test_flat_names_are_names_of_tools(name: str, namespace: str) -> None:
+    flat = flat_name(name, namespace)
+    assert 0 < len(flat) <= 64
+    assert flat.isascii()
+    assert flat.replace("_", "").replace("-", "").isalnum() or not flat.strip("_-")
+    assert flat == flat_name(name, namespace)
+
+
+def test_long_flat_names_differ() -> None:
+    names = {flat_name(f"{'x' * 70}{number}", "n") for number in range(50)} | {
+        flat_name("a.b", "n"),
+        flat_name("a,b", "n"),
+    }
+    assert len(names) == 52

@@ -241,14 +241,6 @@ def test_namespaces_are_flattened_for_chat_and_put_together_for_responses() -> N
     assert [tool["name"] for tool in written[0]["tools"]] == ["read", "patch"]
 
 
-def test_the_order_of_tools_is_kept() -> None:
-    """Prompt caches depend on it."""
-    tools = [{"type": "custom", "name": "z"}, NAMESPACE, {"type": "function", "name": "a", "parameters": {}}]
-    body, _ = to_chat(tools=tools)
-    assert [tool[tool["type"]]["name"] for tool in body["tools"]] == ["z", "mcp__files__read", "mcp__files__patch", "a"]
-    assert [tool["name"] for tool in rewritten(ask(tools=tools))["tools"]] == ["z", "mcp__files", "a"]
-
-
 @pytest.mark.parametrize(
     ("choice", "named"),
     [

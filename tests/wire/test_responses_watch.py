@@ -72,7 +72,6 @@ SPLITS = [lambda stream: [stream], single_bytes, one_event_each]
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("last", [COMPLETED, INCOMPLETE])
 def test_a_good_stream_passes_whole(split: Any, last: bytes) -> None:
-    """A-16"""
     texts = ("Hello", "response", '"response"', "response.completed", " error", '"error"', "event: error")
     stream = CREATED + IN_PROGRESS + b"".join(map(delta, texts)) + last
     watcher, out = watch(*split(stream))
@@ -85,7 +84,7 @@ def test_a_good_stream_passes_whole(split: Any, last: bytes) -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_failed_response_is_an_error_and_before_any_output_a_failed_start(split: Any) -> None:
-    """A-08: 200 with `status: failed` is a failed try."""
+    """200 with `status: failed` is a failed try."""
     watcher, _ = watch(*split(CREATED + IN_PROGRESS + FAILED))
     assert (watcher.started, watcher.done, watcher.over) == (False, False, True)
     assert watcher.error is not None
@@ -133,7 +132,6 @@ def test_whose_fault_a_failure_is(code: str | None, type: str) -> None:
 )
 @pytest.mark.parametrize("split", SPLITS)
 def test_an_error_event_ends_the_stream(bad: bytes, split: Any) -> None:
-    """A-08, A-09"""
     for before in (b"", CREATED, CREATED + delta("a")):
         watcher, out = watch(*split(before + bad + delta("b") + COMPLETED))
         assert watcher.error is not None
@@ -178,7 +176,6 @@ def test_what_comes_before_output_does_not_start_a_stream() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_nothing_passes_behind_the_end(split: Any) -> None:
-    """A-10"""
     watcher, out = watch(*split(CREATED + delta("a") + COMPLETED + delta("b")))
     assert out == CREATED + delta("a") + COMPLETED
     watcher, out = watch(*split(CREATED + delta("a") + COMPLETED + b"data: [DONE]\n\n"))
@@ -206,7 +203,6 @@ def test_a_secret_in_an_error_does_not_pass() -> None:
 
 
 def test_an_end_whose_empty_line_is_missing() -> None:
-    """A-01"""
     for cut, missing in ((1, b"\n"), (2, b"\n\n")):
         watcher, out = watch(CREATED, delta("a"), COMPLETED[:-cut])
         rest = watcher.end()
@@ -222,7 +218,6 @@ def test_an_end_whose_empty_line_is_missing() -> None:
 
 
 def test_a_last_event_that_is_too_large_is_still_the_end() -> None:
-    """A-15"""
     big = event("response.completed", response={"output": ["x" * 3_000_000], "usage": USAGE, "metadata": {}})
     for size in (65_536, 1_000):
         watcher, out = watch(CREATED, delta("a"), *(big[at : at + size] for at in range(0, len(big), size)))
@@ -247,7 +242,6 @@ pieces = st.lists(st.sampled_from([delta("a"), delta('"response"'), delta("ä\u2
 
 @given(pieces, st.sampled_from([COMPLETED, INCOMPLETE, FAILED, b"data: [DONE]\n\n", b""]), st.data())
 def test_any_segments_are_the_same_stream(events: Iterable[bytes], last: bytes, data: st.DataObject) -> None:
-    """A-16"""
     stream = CREATED + b"".join(events) + last + delta("behind") * bool(last)
     cuts = sorted(data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=8)))
     expected, out = watch(stream)

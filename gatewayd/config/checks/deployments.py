@@ -16,9 +16,9 @@ import msgspec
 from pydantic import ValidationError
 
 from gatewayd.config.checks.circle import Listeners
-from gatewayd.config.checks.dialects import dialects_of
+from gatewayd.config.checks.dialects import served
 from gatewayd.config.checks.ids import Ids
-from gatewayd.config.checks.modes import RESPONSES_PREFIX, mode_of, unserved
+from gatewayd.config.checks.modes import RESPONSES_PREFIX
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.secrecy import is_secret_name
 from gatewayd.config.checks.target import Destination, check_provider, find_target
@@ -152,7 +152,7 @@ class _Entry:
         if target is None or (scripted and mock is None) or not _name_is_sane(entry, self._path, self._report):
             return None
         handed_on, completion = self._others(params, target)
-        dialects, unserved = self._served(entry, target)
+        what = served(entry, self._entry.get("model_info"), target, self._path, self._report)
         deployment = Deployment(
             id=entry.model_info.id or "",
             identity="",
@@ -160,7 +160,8 @@ class _Entry:
             kind=target.kind,
             provider=target.provider,
             model=target.model if target.kind == "translate" else target.model.removeprefix(RESPONSES_PREFIX),
-            dialects=dialects,
+            dialects=what.dialects,
+            abilities=what.abilities,
             api_base=target.api_base,
             api_key=target.api_key,
             api_version=target.api_version,
@@ -183,7 +184,7 @@ class _Entry:
             cooldown_time=params.cooldown_time,
             mock=mock,
             info=_plain(self._entry.get("model_info") or {}),
-            unserved=unserved,
+            unserved=what.unserved,
             place=place,
         )
         return deployment, params.order
@@ -238,15 +239,6 @@ class _Entry:
                 self._report.error("wrong_type", path, message)
             return None, True
         return script.model_dump(exclude_unset=True), True
-
-    def _served(self, entry: ModelEntry, target: Destination) -> tuple[tuple[str, ...], str]:
-        info, path, report = self._entry.get("model_info"), self._path, self._report
-        written = info if isinstance(info, Mapping) else {}
-        named = entry.litellm_params.api_base or entry.litellm_params.base_url
-        own_address = bool(named) and target.provider != "azure"  # every Azure resource has its own address
-        mode = mode_of(target, written, own_address)
-        dialects = dialects_of(target, mode, entry.model_info, path, report)
-        return dialects, unserved(target, written, mode, path, report)
 
     def _effort(self, value: Mapping[str, Any]) -> str | None:
         """The part of litellm's form for the Responses API that chat completions have."""

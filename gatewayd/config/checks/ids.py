@@ -103,6 +103,7 @@ def _identity(deployment: Deployment) -> str:
             d.group, d.kind, d.provider, d.model, d.api_base, d.api_key, d.api_version, d.organization, d.params,
             d.extra_body, d.extra_headers, d.litellm_params, d.drop_params, d.additional_drop_params,
             d.allowed_openai_params, d.family, d.mock, d.trust, d.dialects,
+            d.abilities,
         ]
     )  # fmt: skip
 

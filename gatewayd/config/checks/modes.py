@@ -57,6 +57,13 @@ def unserved(target: Destination, info: Mapping[str, Any], mode: str, path: Path
     return what
 
 
+def catalogued(target: Destination, info: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The price table's entry for the deployment's model."""
+    base = info.get("base_model")
+    name = base.removeprefix(f"{target.provider}/") if isinstance(base, str) else target.model
+    return None if "*" in name else providers.catalogue(target.provider, name.removeprefix(RESPONSES_PREFIX))
+
+
 def mode_of(target: Destination, info: Mapping[str, Any], own_address: bool) -> str:
     """litellm's mode of the deployment's model; "" for chat, and where nothing tells it.
 
@@ -69,9 +76,7 @@ def mode_of(target: Destination, info: Mapping[str, Any], own_address: bool) -> 
     written = info.get("mode")
     if isinstance(written, str):
         return written
-    base = info.get("base_model")
-    name = base.removeprefix(f"{target.provider}/") if isinstance(base, str) else target.model
-    entry = None if "*" in name else providers.catalogue(target.provider, name)
+    entry = catalogued(target, info)
     if entry is None or "/v1/chat/completions" in (entry.get("supported_endpoints") or ()):
         return ""
     mode = str(entry.get("mode"))

@@ -1,0 +1,130 @@
+"""A reply in another dialect than the caller's, on its way to the caller: read into the neutral form, and written.
+
+The reply below decides when a stream has begun and how it ends. An error event of the upstream's is not passed on: the
+reply below raises it, and the caller gets it in the caller's own form.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamIncomplete
+from gatewayd.upstream.base import Flow, Reply, Sink
+from gatewayd.wire.events import End, Reader, StreamError, StreamEvent, Writer
+from gatewayd.wire.headers import Header
+from gatewayd.wire.openai import Usage
+from gatewayd.wire.sse_decoder import MAX_EVENT, Decoder
+
+_ALIVE: Final = b": keep-alive\n\n"
+_CUT: Final = "The upstream's stream ended before its end mark."
+
+
+class ConvertedStream:
+    """A `Reply`: a stream of events that are read and written anew."""
+
+    body: bytes | None = None
+
+    def __init__(self, reply: Reply, headers: Sequence[Header], reader: Reader, writer: Writer) -> None:
+        self._reply = reply
+        self._reader = reader
+        self._writer = writer
+        self.status = reply.status
+        self.headers = headers
+        self.usage: Usage | None = None
+
+    async def pipe(self, sink: Sink) -> None:
+        converting = _ConvertingSink(sink, self._reader, self._writer)
+        try:
+            await self._reply.pipe(converting)
+        except asyncio.CancelledError:
+            if converting.failure is None or not converting.has_cancelled:
+                raise
+            converting.task.uncancel()
+            raise converting.failure from None
+        except GatewayError as error:
+            error.told = False  # what the upstream said of it has not been passed on
+            raise
+        finally:
+            self.usage = self._reply.usage
+        converting.finish()
+
+    def close(self) -> None:
+        self._reply.close()
+
+
+class _ConvertingSink:
+    """Takes the upstream's events, and writes the caller's."""
+
+    def __init__(self, sink: Sink, reader: Reader, writer: Writer) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
+        """The one that waits for the end of the stream."""
+        self.failure: GatewayError | None = None
+        self.has_cancelled = False
+        self._sink = sink
+        self._reader = reader
+        self._writer = writer
+        self._decoder = Decoder(MAX_EVENT)
+        self._signs = 0
+        self._over = False
+        self._whole = False
+
+    def attach(self, flow: Flow) -> None:
+        self._sink.attach(flow)
+
+    def write(self, data: bytes) -> None:
+        if self._over:
+            return
+        try:
+            out = self._converted(data)
+        except GatewayError as error:
+            self._fail(error)
+            return
+        decoder = self._decoder
+        if out:
+            self._sink.write(out)
+        elif decoder.signs != self._signs:
+            self._sink.write(_ALIVE)
+        self._signs = decoder.signs
+
+    def finish(self) -> None:
+        """The upstream's stream had a good end. Raises GatewayError if it holds no whole answer all the same."""
+        if self.failure is not None:
+            raise self.failure
+        if not self._over and (out := self._written(self._reader.end())):
+            self._sink.write(out)
+        if not self._whole:
+            raise UpstreamIncomplete(_CUT)
+
+    def _converted(self, data: bytes) -> bytes:
+        out = b""
+        for event in self._decoder.feed(data):
+            if event.data is None:
+                raise UpstreamBadResponse("The upstream's stream has an event that is too large.")
+            out += self._written(self._reader.feed(event.type, event.data))
+            if self._over:
+                break
+        return out
+
+    def _written(self, events: Sequence[StreamEvent]) -> bytes:
+        pieces: list[bytes] = []
+        for event in events:
+            if isinstance(event, StreamError):
+                self._over = True
+                break
+            pieces += self._writer.feed(event)
+            if isinstance(event, End):
+                self._over = self._whole = True
+                break
+        return b"".join(pieces)
+
+    def _fail(self, error: GatewayError) -> None:
+        self._over = True
+        self.failure = error
+        if asyncio.current_task() is self.task:
+            raise error
+        self.has_cancelled = True
+        self.task.cancel()
