@@ -172,8 +172,11 @@ class DropList:
 
     def drop(self, *fields: str) -> None:
         """Notes fields that are advisory. They are fields of the neutral form, or the caller's own."""
+        names = self._request.names
         for field in fields:
-            self._dropped[self._request.names.get(field, field)] = None
+            top, _, rest = field.partition(".")
+            name = names.get(field) or (f"{names.get(top, top)}.{rest}" if rest else field)
+            self._dropped[name] = None
 
     def refuse(self, field: str, why: str) -> None:
         """Raises InvalidRequest for a field that is not advisory; with `drop_params`, drops it.

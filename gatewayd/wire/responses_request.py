@@ -33,7 +33,6 @@ _NAMES: Final = {
     "turns": "input",
     "messages": "input",
     "messages.thinking": "input.reasoning",
-    "messages.phase": "input.phase",
     "system": "instructions",
     "max_tokens": "max_output_tokens",
     "output": "text.format",

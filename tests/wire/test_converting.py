@@ -84,6 +84,13 @@ def test_what_cannot_be_said_is_named_once_in_the_callers_words() -> None:
     assert caught.value.param == "max_output_tokens"
 
 
+def test_what_is_below_a_field_is_named_as_the_caller_calls_the_field() -> None:
+    names = {"messages": "input", "messages.thinking": "input.reasoning"}
+    losses = DropList(request_with(names=names), drop_params=False)
+    losses.drop("messages.phase", "messages.thinking", "tools.web_search", "messages")
+    assert losses.written(b"").dropped == ("input.phase", "input.reasoning", "tools.web_search", "input")
+
+
 def test_with_drop_params_nothing_is_refused() -> None:
     losses = DropList(request_with(), drop_params=True)
     losses.refuse("top_k", "cannot be expressed")

@@ -176,7 +176,13 @@ def test_codex() -> None:
                 "role": "developer",
                 "content": [{"type": "input_text", "text": "rules"}],
             },
-            {"type": "message", "id": "msg_2", "role": "user", "content": [{"type": "input_text", "text": "go"}]},
+            {
+                "type": "message",
+                "id": "msg_2",
+                "role": "user",
+                "content": [{"type": "input_text", "text": "go"}],
+                "internal_chat_message_metadata_passthrough": {"turn_id": "t"},
+            },
             {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "shell", "arguments": '{"a":1}'},
             {"type": "function_call_output", "id": "fco_1", "call_id": "c", "output": "ok"},
         ],
@@ -209,7 +215,9 @@ def test_codex() -> None:
     assert [tool[tool["type"]]["name"] for tool in body["tools"]] == ["shell", "mcp__files__read", "mcp__files__patch"]
     assert body["stream_options"] == {"include_usage": True}
     assert body["prompt_cache_key"] == "k"
-    assert set(dropped) == {"tools.web_search", "client_metadata"}
+    assert set(dropped) == {
+        "tools.web_search", "client_metadata", "input.internal_chat_message_metadata_passthrough"
+    }  # fmt: skip
 
 
 def test_developer_reaches_native_upstreams() -> None:
