@@ -336,10 +336,10 @@ async def test_no_secret_is_in_any_output(form: str, tmp_path: Path) -> None:
                 log = "\n".join(daemon.log)
         for name, text in [("good", good), *mistakes(good)][:: 3 if form == "text" else 12]:
             path.write_text(text)
-            code, told, errors = await command("check", "--format", "json", "--config", str(path), environ=environ)
+            code, told, errors = await command("check", "--format", "json", "--config", str(path), environ=ENVIRON)
             ears.heard[f"check {name}"] = told + errors
             if code and name in ("wrong place", "own"):
-                _, told, errors = await command("run", "--config", str(path), environ=environ)
+                _, told, errors = await command("run", "--config", str(path), environ=ENVIRON)
                 ears.heard[f"run {name}"] = told + errors
     ears.heard["log"] = log
     ears.heard["standard output"] = (tmp_path / "stdout").read_text()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -95,24 +92,6 @@ MODELS = [
     ("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0"),
     ("cohere_chat", "command-r-08-2024"),
 ]
-
-FIRST_LOADED = """
-import asyncio, socket, sys, warnings
-warnings.simplefilter("ignore")
-def refuse(*_, **__): sys.exit("network")
-socket.getaddrinfo = socket.socket.connect = socket.socket.connect_ex = refuse
-from gatewayd.upstream.litellm.translate import load_litellm
-assert not {"litellm", "boto3", "httpx"} & set(sys.modules)
-asyncio.run(load_litellm("anthropic", "bedrock", "cohere", "gemini"))
-print(sorted({"litellm", "boto3", "httpx"} & set(sys.modules)))
-"""
-
-
-async def test_what_a_first_call_would_import_is_imported_before() -> None:
-    run = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", FIRST_LOADED], capture_output=True, text=True, timeout=100, check=True
-    )
-    assert run.stdout == "['boto3', 'httpx', 'litellm']\n"
 
 
 async def test_a_litellm_that_is_built_otherwise_is_used_its_own_way(
