@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import textwrap
+from typing import Any
 
 import pytest
 
+import gatewayd.config.snapshot
+import gatewayd.routing.pick
+import gatewayd.wire.dialect
 from docs import generate
 from gatewayd.config.codes import PROBLEM_CODES
 from gatewayd.config.schema.base import below, known
 from gatewayd.config.schema.root import Root
-from gatewayd.errors import CODES, Verdict
+from gatewayd.errors import CODES, InvalidRequest, Verdict
+from gatewayd.observe.record import Record
+from gatewayd.policy.stages import Passage
 from gatewayd.verdicts import BY_STATUS
+from gatewayd.wire.openai import peek
 
 
 @pytest.mark.parametrize("name", generate.PAGES)
@@ -61,3 +70,24 @@ def test_no_page_calls_rpm_a_limit(page: str) -> None:
             assert re.search(r"[Ss]hare|weight|the same as|The same as", line), line
             assert "a minute" not in line
             assert "N times" not in line
+
+
+def test_the_examples_of_adding_things_work(caplog: pytest.LogCaptureFixture) -> None:
+    """The stage and the observer are run; the others are there as the page shows them."""
+    page = (generate.HERE / "architecture.md").read_text().partition("## Adding things")[2].partition("\n## ")[0]
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^  ```python\n(.*?)^  ```$", page, re.MULTILINE | re.DOTALL):
+        exec(textwrap.dedent(block), names)
+    stage, record = names["TokenLimit"](10), Record(request_id="r1", duration=61.0)
+    assert Passage().enter([stage], record, peek(b'{"model":"m","max_tokens":10}')) is None
+    with pytest.raises(InvalidRequest, match="At most 10 tokens"):
+        Passage().enter([stage], record, peek(b'{"model":"m","max_tokens":11}'))
+    names["log_slow"](record)
+    assert caplog.messages == ["r1 took 61 s"]
+    for module, line in (
+        (gatewayd.config.snapshot, "http: Flag = setting("),
+        (gatewayd.wire.dialect, 'MODERATIONS: Final = Endpoint("moderations", MEDIA_API, streams=False)'),
+        (gatewayd.routing.pick, "def least_busy(candidates: Sequence[Candidate], view: View) -> Candidate:"),
+    ):
+        assert line in page
+        assert line in inspect.getsource(module)
