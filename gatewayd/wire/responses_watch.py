@@ -15,7 +15,9 @@ from typing import Any, Final
 import msgspec
 
 from gatewayd.errors import GatewayError
+from gatewayd.wire.events import StreamError
 from gatewayd.wire.openai import Usage, encode
+from gatewayd.wire.responses_object import failure_code
 from gatewayd.wire.sse import StreamWatcher
 from gatewayd.wire.sse_decoder import Event
 
@@ -48,6 +50,13 @@ _PROVIDERS_FAULT: Final = frozenset(
      "server_is_overloaded", "slow_down", "usage_not_included"}
 )  # fmt: skip
 """Codes of failures about which the caller can do nothing. The other codes that exist are about the request."""
+
+
+_UNKNOWN: Final = {
+    "id": "resp_unknown", "object": "response", "created_at": 0, "model": "", "status": "failed", "error": None,
+    "incomplete_details": None, "output": [], "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+    "usage": None,
+}  # fmt: skip
 
 
 class _Document(msgspec.Struct):
@@ -192,13 +201,16 @@ def responses_usage(body: bytes) -> Usage | None:
 def responses_error_event(error: GatewayError) -> bytes:
     """The last event of a stream that broke; empty if the upstream's own event for it went through.
 
-    It has the members of the API's `error` event, and those of an error in `error`: SDKs raise for these only.
+    It is `response.failed`, by which Codex sees why, and not `error`, which Codex passes over. Its member `error` is
+    the one for which OpenAI's SDKs raise. Of the response nothing is known here but that it failed.
     """
     if error.told:
         return b""
     detail = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    event = {"type": "error", "sequence_number": 0, "code": error.code, "message": error.message, "param": error.param}
-    return b"event: error\ndata: %b\n\n" % encode({**event, "error": detail})
+    failure = StreamError(message=error.message, type=error.type, code=error.code, status=error.status)
+    response = {**_UNKNOWN, "error": {"code": failure_code(failure), "message": error.message}}
+    event = {"type": "response.failed", "sequence_number": 0, "response": response, "error": detail}
+    return b"event: response.failed\ndata: %b\n\n" % encode(event)
 
 
 def _told(data: bytes, *, certain: bool) -> bytes | None:

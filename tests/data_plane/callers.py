@@ -191,9 +191,10 @@ class Responses:
 
     def broken(self, stream: bytes) -> str:
         *before, (name, data) = events_of(stream)
-        assert (name, data["type"]) == ("error", "error")
-        assert {"error", "response.completed"}.isdisjoint(name for name, _ in before)
-        return str(data["message"])
+        assert (name, data["type"]) == ("response.failed", "response.failed")
+        assert {"error", "response.completed", "response.failed"}.isdisjoint(name for name, _ in before)
+        assert data["error"]["message"] == data["response"]["error"]["message"]
+        return str(data["error"]["message"])
 
 
 class Chat:

@@ -90,10 +90,10 @@ async def test_a_stream_that_breaks_ends_with_one_error(steps: list[Step], code:
         sent, answer = b"".join(EVENTS[:5]), await asked(site, ASK_STREAM)
         assert answer.body.startswith(sent)
         name, _, data = answer.body.removeprefix(sent).strip().partition(b"\ndata: ")
-        assert name == b"event: error"
+        assert name == b"event: response.failed"
         told = json.loads(data)
-        assert told["type"] == "error"
-        assert code in (None, told["code"])
+        assert told["type"] == "response.failed"
+        assert code in (None, told["error"]["code"])
         assert (await site.record())["outcome"] == "broken_stream"
         assert site.gateway.health.state("d1").fails == 1
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.responses import ResponseFailedEvent
 
-from gatewayd.errors import UpstreamIncomplete
+from gatewayd.errors import UpstreamIncomplete, UpstreamStatus
 from gatewayd.wire.openai import Usage
 from gatewayd.wire.responses_watch import ResponsesWatcher, failure_in, responses_error_event, responses_usage
 from gatewayd.wire.sse import StreamWatcher
@@ -274,15 +275,23 @@ def test_no_usage(body: bytes) -> None:
 
 
 def test_the_error_event_has_the_forms_that_clients_read() -> None:
-    """The API's own members, and `error`, for which OpenAI's SDKs raise."""
+    """Codex reads `response.failed`; OpenAI's SDKs raise for `error`."""
     error = UpstreamIncomplete("The upstream's stream ended before its end mark.")
     watcher, out = watch(CREATED, delta("a"), responses_error_event(error))
     assert out.endswith(responses_error_event(error))
-    data = json.loads(responses_error_event(error).partition(b"data: ")[2])
-    assert data["type"] == "error"
-    assert data["message"] == data["error"]["message"] == error.message
-    assert data["code"] == data["error"]["code"] == "upstream_incomplete"
-    assert isinstance(data["sequence_number"], int)
+    name, _, text = responses_error_event(error).strip().partition(b"\ndata: ")
+    ResponseFailedEvent.model_validate_json(text, strict=True)
+    data = json.loads(text)
+    assert name == b"event: response.failed"
+    assert data["response"]["error"] == {"code": "server_error", "message": error.message}
+    assert data["error"]["message"] == error.message
+    assert data["error"]["code"] == "upstream_incomplete"
     assert watcher.error is not None
     error.told = True
     assert responses_error_event(error) == b""
+
+
+def test_codes_by_which_clients_decide_are_kept() -> None:
+    error = UpstreamStatus("too long", status=400, code="context_length_exceeded")
+    assert b'"error":{"code":"context_length_exceeded"' in responses_error_event(error)
+    assert b'"error":{"code":"rate_limit_exceeded"' in responses_error_event(UpstreamStatus("slow", status=429))
