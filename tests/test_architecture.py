@@ -109,6 +109,16 @@ TESTED_BY = {
         "wire/responses_tools.py",
     ),
     "wire/test_responses_stream.py": ("wire/responses_output.py", "wire/responses_stream_out.py"),
+    "wire/test_messages.py": (
+        "wire/messages_answer.py",
+        "wire/messages_blocks.py",
+        "wire/messages_reasoning.py",
+        "wire/messages_request.py",
+        "wire/messages_request_out.py",
+        "wire/messages_stream.py",
+        "wire/messages_stream_out.py",
+        "wire/messages_tools.py",
+    ),
     "wire/test_sse.py": ("wire/sse_decoder.py",),
     "workers/test_channel.py": ("workers/sockets.py",),
 }

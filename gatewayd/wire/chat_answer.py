@@ -26,10 +26,11 @@ from gatewayd.wire.conversation import (
     TokenUsage,
     ToolUseBlock,
 )
-from gatewayd.wire.converting import MALFORMED, as_json, data_url, extra_of
+from gatewayd.wire.converting import MALFORMED, as_json, data_url, derived_call_id, extra_of
 from gatewayd.wire.events import StreamError
 from gatewayd.wire.openai import encode
 from gatewayd.wire.signatures import signed_call
+from gatewayd.wire.tool_names import ToolNames
 
 NO_WORDS: Final = "The model declined to answer."
 """For an answer that was refused without a word: an empty one would look like a failure of the client's."""
@@ -60,7 +61,8 @@ def read_answer(body: bytes) -> Answer:
     """Raises UpstreamBadResponse."""
     try:
         members = _decoder.decode(body)
-        choices = tuple(_choice(choice) for choice in members.pop("choices", None) or ())
+        answer_id = str(members.pop("id", ""))
+        choices = tuple(_choice(choice, answer_id) for choice in members.pop("choices", None) or ())
     except MALFORMED:
         raise UpstreamBadResponse("The upstream's answer is not a chat completion.") from None
     if not choices:
@@ -68,7 +70,7 @@ def read_answer(body: bytes) -> Answer:
     members.pop("object", None)
     return Answer(
         dialect="chat",
-        answer_id=str(members.pop("id", "")),
+        answer_id=answer_id,
         model=str(members.pop("model", "")),
         choices=choices,
         usage=read_counts(members.pop("usage", None)),
@@ -78,7 +80,7 @@ def read_answer(body: bytes) -> Answer:
     )
 
 
-def _choice(choice: dict[str, Any]) -> Choice:
+def _choice(choice: dict[str, Any], answer_id: str) -> Choice:
     message = {name: value for name, value in choice["message"].items() if value is not None}
     blocks = thinking_of(message)
     content = read_content(message.get("content"), "content")
@@ -96,7 +98,8 @@ def _choice(choice: dict[str, Any]) -> Choice:
     for image in message.get("images", ()):
         blocks += read_content([image], "images")
     for at, call in enumerate(message.get("tool_calls", ())):
-        blocks.append(tool_use(call, f"tool_calls[{at}]"))
+        use = tool_use(call, f"tool_calls[{at}]")
+        blocks.append(use if use.call_id else msgspec.structs.replace(use, call_id=derived_call_id(answer_id, at)))
     logprobs = choice.get("logprobs")
     return Choice(
         blocks=tuple(blocks),
@@ -193,12 +196,13 @@ def write_counts(usage: TokenUsage) -> dict[str, Any]:
 
 def write_answer(answer: Answer, request: Request) -> bytes:
     """`created` should be set: this module has no clock."""
+    choices = map(ToolNames(request).restored_choice, answer.choices)
     body: dict[str, Any] = {
         "id": answer.answer_id,
         "object": "chat.completion",
         "created": answer.created or 0,
         "model": answer.model,
-        "choices": [_written(index, choice) for index, choice in enumerate(answer.choices)],
+        "choices": [_written(index, choice) for index, choice in enumerate(choices)],
     }
     if answer.usage is not None:
         body["usage"] = write_counts(answer.usage)
@@ -243,7 +247,7 @@ def write_message(blocks: Sequence[Block]) -> dict[str, Any]:
             case RefusalBlock(text):
                 refusals.append(text)
             case ToolUseBlock():
-                calls.append(tool_call(signed_call(block)))
+                calls.append(tool_call(signed_call(answered(block))))
             case ImageBlock():
                 url = block.url if block.data is None else data_url(block.data, block.media_type)
                 images.append({"type": "image_url", "image_url": {"url": url}})
@@ -265,6 +269,13 @@ def write_message(blocks: Sequence[Block]) -> dict[str, Any]:
     if audio is not None:
         message["audio"] = audio
     return message
+
+
+def answered(call: ToolUseBlock) -> ToolUseBlock:
+    """A call as clients read it: they parse the arguments as JSON, also where there are none."""
+    if call.arguments or call.kind == "custom":
+        return call
+    return msgspec.structs.replace(call, arguments="{}")
 
 
 def annotation(citation: Citation, start: int, end: int) -> dict[str, Any] | None:

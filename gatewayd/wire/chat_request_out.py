@@ -25,9 +25,12 @@ from gatewayd.wire.conversation import (
     Turn,
     WrittenRequest,
 )
-from gatewayd.wire.converting import DropList, cache_control, data_url, effort_of, flat_name
+from gatewayd.wire.converting import EFFORTS, DropList, cache_control, data_url, effort_of, effort_within, flat_name
 from gatewayd.wire.openai import encode
+from gatewayd.wire.tool_names import json_arguments
 
+_EFFORTS: Final = EFFORTS[:-1]
+"""OpenAI has no effort above `xhigh`."""
 _API: Final = "the chat completions API"
 _SAMPLING: Final = (
     "temperature", "top_p", "top_k", "min_p", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty",
@@ -55,14 +58,12 @@ def write_request(request: Request, target: ModelTarget) -> WrittenRequest:
     writer = _Messages(request, target, losses)
     body: dict[str, Any] = {"model": target.model, "messages": writer.all()}
     if request.tools:
-        marks = chat or target.cache_marks
-        tools = [
-            write_tool(tool, losses, own=chat, marks=marks) for tool in request.tools if not is_foreign(tool, losses)
-        ]
+        ours = [tool for tool in request.tools if not is_foreign(tool, losses)]
+        tools = [write_tool(tool, target, losses, own=chat) for tool in ours]
         if tools:
             body["tools"] = tools
     if request.tool_choice is not None and "tools" in body:
-        body["tool_choice"] = write_tool_choice(request.tool_choice, losses)
+        body["tool_choice"] = write_tool_choice(request.tool_choice, target, losses, own=chat)
     for name in _SAMPLING:
         value = getattr(request.sampling, name)
         if value is None:
@@ -73,14 +74,14 @@ def write_request(request: Request, target: ModelTarget) -> WrittenRequest:
             losses.refuse(name, NOT_CHAT)
         else:
             body[name] = value
-    for name, ours in _OTHERS.items():
+    for name, member in _OTHERS.items():
         value = getattr(request, name)
         if value is None or (name == "parallel_tool_calls" and "tools" not in body):
             continue
         if name in target.unsupported:
             losses.drop(name)
         else:
-            body[ours] = value
+            body[member] = value
     if request.max_tokens is not None:
         body["max_completion_tokens" if target.completion_tokens else "max_tokens"] = request.max_tokens
     if request.output is not None:
@@ -120,7 +121,7 @@ def _reasoning(request: Request, target: ModelTarget, losses: DropList, body: di
         return
     effort = effort_of(reasoning)
     if effort is not None:
-        body["reasoning_effort"] = "xhigh" if effort == "max" else effort
+        body["reasoning_effort"] = effort_within(effort, target.efforts or _EFFORTS)
     elif reasoning.mode == "disabled":
         losses.drop("reasoning")
 
@@ -238,6 +239,11 @@ class _Messages:
 
     def _call(self, block: ToolUseBlock) -> dict[str, Any]:
         self._foreign_extra(block.extra)
+        if self._request.dialect != "chat":
+            name = flat_name(block.name, block.namespace)
+            block = msgspec.structs.replace(block, name=name, namespace=None)
+        if block.kind == "custom" and not self._target.custom_tools:
+            block = msgspec.structs.replace(block, arguments=bytes(json_arguments(block)).decode(), kind="function")
         call = tool_call(block)
         if block.cache is not None:
             if self._marks:
@@ -369,12 +375,11 @@ def thinking_members(thoughts: Iterable[ThinkingBlock | RedactedThinkingBlock]) 
 
 def tool_call(block: ToolUseBlock) -> dict[str, Any]:
     """A member of `tool_calls`."""
-    name = flat_name(block.name, block.namespace)
     call: dict[str, Any] = {"id": block.call_id, "type": block.kind}
     if block.kind == "custom":
-        call["custom"] = {"name": name, "input": block.arguments}
+        call["custom"] = {"name": block.name, "input": block.arguments}
     else:
-        call["function"] = {"name": name, "arguments": block.arguments}
+        call["function"] = {"name": block.name, "arguments": block.arguments}
     if block.signature is not None:
         call["extra_content"] = {"google": {"thought_signature": block.signature}}
     return call

@@ -23,7 +23,7 @@ from gatewayd.wire.conversation import (
     ToolKind,
     ToolUseBlock,
 )
-from gatewayd.wire.converting import MALFORMED, as_json
+from gatewayd.wire.converting import MALFORMED, as_json, derived_call_id
 from gatewayd.wire.events import (
     BlockStart,
     BlockStop,
@@ -68,8 +68,9 @@ class _Call:
 class _Choice:
     """One choice of a stream: the events for its deltas."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, answer_id: str) -> None:
         self.number = number
+        self._answer_id = answer_id
         self.finish: Any = None
         self.finished = False
         self._blocks = 0
@@ -199,7 +200,8 @@ class _Choice:
             for other in self._calls:
                 if other is not call and other.index is not None and not other.stopped and other.complete:
                     self._stop(other, events)
-            block = ToolUseBlock(call_id=call.call_id, name=call.name, kind=call.kind, signature=call.signature)
+            call_id = call.call_id or derived_call_id(self._answer_id, len(self._calls) - 1)
+            block = ToolUseBlock(call_id=call_id, name=call.name, kind=call.kind, signature=call.signature)
             call.index = self._start(block, events)
             arguments = "".join(call.arguments)
         if call.index is not None and arguments:
@@ -278,7 +280,7 @@ class Reader:
             number = choice.get("index") or 0
             state = self._choices.get(number)
             if state is None:
-                state = self._choices[number] = _Choice(number)
+                state = self._choices[number] = _Choice(number, str(chunk.get("id") or ""))
             delta = choice.get("delta") or choice.get("message")
             if delta:
                 state.feed(delta, choice.get("logprobs"), events)

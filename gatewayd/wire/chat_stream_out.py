@@ -43,6 +43,7 @@ from gatewayd.wire.events import (
 )
 from gatewayd.wire.openai import DONE, encode
 from gatewayd.wire.signatures import signed_call
+from gatewayd.wire.tool_names import RestoredTools
 
 
 class Writer:
@@ -50,9 +51,13 @@ class Writer:
 
     def __init__(self, request: Request) -> None:
         self._include_usage = request.include_usage
+        tools = RestoredTools(request)
+        self._tools = None if tools.idle else tools
         self._head = b""
         self._blocks: dict[tuple[int, int], Block] = {}
         self._thoughts: dict[tuple[int, int], dict[str, list[str]]] = {}
+        self._argued: set[tuple[int, int]] = set()
+        """The calls whose arguments have begun."""
         self._places: dict[tuple[int, int], int] = {}
         """Of tool calls: their index in `tool_calls`."""
         self._refused: set[int] = set()
@@ -64,6 +69,11 @@ class Writer:
     def feed(self, event: StreamEvent) -> list[bytes]:
         if self._over:
             return []
+        if self._tools is None:
+            return self._feed(event)
+        return [piece for restored in self._tools.feed(event) for piece in self._feed(restored)]
+
+    def _feed(self, event: StreamEvent) -> list[bytes]:
         match event:
             case Delta(index, kind, text, choice):
                 return self._delta(event, (choice, index), kind, text)
@@ -121,7 +131,7 @@ class Writer:
                 self._lengths[choice] = self._lengths.get(choice, 0) + len(text)
                 return [self._chunk(choice, {"content": text}, logprobs=event.logprobs)]
             case "arguments":
-                return [self._arguments(key, text)] if text else []
+                return [self._arguments(key, text)] if text and key in self._places else []
             case "refusal":
                 self._refused.add(choice)
                 return [self._chunk(choice, {"refusal": text})]
@@ -168,6 +178,7 @@ class Writer:
                 return []
 
     def _arguments(self, key: tuple[int, int], text: str) -> bytes:
+        self._argued.add(key)
         block = self._blocks[key]
         custom = isinstance(block, ToolUseBlock) and block.kind == "custom"
         said = {"custom": {"input": text}} if custom else {"function": {"arguments": text}}
@@ -175,6 +186,10 @@ class Writer:
 
     def _block_stop(self, key: tuple[int, int]) -> list[bytes]:
         block = self._blocks.pop(key, None)
+        if isinstance(block, ToolUseBlock):
+            self._blocks[key] = block
+            silent = block.kind == "function" and not block.arguments and key not in self._argued
+            return [self._arguments(key, "{}")] if silent else []
         if isinstance(block, RedactedThinkingBlock):
             return [self._chunk(key[0], thinking_members([block]))]
         if not isinstance(block, ThinkingBlock):

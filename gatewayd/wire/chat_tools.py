@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 from gatewayd.wire.conversation import (
     CustomTool,
     FunctionTool,
+    ModelTarget,
     OutputFormat,
     ServerTool,
     Tool,
@@ -25,6 +26,7 @@ from gatewayd.wire.converting import (
     flat_name,
     invalid,
 )
+from gatewayd.wire.tool_names import FREE_TEXT
 
 NOT_CHAT: Final = "cannot be expressed in the chat completions API"
 
@@ -114,18 +116,22 @@ def is_foreign(tool: Tool, losses: DropList) -> bool:
     return True
 
 
-def write_tool(tool: Tool, losses: DropList, *, own: bool, marks: bool) -> Any:
+def write_tool(tool: Tool, target: ModelTarget, losses: DropList, *, own: bool) -> Any:
+    """`own`: the request came in this dialect, so names are as they should be."""
     if isinstance(tool, ServerTool):
         return tool.raw
-    name = flat_name(tool.name, tool.namespace)
-    spec: dict[str, Any] = {"name": name}
+    spec: dict[str, Any] = {"name": tool.name if own else flat_name(tool.name, tool.namespace)}
     if tool.description is not None:
         spec["description"] = tool.description
-    if isinstance(tool, CustomTool):
-        if tool.format is not None:
-            spec["format"] = tool.format
-        return {"type": "custom", "custom": spec}
-    return _function(tool, spec, losses, own=own, marks=marks)
+    if isinstance(tool, FunctionTool):
+        return _function(tool, spec, losses, own=own, marks=own or target.cache_marks)
+    if not target.custom_tools:
+        if tool.format is not None and b'"text"' not in bytes(tool.format):
+            losses.drop("tools.format")
+        return {"type": "function", "function": {**spec, "parameters": FREE_TEXT}}
+    if tool.format is not None:
+        spec["format"] = tool.format
+    return {"type": "custom", "custom": spec}
 
 
 def _function(tool: FunctionTool, spec: dict[str, Any], losses: DropList, *, own: bool, marks: bool) -> dict[str, Any]:
@@ -151,20 +157,20 @@ def _function(tool: FunctionTool, spec: dict[str, Any], losses: DropList, *, own
     return written
 
 
-def write_tool_choice(choice: ToolChoice, losses: DropList) -> Any:
+def write_tool_choice(choice: ToolChoice, target: ModelTarget, losses: DropList, *, own: bool) -> Any:
+    def named(tool: ToolName) -> dict[str, Any]:
+        kind = tool.kind if target.custom_tools else "function"
+        return {"type": kind, kind: {"name": tool.name if own else flat_name(tool.name, tool.namespace)}}
+
     if choice.allowed is not None:
-        tools = [_named(name) for name in choice.allowed]
+        tools = [named(name) for name in choice.allowed]
         return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": tools}}
     if choice.named is None:
         return choice.mode
     if choice.named.kind == "server":
         losses.refuse("tool_choice", f"names a tool of the provider, which {NOT_CHAT}")
         return "auto"
-    return _named(choice.named)
-
-
-def _named(tool: ToolName) -> dict[str, Any]:
-    return {"type": tool.kind, tool.kind: {"name": flat_name(tool.name, tool.namespace)}}
+    return named(choice.named)
 
 
 def write_output(output: OutputFormat) -> Any:

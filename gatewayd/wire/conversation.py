@@ -205,6 +205,8 @@ class ModelTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of `Request`, `Sampling` and `Reasoning` that this model takes in no form: they are dropped and named."""
     reasons: bool = True
     """Whether it can think at all. If not, `reasoning` is dropped and named."""
+    efforts: tuple[Effort, ...] | None = None
+    """The efforts it takes, for which others are replaced; None for all that the dialect knows."""
     adaptive_thinking: bool = False
     """Anthropic: takes `thinking: {type: adaptive}` and `output_config.effort`; else it gets a budget."""
     structured_output: bool = True
@@ -215,6 +217,8 @@ class ModelTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Chat: takes the role `developer`."""
     thinking_blocks: bool = False
     """Chat: takes `reasoning_content` and `thinking_blocks` back in assistant messages."""
+    custom_tools: bool = True
+    """Chat: takes tools of free text; else they are functions with one argument."""
     text_parts: bool = True
     """Chat: takes lists of text parts for every role; else they are joined."""
     cache_marks: bool = False

@@ -86,6 +86,11 @@ class Members:
             expected = next((words for kind, words in _WORDS if decoder.type is kind), "of another type")
             raise invalid(self.path(name), f"must be {expected}") from None
 
+    def peek(self, name: str, decoder: msgspec.json.Decoder[_T]) -> _T | None:
+        """The same without taking it."""
+        raw = self._members.get(name)
+        return None if raw is None else Members({name: raw}, self._where).take(name, decoder)
+
     def value(self, name: str) -> Any:
         """The value, parsed to its leaves. Raises InvalidRequest for numbers and nesting out of range."""
         raw = self.raw(name)
@@ -118,14 +123,19 @@ class Members:
         raw = self.raw(name)
         if raw is None:
             return None
-        try:
-            return [Members(item, f"{self.path(name)}[{at}]") for at, item in enumerate(_list.decode(raw))]
-        except msgspec.DecodeError:
-            raise invalid(self.path(name), "must be a list of objects") from None
+        return member_list(raw, self.path(name))
 
     def rest(self) -> dict[str, Json]:
         """What has not been taken, without nulls."""
         return {name: raw for name, raw in self._members.items() if bytes(raw) != _NULL}
+
+
+def member_list(raw: Json, where: str) -> list[Members]:
+    """A list of objects whose values stay as they are. Raises InvalidRequest."""
+    try:
+        return [Members(item, f"{where}[{at}]") for at, item in enumerate(_list.decode(raw))]
+    except msgspec.DecodeError:
+        raise invalid(where, "must be a list of objects") from None
 
 
 def invalid(where: str, what: str) -> InvalidRequest:
@@ -222,14 +232,17 @@ def tool_names(request: Request) -> dict[str, str]:
 
 
 def flat_name(name: str, namespace: str | None) -> str:
-    """The name of a tool in dialects without namespaces: letters, digits, `_` and `-`, at most 64 of them."""
-    if namespace is None:
-        return name
-    flat = f"{namespace}__{name}"
+    """The name of a tool as every dialect takes it: letters, digits, `_` and `-`, at most 64 of them."""
+    flat = name if namespace is None else f"{namespace}__{name}"
     if _NAME.fullmatch(flat):
         return flat
     digest = hashlib.sha256(flat.encode(errors="replace")).hexdigest()[:8]
     return f"{_NO_NAME.sub('_', flat)[: _MAX_NAME - 9]}_{digest}"
+
+
+def derived_call_id(answer_id: str, number: int) -> str:
+    """The id of a call, for providers that give none: different in each answer, and the same in each reading of it."""
+    return f"call_{answer_id.rpartition('-')[2]}_{number}"
 
 
 # --- reasoning ----------------------------------------------------------------------------------------------------

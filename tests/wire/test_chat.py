@@ -204,7 +204,7 @@ USAGE = {
 }
 SIGNED = {"type": "thinking", "thinking": "hm", "signature": "sig"}
 FOREIGN = {"type": "thinking", "thinking": "hm", "signature": "sig", "id": "rs_1", "origin": "responses"}
-CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": ""}}
+CALL: dict[str, Any] = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
 CITED = {"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 0, "end_index": 1}}
 ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
@@ -297,7 +297,6 @@ STREAMS = {
         call(1, arguments="{}"),
         finish="tool_calls",
     ),
-    "no arguments": stream_of(call(0, name="f", arguments=""), finish="tool_calls"),
     "text and tools": stream_of(
         {"content": "a"}, call(0, name="f", arguments=""), call(0, arguments="{}"), finish="tool_calls"
     ),
@@ -473,6 +472,46 @@ def test_several_choices_of_a_stream() -> None:
     written = written_stream(read_stream(stream), n=2)
     said = [(choice["index"], choice["delta"].get("content")) for part in written[:-1] for choice in part["choices"]]
     assert said == [(0, ""), (0, "a"), (1, "b"), (0, None), (1, None)]
+
+
+@pytest.mark.parametrize("arguments", ["", None])
+def test_a_call_without_arguments_has_an_empty_object(arguments: str | None) -> None:
+    """SDKs parse them as JSON."""
+    silent = {**CALL, "function": {"name": "f", "arguments": arguments}}
+    written = chat.write_answer(chat.read_answer(answer({"tool_calls": [silent]})), chat.read_request(ask()))
+    assert json.loads(written)["choices"][0]["message"]["tool_calls"] == [CALL]
+    chunks = written_stream(read_stream(stream_of(call(0, name="f", arguments=arguments), finish="tool_calls")))
+    pieces = [choice["delta"].get("tool_calls") for chunk in chunks[:-1] for choice in chunk["choices"]]
+    said = "".join(call["function"]["arguments"] for piece in pieces if piece for call in piece)
+    assert said == "{}"
+
+
+def test_calls_without_an_id_get_one() -> None:
+    bare = {"function": {"name": "f", "arguments": "{}"}}
+    (use,) = chat.read_answer(answer({"tool_calls": [bare]})).choices[0].blocks
+    assert isinstance(use, ToolUseBlock)
+    assert use.call_id == "call_1_0"
+    (start,) = [event for event in read_stream(stream_of({"tool_calls": [bare]})) if isinstance(event, BlockStart)]
+    assert start.block == ToolUseBlock(call_id="call_1_0", name="f")
+
+
+def test_a_server_that_knows_no_custom_tools_gets_functions() -> None:
+    tool = {"type": "custom", "custom": {"name": "f"}}
+    before = {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {"name": "f", "input": "a"}}]}
+    request = chat.read_request(ask(tools=[tool], tool_choice=tool, messages=[before]))
+    body = json.loads(chat.write_request(request, ModelTarget(model="m", custom_tools=False)).body)
+    assert body["tools"][0]["function"]["parameters"]["required"] == ["input"]
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "f"}}
+    assert body["messages"][0]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"input":"a"}'}
+    answered = {"id": "d", "type": "function", "function": {"name": "f", "arguments": '{"input": "b"}'}}
+    written = json.loads(chat.write_answer(chat.read_answer(answer({"tool_calls": [answered]})), request))
+    restored = {"id": "d", "type": "custom", "custom": {"name": "f", "input": "b"}}
+    assert written["choices"][0]["message"]["tool_calls"] == [restored]
+    events = read_stream(stream_of(call(0, name="f", arguments='{"inp'), call(0, arguments='ut": "b"}')))
+    writer = chat.Writer(request)
+    stream = b"".join(piece for event in events for piece in writer.feed(event))
+    assert b'"custom":{"name":"f","input":""}' in stream
+    assert b'"custom":{"input":"b"}' in stream
 
 
 def test_usage_is_written_only_where_it_was_asked_for() -> None:

@@ -21,6 +21,7 @@ from gatewayd.wire.converting import (
     cache_control,
     cache_mark,
     data_url,
+    derived_call_id,
     effort_of,
     effort_within,
     flat_name,
@@ -119,8 +120,6 @@ def test_system_turns_at_the_start_join_the_system_blocks() -> None:
 
 def test_names_of_tools_are_found_by_the_ids_of_their_calls() -> None:
     assert tool_names(request_with(Turn("assistant", (ToolUseBlock(call_id="1", name="f"),)))) == {"1": "f"}
-    assert flat_name("f", None) == "f"
-    assert flat_name("f", "n") == "n__f"
 
 
 @pytest.mark.parametrize("effort", [effort for effort in EFFORTS if effort != "minimal"])
@@ -198,3 +197,8 @@ def test_long_flat_names_differ() -> None:
         flat_name("a,b", "n"),
     }
     assert len(names) == 52
+
+
+def test_ids_for_calls_without_one() -> None:
+    assert derived_call_id("chatcmpl-1a", 0) == "call_1a_0"
+    assert derived_call_id("chatcmpl-1a", 1) != derived_call_id("chatcmpl-1a", 0) != derived_call_id("chatcmpl-1b", 0)
