@@ -1,11 +1,10 @@
 """How many retries a group of deployments gets while much of it fails. Pure: `now` is handed in.
 
-Retries hide an upstream's bad moment; when everything fails they only multiply the load that it fails under. So the
-retries of a group that fail too may be a fifth of its requests, and three a second at least: Envoy's figures, over the
-last seconds instead of what is under way, because retries that fail at once never stand side by side to be counted.
-A retry that succeeds was worth its while and costs nothing, so one dead deployment among healthy ones is hidden from
-everybody. Those whose outcome is open are bounded too: no more than there were requests. Trying another group
-(a fallback) is no retry.
+Retries hide a short failure of an upstream. When everything fails, they only multiply the load. So the failed retries
+of a group may be a fifth of its requests, and three a second at least. These are Envoy's figures, but over the last
+seconds instead of what is in flight, because retries that fail at once are never in flight together. A retry that
+succeeds costs nothing, so clients do not notice one dead deployment among healthy ones. Retries whose outcome is open
+are bounded too: no more than there were requests. Trying another group (a fallback) is no retry.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ WINDOW = 10.0
 
 
 class RetryBudget:
-    """The record of one group. Who sends a request adds 1 to `requests`; everything else happens when one has failed.
+    """The record of one group. The sender of a request adds 1 to `requests`; all else happens when one has failed.
 
     `share`: failed retries for each request. `floor`: retries a second that are always granted. Times are on the
     caller's monotonic clock.

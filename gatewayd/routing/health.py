@@ -1,10 +1,10 @@
 """What is known about each deployment's health: failures, cooldowns, requests in flight. Pure: `now` is handed in.
 
-Keyed by deployment identity and kept outside every configuration, so that an edit of something else does not make a
-sick deployment look well. Only a provider's faults count (`GatewayError.blames_deployment`).
+Keyed by deployment identity and kept outside every configuration, so that an edit of something else does not hide
+failures. Only a provider's faults count (`GatewayError.blames_deployment`).
 
 When a deployment is put into cooldown:
-  * at once: a 429, or a failure that waiting cannot mend (wrong key, no such model);
+  * at once: a 429, or a failure that waiting cannot fix (wrong key, no such model);
   * by count: more than `allowed_fails` failures in the running minute, or more than half of at least five requests.
 For how long: the deployment's own `cooldown_time`, else the upstream's Retry-After, else the router's `cooldown_time`.
 The last candidate of a group that is still in service is never taken out, unless the upstream itself named a time.
@@ -58,7 +58,7 @@ class Failure:
 
 
 class HealthObserver(Protocol):
-    """Hears what is worth a line in the log."""
+    """Gets what is worth a line in the log."""
 
     def failed(self, candidate: Candidate, error: GatewayError, cooldown: float, now: float) -> None:
         """A try failed; `cooldown`: seconds for which the candidate is out of rotation because of it, else 0."""
@@ -68,8 +68,8 @@ class HealthObserver(Protocol):
         of them."""
 
 
-class Nobody:
-    """The observer that looks away."""
+class NoObserver:
+    """Ignores everything."""
 
     def failed(self, candidate: Candidate, error: GatewayError, cooldown: float, now: float) -> None: ...
 
@@ -85,7 +85,7 @@ class State:
     fails: int = 0
     window_end: float = 0.0
     cooling_until: float = 0.0
-    probation: bool = False
+    half_open: bool = False
     """The cooldown is over, but no request has succeeded since."""
     probing: bool = False
     troubled: bool = False
@@ -99,7 +99,7 @@ class State:
     def condition(self, now: float) -> Condition:
         if self.cooling_until > now:
             return "cooling"
-        return "probation" if self.probation else "failing" if self.troubled else "ok"
+        return "probation" if self.half_open else "failing" if self.troubled else "ok"
 
     @property
     def last_error(self) -> str | None:
@@ -136,7 +136,7 @@ class HealthBook:
         self._states: dict[str, State] = {}
         self._resting: set[str] = set()  # all that are cooling or in probation, and perhaps some that were
         self._jitter = jitter
-        self._observer: HealthObserver = Nobody() if observer is None else observer
+        self._observer: HealthObserver = NoObserver() if observer is None else observer
 
     def state(self, identity: str) -> State:
         state = self._states.get(identity)
@@ -172,21 +172,21 @@ class HealthBook:
             state.window_end = now + FAILURE_WINDOW
         state.requests += 1
         state.in_flight += 1
-        if not state.probation or state.probing:
+        if not state.half_open or state.probing:
             return False
         state.probing = True
         return True
 
-    def in_probation(self, candidate: Candidate) -> bool:
+    def is_half_open(self, candidate: Candidate) -> bool:
         """Whether the candidate's cooldown is over, but no request has succeeded since."""
         state = self._states.get(candidate.identity)
-        return state is not None and state.probation
+        return state is not None and state.half_open
 
     def all_well(self, now: float) -> bool:
-        """Whether everybody is available and nobody in probation: cheaper to ask than each of them."""
+        """Whether all are available and none is half-open. It costs less than a look at each."""
         if self._resting:
             found = ((identity, self._states.get(identity)) for identity in self._resting)
-            self._resting = {i for i, state in found if state and (state.probation or state.cooling_until > now)}
+            self._resting = {i for i, state in found if state and (state.half_open or state.cooling_until > now)}
         return not self._resting
 
     def succeeded(self, candidate: Candidate, now: float) -> None:
@@ -206,15 +206,15 @@ class HealthBook:
 
     def _recovered(self, candidate: Candidate, state: State, now: float) -> None:
         in_a_row = sum(failure.after == state.successes - 1 for failure in state.failures)
-        began, was_out = state.since, state.probation
-        state.troubled = state.probation = state.probing = False
+        began, was_out = state.since, state.half_open
+        state.troubled = state.half_open = state.probing = False
         state.since = now
         if began is not None and (was_out or in_a_row >= SEVERAL):
             self._observer.recovered(candidate, now - began, now)
 
     def left(self, candidate: Candidate, *, probe: bool = True) -> None:
-        """The request is over, whatever came of it: the counterpart of `started`. Whoever knows that it was not the
-        `probe` says so: a stream from before the cooldown that ends now makes no room for another probe."""
+        """The request is over, with whatever outcome: the counterpart of `started`. `probe=False`: it was not the
+        probe. A stream from before the cooldown that ends now makes no room for another probe."""
         state = self.state(candidate.identity)
         state.in_flight -= 1
         if probe:
@@ -235,7 +235,7 @@ class HealthBook:
         cooldown = self._cooldown(candidate, state, error, now, peers, policy)
         if cooldown:
             state.cooling_until = max(state.cooling_until, now + cooldown)
-            state.probation, state.probing = True, False
+            state.half_open, state.probing = True, False
             self._resting.add(candidate.identity)
             state.fails = 0
         self._observer.failed(candidate, error, cooldown, now)
@@ -262,7 +262,7 @@ class HealthBook:
 
     @staticmethod
     def _deserves_cooldown(state: State, error: GatewayError, policy: Policy) -> bool:
-        if state.probation or error.status == 429 or error.verdict is Verdict.ELSEWHERE:
+        if state.half_open or error.status == 429 or error.verdict is Verdict.ELSEWHERE:
             return True
         if state.fails > policy.allowed_fails:
             return True

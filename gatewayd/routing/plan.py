@@ -1,22 +1,23 @@
 """Which deployment next: the whole retry and fallback policy as one generator without I/O and without a clock.
 
 `plan` yields *Try(candidate)* and is sent the error, or None when it answered; it yields *Wait(seconds)* and is sent
-None. It returns after a success and raises the error the client shall see when there is nothing left to try.
+None. It returns after a success. When there is nothing left to try, it raises the error for the client.
 
-The rules, in the order a reader meets them:
-  1. The group asked for is tried first, then the fallback groups of the list that its failure asks for.
-  2. Inside a group: the lowest `order` that has somebody left, picked by weight; nobody twice while another is left.
-  3. A group gets at most `num_retries` + 1 tries, and no retry that the budget of all its requests refuses. When
-     everybody was tried and tries are left, wait and start over with those whose failure a wait can mend (those who
-     come back untried first), and wait on if the failures of others have made them rest for longer. When there is no
-     retry any more, each `order` that was not reached gets one try: it is what the group falls back to.
-  4. A long wait is not worth it while a fallback group is left: the client would pay for the upstream's trouble.
-  5. The caller's own mistake (FATAL) ends everything when the group asked for says so. From a fallback group it only
-     ends that group: the request was right for the model the client named.
-  6. While a deployment is probed after its cooldown, nobody joins the probe: others go elsewhere, and where there is
-     nobody else (for a retry, or in an `order` not reached) they wait for its outcome, but no more than a few seconds.
+The rules, in the order in which they apply:
+  1. The requested group is tried first, then the fallback groups of the list that its failure asks for.
+  2. Inside a group: the lowest `order` that has a candidate left, picked by weight; no candidate twice while another
+     is left.
+  3. A group gets at most `num_retries` + 1 tries, and no retry that the budget of all its requests refuses. When all
+     candidates were tried and tries are left, the plan waits and starts over with those whose failure a wait can fix
+     (those that come back untried first). It waits longer if failures of other requests have prolonged their cooldowns.
+     When there is no retry left, each `order` that was not reached gets one try: it is what the group falls back to.
+  4. The plan does not wait long while a fallback group is left, because a fallback is faster.
+  5. The caller's own mistake (FATAL) ends everything if the requested group reports it. In a fallback group it ends
+     only that group, because the request was right for the model that the client named.
+  6. While a deployment is probed after its cooldown, no other request joins the probe. Others use another deployment.
+     If there is none (for a retry, or in an `order` not reached), they wait for its outcome, at most a few seconds.
   7. A request that finds every deployment cooling down waits up to ARRIVAL_WAIT for the first one to come back, if no
-     fallback group is left: a short wait costs the caller less than an error. So do MOST_WAITING of a group at a time.
+     fallback group is left: a short wait costs the caller less than an error. MOST_WAITING of a group do so at a time.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ ARRIVAL_WAIT = 5.0
 MOST_WAITING = 100
 """Requests of a group that wait for their first try: when it comes, all of them are sent at nearly the same time."""
 WAIT_MAX = 60.0
-"""Longest wait at all: a client is told to come back instead."""
+"""Longest wait at all. If more is needed, the client gets the error and its Retry-After."""
 _MOMENT = 0.001
 _GROWTH = 1.25
 PROBE_FIRST = 0.05
 PROBE_LOOKS = 6
-"""How those who wait for a probe look at it: after so many seconds, then twice as many, ... (with the random factor
+"""How requests that wait for a probe look at it: after so many seconds, then twice as many, ... (with the random factor
 about 2.8 in all). An upstream that has not refused the probe by then is working on it."""
 
 
@@ -88,7 +89,7 @@ def plan(
     """See the module. `available` and `cooling_for` (seconds) are asked anew before every try, `may_retry` (which
     takes from the group's budget) before every retry. `in_flight` is for strategies that look at the load.
 
-    `begun` is a candidate that `first_pick` has found, with which the first try has been made already. `retry_after`
+    `begun` is a candidate that `first_pick` has found, and that has been tried already. `retry_after`
     is the configured least wait before a group starts over, in seconds. Raises GatewayError.
     """
     view = View(rng, in_flight)
@@ -101,9 +102,9 @@ def plan(
         is_first = index == 0
         # Only a failure of the general kind can be waited for: the others end the group.
         more = _fallbacks(chain, kind) if is_first else hops[index + 1 :]
-        visit = _Visit(hop, bool(more), available, cooling_for, may_retry, view, retry_after)
-        error = yield from visit.tries(begun if is_first else None)
-        if visit.answered:
+        attempt = _GroupAttempt(hop, bool(more), available, cooling_for, may_retry, view, retry_after)
+        error = yield from attempt.tries(begun if is_first else None)
+        if attempt.answered:
             return
         if error is not None:
             if is_first and error.verdict is Verdict.FATAL:
@@ -115,7 +116,7 @@ def plan(
             hops += _fallbacks(chain, kind)
         index += 1
     if shown is not None and shown.retry_after is not None:
-        # Not when the last one may be asked again, but when the first one may.
+        # The time until the first deployment comes back, not until the last one does.
         others = [seconds for c in chain.first.group.candidates if (seconds := cooling_for(c)) > 0]
         shown.retry_after = min([shown.retry_after, *others])
     if shown is None:
@@ -124,7 +125,7 @@ def plan(
 
 
 def first_pick(chain: Chain, health: HealthBook, now: float, view: View) -> Candidate | None:
-    """What the first step of a plan would try; None if there is more to it than a pick (all rest, or one is probed)."""
+    """What the first step of a plan would try; None if that is not just a pick (all are cooling, or one is probed)."""
     group = chain.first.group
     levels = group.levels
     if levels and health.all_well(now):
@@ -132,15 +133,15 @@ def first_pick(chain: Chain, health: HealthBook, now: float, view: View) -> Cand
     for level in levels:
         if left := [candidate for candidate in level if health.available(candidate, now)]:
             candidate = group.pick(left, view)
-            return None if health.in_probation(candidate) else candidate
+            return None if health.is_half_open(candidate) else candidate
     return None
 
 
 @dataclass(slots=True, eq=False)
-class _Visit:
-    """What one request does in one group: whom it asks (`tries`), and after each failure, whom next.
+class _GroupAttempt:
+    """What one request does in one group: what it tries, and after each failure, what it tries next.
 
-    The generators that return candidates wait for them if need be, and return none when that is in vain.
+    The generators that return candidates wait for them if need be, and return none if waiting does not help.
     """
 
     hop: Hop
@@ -153,12 +154,12 @@ class _Visit:
     answered: bool = False
     tried: set[str] = field(default_factory=set)
     """Ids."""
-    hopeless: set[str] = field(default_factory=set)
-    """Those of them whose failure no wait can mend."""
-    spent: set[str] = field(default_factory=set)
-    """These, and who was tried since the last wait."""
-    told: dict[str, float] = field(default_factory=dict)
-    """When each may be asked again, where only its last error says so."""
+    unretryable: set[str] = field(default_factory=set)
+    """Those of them whose failure no wait can fix."""
+    tried_this_round: set[str] = field(default_factory=set)
+    """These, and those tried since the last wait."""
+    own_retry_after: dict[str, float] = field(default_factory=dict)
+    """Seconds until each may be tried again, where only its last error says so."""
     unreached: Levels = ()
     tries_left: int = 0
     granted: bool = False
@@ -178,7 +179,7 @@ class _Visit:
         self.longest = WAIT_WITH_FALLBACK if self.has_fallback else WAIT_MAX
 
     def tries(self, begun: Candidate | None) -> Generator[Step, GatewayError | None, GatewayError | None]:
-        """All of them; the last error, None when nobody could be tried or somebody has `answered`."""
+        """All tries in the group. Returns the last error; None if no candidate was tried, or one has `answered`."""
         error: GatewayError | None = None
         candidates = [begun] if begun else (yield from self._arrive())
         try:
@@ -194,14 +195,14 @@ class _Visit:
                     break
                 candidates = yield from self._after_a_failure()
         finally:
-            self._settle(failed=False)  # a retry that was not needed, or nobody waits for the plan any more
+            self._settle(failed=False)  # a retry that was not needed, or the plan is dropped
         return error
 
     def _arrive(self) -> _Search:
         """The first ones to choose from, after a wait if all are cooling down only for a moment."""
         group = self.hop.group
         self.patience = ARRIVAL_WAIT
-        left = yield from self._somebody(group.levels)
+        left = yield from self._available_or_probed(group.levels)
         while not left and not self.has_fallback and group.queue.waiting < MOST_WAITING:
             if (seconds := self._next_end()) is None:
                 break
@@ -210,7 +211,7 @@ class _Visit:
                 yield from self._wait(seconds)
             finally:
                 group.queue.waiting -= 1
-            left = yield from self._somebody(group.levels)
+            left = yield from self._available_or_probed(group.levels)
         return left
 
     def _failed(self, candidate: Candidate, error: GatewayError) -> None:
@@ -218,43 +219,43 @@ class _Visit:
         self.named = bool(error.retry_after)
         self.unreached = [level for level in self.unreached if level[0].order != candidate.order]
         self.tried.add(candidate.id)
-        self.spent.add(candidate.id)
-        # Whose rest is on record is asked again when it is over, however long the tries of others have taken.
-        self.told[candidate.id] = 0.0 if self.cooling_for(candidate) else error.retry_after or 0.0
+        self.tried_this_round.add(candidate.id)
+        # A candidate with a recorded cooldown is tried again when that is over, however long other tries have taken.
+        self.own_retry_after[candidate.id] = 0.0 if self.cooling_for(candidate) else error.retry_after or 0.0
         if error.verdict is Verdict.ELSEWHERE:
-            self.hopeless.add(candidate.id)
+            self.unretryable.add(candidate.id)
 
     def _after_a_failure(self) -> _Search:
-        """By a retry: who is left, or after a wait somebody again. Without one, an order that was not reached."""
+        """With a retry: those left, or all again after a wait. Without one: an order that was not reached."""
         levels = self.hop.group.levels
         if self.tries_left > 0:
             if left := self._left(levels):
                 if self._grant():
                     return left
-            elif self.tried <= self.hopeless:  # nobody to start over with
+            elif self.tried <= self.unretryable:  # none to start over with
                 if not self.has_fallback and self._left(levels, last_resort=True) and self._grant():
-                    return (yield from self._somebody(levels))
+                    return (yield from self._available_or_probed(levels))
             elif (seconds := self._rest()) <= self.longest and self._grant():
                 return (yield from self._start_over(seconds))
-        return (yield from self._somebody(self.unreached))
+        return (yield from self._available_or_probed(self.unreached))
 
     def _start_over(self, seconds: float) -> _Search:
-        """After so many seconds, and more if others were refused meanwhile and made those left rest for longer."""
+        """After so many seconds; more if failures of other requests have prolonged the cooldowns meanwhile."""
         self.patience = self.longest
         yield from self._wait(seconds)
         self.waits += 1
         self.waited = seconds
-        self.spent = set(self.hopeless)
-        while not (left := (yield from self._somebody(self.hop.group.levels))):
+        self.tried_this_round = set(self.unretryable)
+        while not (left := (yield from self._available_or_probed(self.hop.group.levels))):
             if (more := self._next_end()) is None:
                 break
             yield from self._wait(more)
             self.waited += more
         return left
 
-    def _somebody(self, levels: Levels) -> _Search:
-        """Those available, else, where there is nowhere else to go, those of whom one is probed: when the probe has
-        succeeded, or has taken so long that joining it is better than a refusal."""
+    def _available_or_probed(self, levels: Levels) -> _Search:
+        """Those available. If there are none and no fallback group: those of which one is probed, when the probe has
+        succeeded, or has taken so long that joining it is better than an error."""
         if (left := self._left(levels)) or self.has_fallback:
             return left
         for look in range(PROBE_LOOKS):
@@ -270,8 +271,8 @@ class _Visit:
         yield Wait(seconds)
 
     def _left(self, levels: Levels, *, last_resort: bool = False) -> list[Candidate]:
-        """Those of the lowest `order` that has somebody left; those tried before the wait if there is nobody else."""
-        for without in (self.tried, self.spent):
+        """Those of the lowest `order` that has any left; those tried before the wait if there are no others."""
+        for without in (self.tried, self.tried_this_round):
             for level in levels:
                 if left := [c for c in level if c.id not in without and self.available(c, last_resort)]:
                     return left
@@ -283,16 +284,16 @@ class _Visit:
         if not self.named:  # then waits grow, also behind a cooldown that another request's failure has caused
             backoff = max(backoff, min(_GROWTH * self.waited, BACKOFF_MAX))
         rests = (
-            self.cooling_for(c) or self.told.get(c.id, 0.0)
+            self.cooling_for(c) or self.own_retry_after.get(c.id, 0.0)
             for c in self.hop.group.candidates
-            if c.id not in self.hopeless
+            if c.id not in self.unretryable
         )
         return max(backoff, self.retry_after, min(rests))
 
     def _next_end(self) -> float | None:
-        """When nobody is left: how long the next one to come back still cools, None if that is too long or nobody does.
-        A cooldown that has ended since the last look makes the shortest of waits."""
-        times = [self.cooling_for(c) for c in self.hop.group.candidates if c.id not in self.hopeless]
+        """When none is left: seconds until the first cooldown ends, None if that is too long or none is cooling. A
+        cooldown that has ended since the last look makes the shortest of waits."""
+        times = [self.cooling_for(c) for c in self.hop.group.candidates if c.id not in self.unretryable]
         soonest = min((seconds for seconds in times if seconds > 0), default=0.0)
         if not soonest and self._left(self.hop.group.levels, last_resort=True):
             soonest = _MOMENT

@@ -125,7 +125,7 @@ def test_a_failed_probe_cools_down_again_at_once_and_a_cancelled_one_leaves_room
     book.started(A, 12)
     book.left(A)
     assert book.available(A, 12)
-    assert book.state("a").probation
+    assert book.state("a").half_open
 
 
 def test_in_flight_returns_to_zero_and_forgotten_records_are_only_idle_ones() -> None:
