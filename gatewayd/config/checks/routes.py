@@ -123,7 +123,7 @@ DEFAULT_MODEL_KEYS: Final[Mapping[str, tuple[Endpoint, ...]]] = {
 
 
 _OFTEN_COPIED: Final = frozenset({"image_generation_model", "moderation_model"})
-"""Keys that files have from LiteLLM's documentation, with models that they do not list: no reason to refuse the file."""
+"""Keys that files copy from LiteLLM's documentation, with models that they do not list: the file is still valid."""
 
 
 def default_models(general: GeneralSettings, names: Names, report: Report) -> dict[str, str]:
