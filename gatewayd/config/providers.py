@@ -29,7 +29,7 @@ _MAX_TOKENS = (("max_completion_tokens", "max_tokens"),)
 
 _ENDPOINTS = (
     "/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/images/generations",
-    "/audio/speech", "/moderations", "/rerank",
+    "/images/edits", "/audio/speech", "/audio/transcriptions", "/audio/translations", "/moderations", "/rerank",
 )  # fmt: skip
 
 
@@ -231,7 +231,7 @@ class _Dated(msgspec.Struct):
 @cache
 def _retirements() -> Mapping[tuple[str, str], str]:
     """Read separately, because these few fields need a tenth of the memory of the whole table."""
-    table = msgspec.json.decode(_read(_PRICES) or b"{}", type=dict[str, _Dated])
+    table = msgspec.json.decode(data_file(_PRICES) or b"{}", type=dict[str, _Dated])
     found = {}
     for name, entry in table.items():
         if entry.deprecation_date[:1] == "2":
@@ -246,17 +246,18 @@ def _prices() -> Mapping[str, Mapping[str, Any]]:
 
 
 def _enumerated() -> list[str]:
-    source = _read("types/utils.py").decode().partition("\nclass LlmProviders(")[2].partition("\n\n\n")[0]
+    source = data_file("types/utils.py").decode().partition("\nclass LlmProviders(")[2].partition("\n\n\n")[0]
     return re.findall(r'^    [A-Z0-9_]+ = "([^"]+)"', source, re.MULTILINE)
 
 
 @cache
 def _read_json(path: str) -> dict[str, Any]:
-    content: dict[str, Any] = msgspec.json.decode(_read(path) or b"{}")
+    content: dict[str, Any] = msgspec.json.decode(data_file(path) or b"{}")
     return content
 
 
-def _read(path: str) -> bytes:
+def data_file(path: str) -> bytes:
+    """A file of the installed litellm, which is not imported; empty if there is none."""
     spec = importlib.util.find_spec("litellm")  # finds a top-level package without running it
     try:
         return b"" if spec is None or spec.origin is None else (Path(spec.origin).parent / path).read_bytes()

@@ -32,6 +32,7 @@ from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.refusal import failed_body, refused
 from gatewayd.upstream.rewrite import Rewriter
 from gatewayd.upstream.stream import StreamAnswer
+from gatewayd.upstream.tokens import TAKES_TOKENS, has_tokens, with_texts
 from gatewayd.upstream.transport import MAX_BODY, Answer, Connection
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.wire.coding import CodingError, decoded, is_identity
@@ -111,6 +112,8 @@ class ForwardUpstream:
         """By endpoint, of calls that do not stream and of those that do."""
 
     async def open(self, call: Call) -> Reply:
+        if self._needs_texts(call):
+            call.intent = await with_texts(call.intent, self._provider)
         intent = call.intent
         if len(intent.body) > LARGE:  # looking for what a provider refuses takes a nanosecond a byte
             head, body = await asyncio.to_thread(self._request, call)
@@ -150,8 +153,9 @@ class ForwardUpstream:
 
     def send_now(self, answer: Answer, call: Call) -> Connection | None:
         """Sends a call on an idle connection, if there is one. `answer` hears what becomes of it; it may fail with
-        StaleConnection. An answer that may be a stream needs `open`."""
-        if not self._pool.idle_count or call.endpoint.opaque or self.missing.noted(call.endpoint):
+        StaleConnection. What has to wait before or after that needs `open`."""
+        endpoint = call.endpoint
+        if not self._pool.idle_count or endpoint.opaque or self.missing.noted(endpoint) or self._needs_texts(call):
             return None
         head, body = self._request(call)
         connection = self._pool.take()
@@ -162,6 +166,9 @@ class ForwardUpstream:
 
     async def aclose(self) -> None:
         await self._pool.aclose()
+
+    def _needs_texts(self, call: Call) -> bool:
+        return call.endpoint is EMBEDDINGS and self._provider not in TAKES_TOKENS and has_tokens(call.intent)
 
     def _request(self, call: Call) -> tuple[bytes, bytes]:
         """Head and body."""

@@ -36,6 +36,7 @@ from gatewayd.upstream.litellm.direct_request import supports_call, supports_dep
 from gatewayd.upstream.litellm.errors import translated
 from gatewayd.upstream.litellm.patches import apply_patches
 from gatewayd.upstream.media import Media
+from gatewayd.upstream.tokens import has_tokens, with_texts
 from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS
 
 if TYPE_CHECKING:
@@ -166,6 +167,8 @@ class TranslateUpstream:
         function = _FUNCTIONS.get(call.endpoint)
         if function is None:
             raise not_spoken(call)
+        if call.endpoint is EMBEDDINGS and has_tokens(call.intent):
+            call.intent = await with_texts(call.intent, self._provider)
         arguments = self._arguments.of(call)
         fetched = await self._media.prepare(arguments.get("messages", ()), call.timeouts)
         litellm = await load_litellm(self._provider) if self._pools is None else _load()
