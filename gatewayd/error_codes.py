@@ -18,7 +18,7 @@ CODES: dict[str, str] = {
     "request_too_large": "The body is larger than `gatewayd.limits.body_mb`.",
     "unsupported_media_type": "The body's content type or content encoding is not accepted.",
     "upgrade_refused": "The client requested WebSocket, which this path does not have; send the request over HTTP/1.1.",
-    "model_not_served": "gatewayd has no endpoint for this kind of model: transcription, video and others.",
+    "model_not_served": "gatewayd has no endpoint for this kind of model: videos, documents and others.",
     "endpoint_not_supported": "The deployment's provider has no such endpoint.",
     "upstream_error": "The upstream answered with an error status.",
     "upstream_rate_limited": "The upstream answered 429, and no other deployment could answer.",

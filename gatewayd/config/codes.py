@@ -66,7 +66,7 @@ PROBLEM_CODES: dict[str, str] = {
     "unknown_credential": "`litellm_credential_name` is not an entry of `credential_list`.",
     # deployments
     "unknown_provider": "The provider is unknown to litellm, or the model's name does not show it.",
-    "unserved_model": "No endpoint of gatewayd serves models of this kind yet: transcription, video and others.",
+    "unserved_model": "No endpoint of gatewayd serves models of this kind yet: videos, documents and others.",
     "wildcard_mismatch": "`model` has a `*`, but `model_name` has none to replace it.",
     "missing_api_key": "The provider needs a key, but neither the file nor its environment variable has one.",
     "missing_api_base": "The provider has no default address, and none is set.",

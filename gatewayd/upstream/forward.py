@@ -37,6 +37,7 @@ from gatewayd.upstream.transport import MAX_BODY, Answer, Connection
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.wire.coding import CodingError, decoded, is_identity
 from gatewayd.wire.dialect import CHAT, EMBEDDINGS, RESPONSES_API, Endpoint
+from gatewayd.wire.forms import FormIntent
 from gatewayd.wire.headers import HOP, HOP_BY_HOP
 from gatewayd.wire.large import LARGE, closes, holds
 
@@ -49,6 +50,7 @@ For these a properly delimited stream in which every choice got its finish reaso
 
 _validated: Final = msgspec.json.Decoder(msgspec.Raw)
 _ANY: Final = b"\r\naccept: */*\r\n"
+_JSON_BODY: Final = b"\r\ncontent-type: application/json\r\n"
 _EVENTS: Final = b"\r\naccept: text/event-stream\r\n"
 _ERROR: Final = b'"error"'
 _NEAR: Final = 4096
@@ -181,6 +183,8 @@ class ForwardUpstream:
         prefix = heads.get(endpoint)
         if prefix is None or (self._azure and self._wild):
             prefix = heads[endpoint] = self._prefix(endpoint, model, stream=call.intent.stream)
+        if isinstance(call.intent, FormIntent):
+            prefix = prefix.replace(_JSON_BODY, b"\r\ncontent-type: %b\r\n" % call.intent.content_type, 1)
         if usual := endpoint.dialect.headers:
             sent = {name for name, _ in headers}
             headers = [*headers, *(pair for pair in usual if pair[0] not in sent)]

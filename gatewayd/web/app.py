@@ -66,6 +66,7 @@ class DataApp:
             route = refusal(error, "open")
         else:
             route, inbound.model = self._router.find(message.method, path, query)
+            inbound.forms = route.endpoint is not None and route.endpoint.form
             if connection.asks_only and route.kind != "open":
                 route = refusal(health.overloaded(), "open")
         responder = ClientResponder(

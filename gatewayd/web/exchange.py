@@ -60,7 +60,7 @@ class Inbound(Protocol):
     def headers(self) -> InboundHeaders: ...
 
     async def read(self, limit: int) -> bytes:
-        """The whole JSON body. Raises BodyTooLarge (`limit` in bytes), UnsupportedMediaType, RequestTimeout,
+        """The whole body. Raises BodyTooLarge (`limit` in bytes), UnsupportedMediaType, RequestTimeout,
         InvalidRequest or ClientGone."""
 
 
@@ -275,10 +275,11 @@ class Exchange:
         self._waited += time.monotonic() - waiting
         named = self.inbound.model
         model = named or server.default_models.get(endpoint.path)
+        content_type = headers.get("content-type") or ""
         if len(body) <= LARGE:
-            intent = dialect.peek(body, default_model=model)
+            intent = endpoint.peek(body, content_type, default_model=model)
         else:
-            intent = await in_steps(dialect.peek_in_steps(body, default_model=model))
+            intent = await in_steps(endpoint.peek_in_steps(body, content_type, default_model=model))
         if named is not None and named != intent.model and runtime.table.knows(named):
             intent = intent.asking(named)  # Azure, for whose clients such paths are, does not look at the body's
         if intent.stream and not endpoint.streams:

@@ -23,6 +23,7 @@ from gatewayd.errors import (
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection
 from gatewayd.web.exchange import ClientGone, InboundHeaders
+from gatewayd.wire.multipart import is_form
 
 BODY_RATE = 1024
 """Bytes per second that a body must reach on average over the last `Deadlines.body` seconds."""
@@ -32,7 +33,9 @@ _SCHEMES = frozenset({"http", "https"})
 class ClientRequest:
     """See `web.exchange.Inbound`."""
 
-    __slots__ = ("_bodies", "_connection", "_expects", "_payload", "headers", "held", "method", "model", "path", "peer")
+    __slots__ = (
+        "_bodies", "_connection", "_expects", "_payload", "forms", "headers", "held", "method", "model", "path", "peer",
+    )  # fmt: skip
 
     def __init__(
         self, message: RawRequestMessage, payload: StreamReader, connection: Connection, bodies: Bodies
@@ -46,6 +49,8 @@ class ClientRequest:
         self._expects = "expect" in message.headers and message.version != HttpVersion10
         self.method = message.method
         self.path = ""
+        self.forms = False
+        """Whether the body may be a form instead of JSON."""
         self.model: str | None = None
         self.peer = connection.peer
 
@@ -97,7 +102,7 @@ class ClientRequest:
 
     def _check_body_headers(self, limit: int) -> None:
         headers = self.headers
-        if (problem := content_problem(headers)) is not None:
+        if (problem := content_problem(headers, forms=self.forms)) is not None:
             raise problem
         length = headers.get("content-length")
         if length is not None and int(length) > limit:  # digits only: the parser saw to it
@@ -151,16 +156,20 @@ def _is_own_target(message: RawRequestMessage) -> bool:
     return url.scheme in _SCHEMES and bool(url.raw_host) and "@" not in message.path.split("/", 3)[2]
 
 
-def content_problem(headers: InboundHeaders) -> GatewayError | None:
-    """Why a request's body cannot be read, by its head; or None."""
+def content_problem(headers: InboundHeaders, *, forms: bool = False) -> GatewayError | None:
+    """Why a request's body cannot be read, by its head; or None. `forms`: it may be a form instead of JSON."""
     coding = headers.get("content-encoding")
     if coding is not None and coding.strip().lower() not in ("", "identity"):
         # Never unpacked: half a megabyte of gzip can be half a gigabyte of zeros.
         return UnsupportedMediaType("Compressed request bodies are not accepted; send the body as it is.")
     kind = headers.get("content-type")
-    if kind is not None and not _is_json(kind):
-        return UnsupportedMediaType("The request body must be JSON: send 'Content-Type: application/json'.")
-    return None
+    if kind is None or _is_json(kind) or (forms and is_form(kind)):
+        return None
+    if forms:
+        return UnsupportedMediaType(
+            "The request body must be a form or JSON: send 'Content-Type: multipart/form-data'."
+        )
+    return UnsupportedMediaType("The request body must be JSON: send 'Content-Type: application/json'.")
 
 
 def _within(body: bytes, limit: int) -> bytes:

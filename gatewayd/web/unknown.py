@@ -14,7 +14,7 @@ _ON_ADMIN: Final = frozenset({"/metrics", "/status", "/config", "/reload"})
 """Paths of the admin listener that people look for on the data listener."""
 _NOT_BUILT: Final = frozenset(
     {
-        "images", "audio", "files", "batches", "fine_tuning",
+        "files", "batches", "fine_tuning",
         "assistants", "threads", "realtime", "vector_stores", "uploads", "videos", "conversations", "containers",
     }
 )  # fmt: skip

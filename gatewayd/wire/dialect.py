@@ -20,8 +20,10 @@ from gatewayd.wire.anthropic import (
     is_anthropic_error,
     is_path,
 )
+from gatewayd.wire.forms import read_form, read_form_in_steps
 from gatewayd.wire.media_watch import MediaWatcher
 from gatewayd.wire.messages_watch import MessagesWatcher, messages_usage
+from gatewayd.wire.multipart import is_form
 from gatewayd.wire.openai import DONE, Intent, Usage, error_body, error_event, peek, peek_in_steps
 from gatewayd.wire.responses_watch import (
     RESPONSES_PARAMETERS,
@@ -91,6 +93,22 @@ class Endpoint:
     """Where Azure's clients ask, if they do: what comes before the path."""
     opaque: bool = False
     """Whether answers may be something else than JSON: audio, text. They pass as they come."""
+    form: bool = False
+    """Whether requests may be forms with files (multipart/form-data) instead of JSON."""
+
+    def peek(self, body: bytes, content_type: str, *, default_model: str | None = None) -> Intent:
+        """Reads what a body asks for. Raises InvalidJson or InvalidRequest."""
+        if self.form and is_form(content_type):
+            return read_form(body, content_type, default_model=default_model)
+        return self.dialect.peek(body, default_model=default_model)
+
+    def peek_in_steps(
+        self, body: bytes, content_type: str, *, default_model: str | None = None
+    ) -> Generator[None, None, Intent]:
+        """The same for a large body."""
+        if self.form and is_form(content_type):
+            return read_form_in_steps(body, content_type, default_model=default_model)
+        return self.dialect.peek_in_steps(body, default_model=default_model)
 
 
 def _openai_body(error: GatewayError, message: str, request_id: str) -> bytes:
@@ -165,12 +183,16 @@ COUNT_TOKENS: Final = Endpoint("messages/count_tokens", MESSAGES_API, streams=Fa
 COUNT_TOKENS_BETA: Final = Endpoint("messages/count_tokens", MESSAGES_API, streams=False, query="beta=true")
 IMAGES: Final = Endpoint("images/generations", MEDIA_API, azure=_DEPLOYMENTS)
 SPEECH: Final = Endpoint("audio/speech", MEDIA_API, azure=_DEPLOYMENTS, opaque=True)
+IMAGE_EDITS: Final = Endpoint("images/edits", MEDIA_API, azure=_DEPLOYMENTS, form=True)
+VARIATIONS: Final = Endpoint("images/variations", MEDIA_API, form=True)
+TRANSCRIPTIONS: Final = Endpoint("audio/transcriptions", MEDIA_API, azure=_DEPLOYMENTS, opaque=True, form=True)
+TRANSLATIONS: Final = Endpoint("audio/translations", MEDIA_API, azure=_DEPLOYMENTS, opaque=True, form=True)
 MODERATIONS: Final = Endpoint("moderations", MEDIA_API, streams=False)
 RERANK: Final = Endpoint("rerank", MEDIA_API, streams=False)
 
 ENDPOINTS: Final = (
     CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, COMPACT, INPUT_TOKENS, MESSAGES, MESSAGES_BETA, COUNT_TOKENS,
-    COUNT_TOKENS_BETA, IMAGES, SPEECH, MODERATIONS, RERANK,
+    COUNT_TOKENS_BETA, IMAGES, IMAGE_EDITS, VARIATIONS, SPEECH, TRANSCRIPTIONS, TRANSLATIONS, MODERATIONS, RERANK,
 )  # fmt: skip
 """Every endpoint that asks a model. The data listener serves each under its path, some under Azure's too."""
 

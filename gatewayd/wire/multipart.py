@@ -18,7 +18,7 @@ from gatewayd.wire.openai import refuse_forbidden
 MAX_PART_HEAD: Final = 8 * 1024
 """Bytes of a part's headers."""
 MAX_FIELD: Final = 4 * 1024
-"""Bytes of a field's value that is read."""
+"""Bytes of a field's value that is read; a larger one passes like a file's content."""
 MAX_PARTS: Final = 1000
 DECISIVE: Final = frozenset({"model", "stream"})
 """The fields that decide what becomes of a request."""
@@ -33,7 +33,7 @@ _ODD: Final = "The form is malformed: "
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """Stands in the place of the value of a field that was asked for."""
+    """Stands in the place of a field's value. Files have none."""
 
     name: str
     value: bytes
@@ -42,15 +42,19 @@ class FormField:
 FORM_END: Final = FormField("", b"")
 """Stands behind the last part, where another one can be added."""
 
-Piece = bytes | FormField
+Piece = bytes | memoryview | FormField
+
+
+def is_form(content_type: str) -> bool:
+    """Whether a Content-Type is that of a form with files."""
+    return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
 
 
 def boundary_of(content_type: str) -> bytes:
     """The boundary that a Content-Type names. Raises UnsupportedMediaType if it is no form's, or has no valid one."""
-    kind, _, _ = content_type.partition(";")
-    if kind.strip().lower() != "multipart/form-data":
+    if not is_form(content_type):
         raise UnsupportedMediaType("The request body must be a form: send 'Content-Type: multipart/form-data'.")
-    values = _parameters(content_type[len(kind) :])
+    values = _parameters(content_type[content_type.find(";") :] if ";" in content_type else "")
     boundary = None if values is None else values.get("boundary")
     if boundary is None or _BOUNDARY.fullmatch(boundary) is None:
         raise UnsupportedMediaType("The Content-Type of the form has no valid boundary.")
@@ -59,20 +63,19 @@ def boundary_of(content_type: str) -> bytes:
 
 class FormReader:
     """Takes a form in pieces of any size. What `feed` returns is the form again, with a `FormField` in the place of
-    each value whose field is in `wanted`, and FORM_END before the end.
+    each value, and FORM_END before the end.
 
-    It keeps a part's headers, a wanted value, or as many bytes as a boundary has. Raises InvalidRequest.
+    It keeps a part's headers, a value, or as many bytes as a boundary has. Raises InvalidRequest.
     """
 
-    def __init__(self, boundary: bytes, wanted: frozenset[str] = DECISIVE) -> None:
+    def __init__(self, boundary: bytes) -> None:
         self._line = b"--" + boundary
-        self._wanted = wanted
         self._held = b""
         self._seen = 0
         """Bytes of those held in which no boundary begins."""
         self._step = self._first
         self._name: str | None = None
-        """Of the field being read, if it is wanted."""
+        """Of the field whose value is being read."""
         self._value = b""
         self._read: set[str] = set()
         self._parts = 0
@@ -114,13 +117,13 @@ class FormReader:
             raise InvalidRequest(f"The form has more than {MAX_PARTS} parts.")
         name, is_file = _disposition(self._held[:end])
         refuse_forbidden((name,))
-        if name in self._wanted:
+        if name in DECISIVE:
             if name in self._read:
                 raise InvalidRequest(f"The field '{name}' is in the form twice.", param=name, code="duplicate_key")
             if is_file:
                 raise InvalidRequest(f"The field '{name}' must not be a file.", param=name)
-            self._name = name
             self._read.add(name)
+        self._name = None if is_file else name
         self._pass(end + 4)
         self._seen = 0
         self._step = self._content
@@ -178,24 +181,28 @@ class FormReader:
             return
         self._value += self._held[:size]
         self._held = self._held[size:]
-        if len(self._value) > MAX_FIELD:
+        if len(self._value) <= MAX_FIELD:
+            return
+        if self._name in DECISIVE:
             raise InvalidRequest(f"The field '{self._name}' is larger than {MAX_FIELD // 1024} KB.", param=self._name)
+        self._out.append(self._value)
+        self._name, self._value = None, b""
 
 
 class FormWriter:
     """Makes bytes of pieces again, with these values in the place of those that the fields had. A field that the form
-    does not have is added. Raises InvalidRequest for a value in which a line may end."""
+    does not have is added. Raises InvalidRequest for a value that would end its part."""
 
     def __init__(self, boundary: bytes, values: Mapping[str, str]) -> None:
         self._line = b"\r\n--" + boundary
         self._values: dict[str, bytes] = {}
         for name, value in values.items():
-            if "\r" in value or "\n" in value:
-                raise InvalidRequest(f"The field '{name}' must be one line.", param=name)
             self._values[name] = value.encode()
+            if b"--" + boundary in self._values[name]:
+                raise InvalidRequest(f"The field '{name}' has the form's boundary in it.", param=name)
 
     def write(self, pieces: Iterable[Piece]) -> bytes:
-        return b"".join([piece if isinstance(piece, bytes) else self._field(piece) for piece in pieces])
+        return b"".join([self._field(piece) if isinstance(piece, FormField) else piece for piece in pieces])
 
     def _field(self, field: FormField) -> bytes:
         if field is FORM_END:
@@ -220,7 +227,7 @@ def _disposition(head: bytes) -> tuple[str, bool]:
             if found is None or parameters is not None:
                 raise InvalidRequest(f"{_ODD}the Content-Disposition of a part is invalid.")
             parameters = found
-    if parameters is None or "name" not in parameters:
+    if parameters is None or not parameters.get("name"):
         raise InvalidRequest(f"{_ODD}a part has no name.")
     if "\\" in parameters["name"] or "name*" in parameters:
         raise InvalidRequest(f"{_ODD}the name of a part is encoded.")

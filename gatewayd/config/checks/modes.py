@@ -13,8 +13,6 @@ from gatewayd.config.document import Path
 RESPONSES_MODE = "responses"
 """Of models that have only the Responses API."""
 _UNSERVED = {
-    "image_edit": "edits images",
-    "audio_transcription": "transcribes audio",
     "video_generation": "generates videos",
     "realtime": "is available only in the Realtime API",
     "ocr": "reads documents",
@@ -23,6 +21,8 @@ _UNSERVED = {
 """litellm's modes that gatewayd has no endpoint for → what a model of that mode does."""
 _ONLY_FORWARDED = {
     "image_generation": "generates images",
+    "image_edit": "edits images",
+    "audio_transcription": "transcribes audio",
     "audio_speech": "generates speech",
     "rerank": "reranks documents",
     "moderation": "classifies texts for moderation",
