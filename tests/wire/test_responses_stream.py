@@ -488,7 +488,7 @@ def test_a_custom_tool_and_a_namespace() -> None:
     begun = next(event.block for event in events if isinstance(event, BlockStart))
     assert begun == ToolUseBlock(call_id="a", name="p", kind="custom", namespace="n", item_id="ctc_1")
     (piece, _, _) = [piece for delta in deltas(stream) for piece in delta.get("tool_calls", ())] + [None]
-    assert piece["custom"]["name"] == "n__p"
+    assert piece["custom"]["name"] == "p"
 
 
 def thought_item(output: int = 0) -> bytes:
