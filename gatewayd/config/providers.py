@@ -80,12 +80,6 @@ _PLAIN = frozenset({"base_url", "api_key_env", "api_base_env", "base_class", "pa
 
 _PRICES = "model_prices_and_context_window_backup.json"
 
-# Names of a vendor's models that the price table does not know yet, or no longer.
-_FAMILIES = (
-    (r"^((ft:)?gpt-(?!oss)|o[1-9](-|$)|chatgpt-|text-embedding-(3|ada)|dall-e-|whisper-1$|tts-1)", "openai"),
-    (r"^claude-", "anthropic"),
-)
-
 # Names in the price table for parts of a provider.
 _PARTS = (("vertex_ai-", "vertex_ai"), ("bedrock_converse", "bedrock"), ("fireworks_ai-", "fireworks_ai"))
 
@@ -219,7 +213,7 @@ def _routes() -> tuple[tuple[re.Pattern[str], str], ...]:
     listed = ((rule["pattern"], rule["model_info"].get("litellm_provider")) for rule in rules)
     return (
         *((re.compile(pattern, re.IGNORECASE), name) for pattern, name in listed if name is not None),
-        *((re.compile(pattern), name) for pattern, name in _FAMILIES),
+        *((re.compile(pattern), name) for name, pattern in table("providers")["families"].items()),
     )
 
 

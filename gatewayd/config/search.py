@@ -7,18 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gatewayd.config import providers
-
-_KNOWN = (
-    "openai", "anthropic", "gemini", "groq", "mistral", "deepseek", "openrouter", "xai", "together_ai", "cohere_chat",
-    "perplexity", "cerebras", "fireworks_ai",
-)  # fmt: skip
-"""Providers that need only a key from the environment."""
-_BARE_NAMES = {
-    "openai": ("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "text-embedding-*"),
-    "anthropic": ("claude-*",),
-    "gemini": ("gemini-*",),
-}
-"""Model names that belong to only one provider, so that clients need not write `provider/model`."""
+from gatewayd.config.tables import table
 
 
 def candidates(environ: Mapping[str, str]) -> list[str]:
@@ -51,11 +40,12 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any] | None:
 def every_model(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """For every provider whose key is set: the patterns of model names, the provider's models behind them, and the
     key's variable."""
-    for name in _KNOWN:
+    rows = table("providers")
+    for name in rows["environment"].split():
         provider = providers.get(name)
         variable = next((v for v in provider.key_variables(None) if environ.get(v)), None) if provider else None
         if variable is None:
             continue
-        for pattern in (*_BARE_NAMES.get(name, ()), None):
+        for pattern in (*rows["bare_names"].get(name, "").split(), None):
             model = f"{name}/{pattern or '*'}"
             yield pattern or model, model, variable
