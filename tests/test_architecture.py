@@ -81,6 +81,7 @@ TESTED_BY = {
     "upstream/test_transport.py": ("upstream/narrow.py",),
     "upstream/test_vectors.py": ("float32.py",),
     "data_plane/test_converted.py": ("upstream/converted.py", "wire/converters.py"),
+    "data_plane/test_responses_kept.py": ("web/endpoints/responses.py",),
     "web/endpoints/test_model_endpoints.py": ("web/endpoints/ask.py",),
     "web/test_fairness.py": ("web/turns.py",),
     "web/test_fastpath.py": ("web/loop.py",),

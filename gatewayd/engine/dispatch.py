@@ -59,7 +59,11 @@ async def dispatch(runtime: Runtime, call: Call, record: Record) -> Served:
     begun = attempts[0] if attempts else None
     health = runtime.health
 
+    pinned = None if call.memory is None else call.memory.deployment_of(call.intent)
+
     def available(candidate: Candidate, last_resort: bool = False) -> bool:
+        if pinned is not None and candidate.id != pinned:  # the response that it goes on with is there
+            return False
         return health.available(candidate, time.monotonic(), last_resort)
 
     def cooling_for(candidate: Candidate) -> float:

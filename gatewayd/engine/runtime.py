@@ -7,13 +7,14 @@ lease has ended. `Gateway` owns the pointer and what outlives every configuratio
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from gatewayd.access.keys import Keyring
 from gatewayd.config.snapshot import Deployment, Snapshot
@@ -26,6 +27,14 @@ from gatewayd.routing.table import Table
 from gatewayd.tasks import Yielder, spawn
 from gatewayd.upstream.base import Timeouts, Upstream
 from gatewayd.upstream.fetch import Fetcher
+from gatewayd.upstream.response_memory import ResponseMemory
+from gatewayd.wire.response_ids import IdSealer
+from gatewayd.wire.response_store import ResponseStore
+
+MOST_RESPONSES: Final = 10_000
+MOST_RESPONSE_BYTES: Final = 64 * 1024 * 1024
+RESPONSE_AGE: Final = 24 * 3600.0
+"""Bounds of the responses that are kept for callers of deployments that keep none; the age in seconds."""
 
 _log = logging.getLogger("gatewayd.engine")
 
@@ -156,6 +165,7 @@ class Gateway:
         )
         self.upstreams = UpstreamPool()
         self.fetcher = Fetcher()
+        self._responses = ResponseStore(max_count=MOST_RESPONSES, max_bytes=MOST_RESPONSE_BYTES, max_age=RESPONSE_AGE)
         self.loading = False
         """Set while a start still loads what some deployments need: requests are answered, readiness is off."""
         self.stopping = False
@@ -198,6 +208,12 @@ class Gateway:
             if target is not None and target.candidate.identity == candidate.identity:
                 return target.deployment
         return None
+
+    def memory(self, owner: str) -> ResponseMemory:
+        """The responses that one caller may refer to; `owner` is the name of its key."""
+        key = self.current.snapshot.server.master_key
+        secret = self.instance if key is None else key.reveal()
+        return ResponseMemory(self._responses, IdSealer(hashlib.sha256(b"ids" + secret.encode()).digest()), owner)
 
     @property
     def in_flight(self) -> int:

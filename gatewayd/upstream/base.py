@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -19,6 +19,9 @@ from gatewayd.wire.conversation import Request
 from gatewayd.wire.dialect import Endpoint
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Intent, Usage
+
+if TYPE_CHECKING:
+    from gatewayd.upstream.response_memory import ResponseMemory
 
 DROPPED: Final = "x-gatewayd-dropped"
 """The header of an answer that names the fields of the request that were left out."""
@@ -58,10 +61,11 @@ class Call(msgspec.Struct):
     timeout: float | None = None
     """Seconds the client itself grants (`x-litellm-timeout`, body `timeout`); None = the deployment's."""
     dropped: tuple[str, ...] = ()
-    """Fields of the body that `drop_params` left out. Set anew for every try."""
-
+    """Fields of the body that were left out. Set anew for every try."""
     conversation: Request | None = None
     """What it asks in the neutral form, if it had to be converted."""
+    memory: ResponseMemory | None = None
+    """The caller's responses, for a call that may refer to one and that makes one."""
 
     def told(self) -> Sequence[Header]:
         """Headers with which the answer says what was not sent."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
 
 import msgspec
 
@@ -17,9 +19,11 @@ from gatewayd.config.snapshot import Deployment
 from gatewayd.errors import InvalidRequest, UpstreamStatus, Verdict
 from gatewayd.upstream.abilities import model_target, with_defaults
 from gatewayd.upstream.base import DROPPED, Call, Reply, Upstream, WholeReply
-from gatewayd.upstream.converted import ConvertedStream
+from gatewayd.upstream.converted import ConvertedStream, unix_time
 from gatewayd.upstream.forward import ForwardUpstream
-from gatewayd.wire.conversation import Block, Request, TextBlock
+from gatewayd.upstream.response_memory import SealedReply, is_stateless, new_response_id, unsealed
+from gatewayd.wire import responses
+from gatewayd.wire.conversation import Answer, Block, Request, TextBlock
 from gatewayd.wire.converters import CONVERTERS, Converter
 from gatewayd.wire.dialect import (
     CHAT,
@@ -33,8 +37,10 @@ from gatewayd.wire.dialect import (
     Endpoint,
 )
 from gatewayd.wire.estimate import estimated_tokens
+from gatewayd.wire.events import Writer
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import encode
+from gatewayd.wire.response_store import StoredResponse
 
 ESTIMATED: Final = "x-gatewayd-estimated"
 """The header of an answer that names the fields whose value is an estimate."""
@@ -47,6 +53,8 @@ _RICHEST: Final = ("responses", "messages", "gemini", "converse", "chat")
 """Which dialect a deployment is asked in, of those that it speaks, if it does not speak the caller's."""
 _NO_SUCH_URL: Final = (404, 405, 501)
 _log: Final = logging.getLogger("gatewayd.deployments")
+_ESTIMATE: Final = Endpoint("", CHAT.dialect)
+"""Stands for the endpoint that nobody has."""
 _THREADED: Final = 256 * 1024
 """Bytes of a body whose conversion would hold up the loop."""
 _JSON: Final[Header] = ("content-type", "application/json")
@@ -54,27 +62,79 @@ _JSON: Final[Header] = ("content-type", "application/json")
 
 async def open_in_dialect(upstream: Upstream, deployment: Deployment, call: Call) -> Reply:
     """`Upstream.open`, in whatever dialect the deployment speaks."""
-    caller = call.endpoint.dialect
+    ways = _ways(deployment, call)
     missing = upstream.missing if isinstance(upstream, ForwardUpstream) else None
-    if caller.name in deployment.dialects and (missing is None or not missing.has(call.endpoint)):
+    for way in ways:
+        if missing is not None and missing.has(way.endpoint):
+            continue
         try:
-            return await upstream.open(call)
+            return await way.open(upstream)
         except UpstreamStatus as error:
-            if missing is None or len(deployment.dialects) == 1 or not _has_no_endpoint(error, caller):
+            if missing is None or way is ways[-1] or not _has_no_endpoint(error, way.endpoint.dialect):
                 raise
-            missing.note(call.endpoint)
+            missing.note(way.endpoint)
             _log.info(
                 "deployment %s (%s): its server has no %s; requests are converted",
-                deployment.id, deployment.summary, call.endpoint.path,
+                deployment.id, deployment.summary, way.endpoint.path,
             )  # fmt: skip
+    raise not_spoken(call)
+
+
+def _ways(deployment: Deployment, call: Call) -> list[_Way]:
+    """How a deployment can be asked, the best way first."""
+    caller = call.endpoint.dialect
     converter = CONVERTERS.get(caller.name)
+    ways: list[_Way] = []
+    # A conversation that only the gateway knows is written out, even where the dialect is the caller's own.
+    kept = call.memory is not None and call.memory.kept_before(call.intent)
+    if caller.name in deployment.dialects and not kept:
+        ways.append(_Natively(call, deployment))
     if converter is not None and call.endpoint in _COUNTED:
-        return _counted(await _request(call, converter))
-    speaks = [name for name in deployment.dialects if name != caller.name and name in CONVERTERS]
-    target = next((name for name in _RICHEST if name in speaks), None)
-    if converter is None or target is None or call.endpoint not in _ASKED:
-        raise not_spoken(call)
-    return await _Conversion(call, deployment, converter, target).open(upstream)
+        ways.append(_Estimate(call, converter))
+    elif converter is not None and call.endpoint in _ASKED:
+        ways += [
+            _Conversion(call, deployment, converter, name)
+            for name in _RICHEST
+            if name in deployment.dialects and name in CONVERTERS and (name != caller.name or kept)
+        ]
+    return ways
+
+
+class _Way(Protocol):
+    endpoint: Endpoint
+
+    async def open(self, upstream: Upstream) -> Reply: ...
+
+
+class _Natively:
+    """As the caller asked."""
+
+    def __init__(self, call: Call, deployment: Deployment) -> None:
+        self.endpoint = call.endpoint
+        self._call = call
+        self._deployment = deployment
+
+    async def open(self, upstream: Upstream) -> Reply:
+        call, memory = self._call, self._call.memory
+        if memory is None or is_stateless(call.intent):
+            return await upstream.open(call)
+        inner = unsealed(call, memory)
+        try:
+            return SealedReply(await upstream.open(inner), call.intent, memory, self._deployment.id)
+        finally:
+            call.waited, call.dropped = inner.waited, inner.dropped
+
+
+class _Estimate:
+    """The answer of an endpoint that counts tokens, for a deployment that has none."""
+
+    def __init__(self, call: Call, converter: Converter) -> None:
+        self.endpoint = _ESTIMATE
+        self._call = call
+        self._converter = converter
+
+    async def open(self, upstream: Upstream) -> Reply:
+        return _counted(await _request(self._call, self._converter))
 
 
 def _has_no_endpoint(error: UpstreamStatus, dialect: Dialect) -> bool:
@@ -100,28 +160,33 @@ class _Conversion:
         self._deployment = deployment
         self._caller = converter
         self._target = CONVERTERS[target]
-        self._endpoint: Endpoint = _CONVERSATIONS[target]
+        self.endpoint = _CONVERSATIONS[target]
 
     async def open(self, upstream: Upstream) -> Reply:
         call = self._call
-        request = await _request(call, self._caller)
+        request = asked = await _request(call, self._caller)
+        previous = None
+        if call.memory is not None:
+            request, previous = call.memory.continued(asked)
         if len(call.intent.body) > _THREADED:
             body, lost = await asyncio.to_thread(self._written, request)
         else:
             body, lost = self._written(request)
         inner = msgspec.structs.replace(
-            call, endpoint=self._endpoint, intent=self._endpoint.dialect.peek(body), headers=self._headers(), dropped=()
+            call, endpoint=self.endpoint, intent=self.endpoint.dialect.peek(body), headers=self._headers(), dropped=()
         )
         try:
             reply = await upstream.open(inner)
         except UpstreamStatus as error:
-            if self._endpoint.dialect.error_body is not call.endpoint.dialect.error_body:
+            if self.endpoint.dialect.error_body is not call.endpoint.dialect.error_body and not _has_no_endpoint(
+                error, self.endpoint.dialect
+            ):
                 error.forget_body()
             raise
         finally:
             call.waited, call.dropped = inner.waited, (*lost, *inner.dropped)
         try:
-            return await self._converted(reply, request)
+            return await self._converted(reply, asked, partial(self._keep, asked, previous))
         except BaseException:
             reply.close()
             raise
@@ -142,21 +207,41 @@ class _Conversion:
 
     def _headers(self) -> list[Header]:
         """The client's, without those of an API that is not asked."""
-        own = "anthropic-" if self._endpoint.dialect.name == MESSAGES.dialect.name else "openai-"
+        own = "anthropic-" if self.endpoint.dialect.name == MESSAGES.dialect.name else "openai-"
         return [pair for pair in self._call.headers if pair[0].startswith(own) or not pair[0].startswith(_VENDORS)]
 
-    async def _converted(self, reply: Reply, request: Request) -> Reply:
+    async def _converted(self, reply: Reply, request: Request, keep: Callable[[Answer, bytes], None]) -> Reply:
         headers = [*(pair for pair in reply.headers if pair[0] != DROPPED), *self._call.told()]
         if reply.body is None:
-            return ConvertedStream(reply, headers, self._target.reader(), self._caller.writer(request))
+            writer = self._caller.writer(request)
+            at_end = partial(_keep_streamed, writer, keep)
+            own_id = None if self._call.memory is None else new_response_id()
+            return ConvertedStream(reply, headers, self._target.reader(), writer, at_end, own_id)
         if len(reply.body) > _THREADED:
-            body = await asyncio.to_thread(self._answer, reply.body, request)
+            answer, body = await asyncio.to_thread(self._answer, reply.body, request)
         else:
-            body = self._answer(reply.body, request)
+            answer, body = self._answer(reply.body, request)
+        keep(answer, body)
         return WholeReply(reply.status, headers, body, reply.usage)
 
-    def _answer(self, body: bytes, request: Request) -> bytes:
-        return self._caller.write_answer(self._target.read_answer(body), request)
+    def _answer(self, body: bytes, request: Request) -> tuple[Answer, bytes]:
+        answer = self._target.read_answer(body)
+        if answer.created is None:
+            answer = msgspec.structs.replace(answer, created=unix_time())
+        if self._call.memory is not None:
+            answer = msgspec.structs.replace(answer, answer_id=new_response_id())
+        return answer, self._caller.write_answer(answer, request)
+
+    def _keep(self, asked: Request, previous: StoredResponse | None, answer: Answer, body: bytes) -> None:
+        if self._call.memory is not None:
+            self._call.memory.keep(self._call, asked, previous, answer, body)
+
+
+def _keep_streamed(writer: Writer, keep: Callable[[Answer, bytes], None]) -> None:
+    """Keeps the response that a stream has told."""
+    if isinstance(writer, responses.Writer) and writer.response is not None:
+        body = encode(writer.response)
+        keep(responses.read_answer(body), body)
 
 
 _VENDORS: Final = ("anthropic-", "openai-")
@@ -175,7 +260,6 @@ async def _request(call: Call, converter: Converter) -> Request:
 
 
 def _counted(request: Request) -> Reply:
-    """The answer of an endpoint that counts tokens, for a deployment that has none."""
     tokens = estimated_tokens(request)
     body = {"input_tokens": tokens}
     if request.dialect == RESPONSES.dialect.name:

@@ -1,18 +1,21 @@
 """A reply in another dialect than the caller's, on its way to the caller: read into the neutral form, and written.
 
 The reply below decides when a stream has begun and how it ends. An error event of the upstream's is not passed on: the
-reply below raises it, and the caller gets it in the caller's own form.
+reply below raises it, and the writer says it in the caller's form, once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Final
+
+import msgspec
 
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamIncomplete
 from gatewayd.upstream.base import Flow, Reply, Sink
-from gatewayd.wire.events import End, Reader, StreamError, StreamEvent, Writer
+from gatewayd.wire.events import End, Reader, Start, StreamError, StreamEvent, Writer
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Usage
 from gatewayd.wire.sse_decoder import MAX_EVENT, Decoder
@@ -21,13 +24,28 @@ _ALIVE: Final = b": keep-alive\n\n"
 _CUT: Final = "The upstream's stream ended before its end mark."
 
 
+def unix_time() -> int:
+    return int(datetime.now(UTC).timestamp())
+
+
 class ConvertedStream:
     """A `Reply`: a stream of events that are read and written anew."""
 
     body: bytes | None = None
 
-    def __init__(self, reply: Reply, headers: Sequence[Header], reader: Reader, writer: Writer) -> None:
+    def __init__(
+        self,
+        reply: Reply,
+        headers: Sequence[Header],
+        reader: Reader,
+        writer: Writer,
+        at_end: Callable[[], None],
+        own_id: str | None,
+    ) -> None:
+        """`at_end` is called when the stream has ended well. `own_id`: the answer's, instead of the upstream's."""
+        self._own_id = own_id
         self._reply = reply
+        self._at_end = at_end
         self._reader = reader
         self._writer = writer
         self.status = reply.status
@@ -35,7 +53,19 @@ class ConvertedStream:
         self.usage: Usage | None = None
 
     async def pipe(self, sink: Sink) -> None:
-        converting = _ConvertingSink(sink, self._reader, self._writer)
+        converting = _ConvertingSink(sink, self._reader, self._writer, self._own_id)
+        try:
+            await self._piped(converting)
+        except GatewayError as error:
+            # What the upstream said of it has not been passed on, and the writer knows the answer that it is about.
+            sink.write(self._writer.error(_failure_of(error)))
+            error.told = True
+            raise
+        finally:
+            self.usage = self._reply.usage
+        self._at_end()
+
+    async def _piped(self, converting: _ConvertingSink) -> None:
         try:
             await self._reply.pipe(converting)
         except asyncio.CancelledError:
@@ -43,21 +73,20 @@ class ConvertedStream:
                 raise
             converting.task.uncancel()
             raise converting.failure from None
-        except GatewayError as error:
-            error.told = False  # what the upstream said of it has not been passed on
-            raise
-        finally:
-            self.usage = self._reply.usage
         converting.finish()
 
     def close(self) -> None:
         self._reply.close()
 
 
+def _failure_of(error: GatewayError) -> StreamError:
+    return StreamError(message=error.message, type=error.type, code=error.code, param=error.param, status=error.status)
+
+
 class _ConvertingSink:
     """Takes the upstream's events, and writes the caller's."""
 
-    def __init__(self, sink: Sink, reader: Reader, writer: Writer) -> None:
+    def __init__(self, sink: Sink, reader: Reader, writer: Writer, own_id: str | None) -> None:
         task = asyncio.current_task()
         assert task is not None
         self.task = task
@@ -67,6 +96,7 @@ class _ConvertingSink:
         self._sink = sink
         self._reader = reader
         self._writer = writer
+        self._own_id = own_id
         self._decoder = Decoder(MAX_EVENT)
         self._signs = 0
         self._over = False
@@ -115,11 +145,17 @@ class _ConvertingSink:
             if isinstance(event, StreamError):
                 self._over = True
                 break
+            if isinstance(event, Start):
+                event = self._named(event)
             pieces += self._writer.feed(event)
             if isinstance(event, End):
                 self._over = self._whole = True
                 break
         return b"".join(pieces)
+
+    def _named(self, start: Start) -> Start:
+        created = unix_time() if start.created is None else start.created
+        return msgspec.structs.replace(start, created=created, answer_id=self._own_id or start.answer_id)
 
     def _fail(self, error: GatewayError) -> None:
         self._over = True

@@ -23,7 +23,7 @@ from gatewayd.errors import ConfigurationError, UpstreamBadResponse, UpstreamErr
 from gatewayd.secret import Secret
 from gatewayd.tasks import in_steps
 from gatewayd.upstream.answer import lines
-from gatewayd.upstream.base import Call, Reply, WholeReply
+from gatewayd.upstream.base import Call, Reply, Timeouts, WholeReply
 from gatewayd.upstream.dial import Origin, configured_tls
 from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.onepiece import in_one_piece
@@ -152,6 +152,17 @@ class ForwardUpstream:
         return WholeReply(
             answer.status, self.secrets.relayed(answer.fields), content, call.endpoint.dialect.usage(content)
         )
+
+    async def ask_about(self, method: str, path: str, query: str, timeouts: Timeouts) -> Reply:
+        """A request without a body about something that an earlier call made. Raises GatewayError."""
+        base = self._path.removesuffix("/deployments/{model}") if self._azure else self._path
+        query = "&".join(filter(None, (quote(query, safe=_VISIBLE), self._query)))
+        target = f"{base}/{path}" + (f"?{query}" if query else "")
+        head = f"{method} {target} HTTP/1.1\r\n".encode("ascii") + self._fields + b"content-length: 0\r\n\r\n"
+        answer = Answer(asyncio.get_running_loop().create_future())
+        await self._pool.exchange(answer, head, b"", timeouts)
+        content = await self.whole_in_steps(answer) if is_heavy(answer) else self.whole(answer)
+        return WholeReply(answer.status, self.secrets.relayed(answer.fields), content)
 
     def send_now(self, answer: Answer, call: Call) -> Connection | None:
         """Sends a call on an idle connection, if there is one. `answer` hears what becomes of it; it may fail with

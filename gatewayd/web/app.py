@@ -15,7 +15,7 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.web.activation import SocketActivation
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection, Deadlines
-from gatewayd.web.endpoints import ask, health, models
+from gatewayd.web.endpoints import ask, health, models, responses
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges
 from gatewayd.web.fastpath import FastPath
 from gatewayd.web.known import KnownRequest
@@ -28,6 +28,7 @@ from gatewayd.wire.headers import unlooped
 
 TABLE = (
     *ask.ROUTES,
+    *responses.ROUTES,
     *models.ROUTES,
     *health.ROUTES,
 )
@@ -53,7 +54,7 @@ class DataApp:
     async def answer(self, message: RawRequestMessage, payload: StreamReader, connection: Connection) -> bool:
         """Answers one request; whether the connection may be kept."""
         inbound = ClientRequest(message, payload, connection, self.bodies)
-        path, query = _target(message)
+        path, inbound.query = _target(message)
         inbound.path = path[:_MAX_LOGGED_PATH]
         # aiohttp's parser takes the last trailer of a chunked body for a header of the next request, and forgets what
         # stands behind an offer to upgrade: nothing may follow either.
@@ -65,7 +66,7 @@ class DataApp:
             keep_alive = False
             route = refusal(error, "open")
         else:
-            route, inbound.model = self._router.find(message.method, path, query)
+            route, inbound.model = self._router.find(message.method, path, inbound.query)
             inbound.forms = route.endpoint is not None and route.endpoint.form
             if connection.asks_only and route.kind != "open":
                 route = refusal(health.overloaded(), "open")

@@ -53,6 +53,7 @@ class Inbound(Protocol):
     method: str
     path: str
     peer: str
+    query: str
     model: str | None
     """The model that the path names, if it does; it goes before the body's."""
 
@@ -96,9 +97,9 @@ Handle = Callable[["Exchange"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the registration table (`gatewayd.web.app`). `path` may hold one `{model}`."""
+    """One row of the registration table (`gatewayd.web.app`). `path` may hold one `{model}`, or another name."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     handle: Handle
     kind: RecordKind = "info"
@@ -296,6 +297,7 @@ class Exchange:
             timeout=client_timeout(headers, server),
             fresh=held is not None and held.again,
             waited=0.0 if held is None else time.monotonic() - record.started,
+            memory=self.gateway.memory(record.key or "") if endpoint.remembers else None,
         )
         served = await dispatch(runtime, call, record)
         reply = served.reply

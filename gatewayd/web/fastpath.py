@@ -32,6 +32,7 @@ from gatewayd.upstream.answer import Answer, KnownHead, lines
 from gatewayd.upstream.base import Call
 from gatewayd.upstream.forward import ForwardUpstream, is_heavy
 from gatewayd.upstream.naming import named
+from gatewayd.upstream.response_memory import is_stateless
 from gatewayd.upstream.transport import Connection, StaleConnection
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges, Held, Responder, Route
@@ -194,7 +195,7 @@ class FastPath:
         if gateway.draining or runtime.stages or len(body) > desk.limit:
             return None
         intent = known.endpoint.dialect.peek(body, default_model=desk.default_model)
-        if intent.stream:
+        if intent.stream or (known.endpoint.remembers and not is_stateless(intent)):
             return None
         chain = runtime.table.chain(intent.model)
         candidate = first_pick(chain, runtime.health, started, self._view)

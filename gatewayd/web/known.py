@@ -62,6 +62,7 @@ class Inbound:
     peer: str
     body: bytes
     method: str = "POST"
+    query: str = ""
     model: str | None = None
 
     async def read(self, limit: int) -> bytes:

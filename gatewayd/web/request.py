@@ -35,6 +35,7 @@ class ClientRequest:
 
     __slots__ = (
         "_bodies", "_connection", "_expects", "_payload", "forms", "headers", "held", "method", "model", "path", "peer",
+        "query",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +52,7 @@ class ClientRequest:
         self.path = ""
         self.forms = False
         """Whether the body may be a form instead of JSON."""
+        self.query = ""
         self.model: str | None = None
         self.peer = connection.peer
 

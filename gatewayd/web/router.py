@@ -17,6 +17,7 @@ from gatewayd.text import printable
 from gatewayd.web.exchange import Exchange, Route
 from gatewayd.web.unknown import unknown_url
 
+_PLACE = re.compile(r"\\\{\w+\\\}")
 _SLASHES = re.compile("//+")
 _OTHER_VERSION = "/v2/"
 
@@ -29,16 +30,17 @@ class Router:
         self._exact: dict[str, dict[str, Route]] = defaultdict(dict)
         routes = tuple(routes)
         self._served = [(route.method, usual_path(route)) for route in routes if _is_shown(route)]
-        self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        patterns: dict[str, dict[str, Route]] = defaultdict(dict)
         for route in routes:
-            if "{model}" in route.path:
-                pattern = "(?:(?:/openai)?/v1)?" + re.escape(route.path).replace(r"\{model\}", "(.+)")
-                self._patterns.append((re.compile(pattern), _methods(route)))
+            if "{" in route.path:
+                pattern = "(?:(?:/openai)?/v1)?" + _PLACE.sub("(.+)", re.escape(route.path))
+                patterns[pattern].update(_methods(route))
             else:
                 only_there = route.kind == "open" or route.path.startswith(_OTHER_VERSION)
                 prefixes = ("",) if only_there else ("", "/v1", "/openai/v1")
                 for prefix in prefixes:
                     self._exact[prefix + route.path].update(_methods(route))
+        self._patterns = [(re.compile(pattern), methods) for pattern, methods in patterns.items()]
 
     def find(self, method: str, path: str, query: str = "") -> tuple[Route, str | None]:
         """The route and the model its path names; for no match a route that answers with the error."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gatewayd.wire import chat, responses
+from gatewayd.wire import chat, messages, responses
 from gatewayd.wire.conversation import Answer, ModelTarget, Request, WrittenRequest
 from gatewayd.wire.events import Reader, Writer
 
@@ -34,5 +34,13 @@ CONVERTERS: Final[Mapping[str, Converter]] = {
         responses.write_answer,
         responses.Reader,
         responses.Writer,
+    ),
+    "messages": Converter(
+        messages.read_request,
+        messages.write_request,
+        messages.read_answer,
+        messages.write_answer,
+        messages.Reader,
+        messages.Writer,
     ),
 }

@@ -91,6 +91,8 @@ class Endpoint:
     """The query of its URL, for an endpoint that has one."""
     azure: str = ""
     """Where Azure's clients ask, if they do: what comes before the path."""
+    remembers: bool = False
+    """Whether a later request may refer to the answer by its id."""
     opaque: bool = False
     """Whether answers may be something else than JSON: audio, text. They pass as they come."""
     form: bool = False
@@ -174,9 +176,9 @@ _DEPLOYMENTS: Final = "/openai/deployments/{model}"
 CHAT: Final = Endpoint("chat/completions", OPENAI, azure=_DEPLOYMENTS)
 COMPLETIONS: Final = Endpoint("completions", OPENAI, azure=_DEPLOYMENTS)
 EMBEDDINGS: Final = Endpoint("embeddings", OPENAI, streams=False, azure=_DEPLOYMENTS)
-RESPONSES: Final = Endpoint("responses", RESPONSES_API, azure="/openai")
-COMPACT: Final = Endpoint("responses/compact", RESPONSES_API, streams=False, azure="/openai")
-INPUT_TOKENS: Final = Endpoint("responses/input_tokens", RESPONSES_API, streams=False, azure="/openai")
+RESPONSES: Final = Endpoint("responses", RESPONSES_API, azure="/openai", remembers=True)
+COMPACT: Final = Endpoint("responses/compact", RESPONSES_API, streams=False, azure="/openai", remembers=True)
+INPUT_TOKENS: Final = Endpoint("responses/input_tokens", RESPONSES_API, streams=False, azure="/openai", remembers=True)
 MESSAGES: Final = Endpoint("messages", MESSAGES_API)
 MESSAGES_BETA: Final = Endpoint("messages", MESSAGES_API, query="beta=true")
 COUNT_TOKENS: Final = Endpoint("messages/count_tokens", MESSAGES_API, streams=False)

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from gatewayd.wire.conversation import ThinkingBlock, ToolUseBlock
+from gatewayd.wire.conversation import ThinkingBlock, ToolName, ToolUseBlock
 from gatewayd.wire.openai import encode
 from gatewayd.wire.responses_items import sealed_thought
 from gatewayd.wire.responses_object import item_id
+from gatewayd.wire.responses_tools import free_text
 from gatewayd.wire.signatures import signed_call_id
 
 
@@ -125,11 +126,13 @@ class OpenThought:
 
 
 class OpenCall:
-    """A call of a tool while it is written."""
+    """A call of a tool while it is written. `tool` is what the caller calls it."""
 
-    def __init__(self, out: Output, block: ToolUseBlock) -> None:
+    def __init__(self, out: Output, block: ToolUseBlock, tool: ToolName) -> None:
         self._out = out
-        self._custom = block.kind == "custom"
+        self._custom = tool.kind == "custom"
+        self._buffered = self._custom and block.kind == "function"
+        """Whether the free text is an argument of a function, so it is known when all is there."""
         self._pieces: list[str] = []
         self._name = "input" if self._custom else "arguments"
         self._event = f"response.{'custom_tool_call_input' if self._custom else 'function_call_arguments'}"
@@ -138,9 +141,9 @@ class OpenCall:
         item: dict[str, Any] = {"id": new_id, "type": "custom_tool_call" if self._custom else "function_call"}
         call_id = block.call_id or item_id("call", out.answer_id, self._index)
         item["call_id"] = signed_call_id(call_id, block.signature)
-        item["name"] = block.name
-        if block.namespace is not None:
-            item["namespace"] = block.namespace
+        item["name"] = tool.name
+        if (namespace := block.namespace or tool.namespace) is not None:
+            item["namespace"] = namespace
         self._item = item
         out.added(self._index, self._whole("", "in_progress"))
         self.feed(block.arguments)
@@ -152,11 +155,15 @@ class OpenCall:
     def feed(self, text: str) -> None:
         if text:
             self._pieces.append(text)
-            self._out.event(f"{self._event}.delta", {**self._place, "delta": text})
+            if not self._buffered:
+                self._out.event(f"{self._event}.delta", {**self._place, "delta": text})
 
     def end(self) -> None:
         text = "".join(self._pieces)
-        if not text and not self._custom:
+        if self._buffered:
+            self._buffered, text = False, free_text(text)
+            self.feed(text)
+        elif not text and not self._custom:
             text = "{}"  # a tool without arguments: clients parse it
             self.feed(text)
         called = {} if self._custom else {"name": self._item["name"]}

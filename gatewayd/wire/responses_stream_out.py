@@ -40,7 +40,7 @@ from gatewayd.wire.events import (
 from gatewayd.wire.responses_items import sealed_thought, write_annotation
 from gatewayd.wire.responses_object import ResponseForm, failure_code, incomplete_reason
 from gatewayd.wire.responses_output import OpenCall, OpenThought, Output
-from gatewayd.wire.tool_names import RestoredTools
+from gatewayd.wire.responses_tools import CallNames
 
 _NO_WORDS: Final = "The model declined to answer."
 """For an answer that was refused without a word: an empty one would look like a failure of the client's."""
@@ -88,7 +88,7 @@ class Writer:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._tools = RestoredTools(request)
+        self._names = CallNames(request)
         self._wants_summary = request.reasoning is not None and request.reasoning.summary is not None
         self._form = ResponseForm(request, "", request.model, None, None)
         self._out = Output()
@@ -105,14 +105,6 @@ class Writer:
     def feed(self, event: StreamEvent) -> list[bytes]:
         if self._over:
             return []
-        if self._tools.idle:
-            self._take(event)
-        else:
-            for restored in self._tools.feed(event):
-                self._take(restored)
-        return self._out.take()
-
-    def _take(self, event: StreamEvent) -> None:
         match event:
             case Delta(choice=0):
                 self._delta(event)
@@ -134,6 +126,7 @@ class Writer:
                 self._fail(event)
             case _:
                 pass
+        return self._out.take()
 
     def error(self, error: StreamError) -> bytes:
         if not self._over:
@@ -190,7 +183,7 @@ class Writer:
                 self._open[index] = OpenThought(self._out, block, summarizes=summarizes)
             case ToolUseBlock():
                 self._close_message()
-                self._open[index] = OpenCall(self._out, block)
+                self._open[index] = OpenCall(self._out, block, self._names.original(block.name, block.kind))
             case RedactedThinkingBlock():
                 self._whole("rs", {"type": "reasoning", "summary": [], "encrypted_content": sealed_thought(block)})
             case ImageBlock(data=str(data)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,9 +15,10 @@ from gatewayd.wire.conversation import (
     ServerTool,
     Tool,
     ToolChoice,
+    ToolKind,
     ToolName,
 )
-from gatewayd.wire.converting import BOOLEAN, STRING, DropList, Members, as_json, extra_of, invalid
+from gatewayd.wire.converting import BOOLEAN, STRING, DropList, Members, as_json, extra_of, flat_name, invalid
 
 NOT_RESPONSES: Final = "cannot be expressed in the Responses API"
 
@@ -212,3 +213,31 @@ def write_format(output: OutputFormat) -> dict[str, Any]:
     if output.strict is not None:
         spec["strict"] = output.strict
     return {**spec, **output.extra}
+
+
+class CallNames:
+    """What the caller calls the tools that a model calls by their names in a dialect without namespaces."""
+
+    def __init__(self, request: Request) -> None:
+        self._tools: dict[str, ToolName] = {}
+        for tool in request.tools or ():
+            if not isinstance(tool, ServerTool):
+                kind: ToolKind = "custom" if isinstance(tool, CustomTool) else "function"
+                found = ToolName(tool.name, kind, tool.namespace)
+                self._tools.setdefault(flat_name(tool.name, tool.namespace), found)
+
+    def original(self, name: str, kind: ToolKind) -> ToolName:
+        return self._tools.get(name) or ToolName(name, kind)
+
+
+_arguments: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+def free_text(arguments: str) -> str:
+    """The text of a custom tool's call that was made as the call of a function with one argument."""
+    try:
+        members: Mapping[str, Any] = _arguments.decode(arguments)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return arguments
+    values = list(members.values())
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else arguments

@@ -12,7 +12,7 @@ import pytest
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings
 from gatewayd.secret import Secret
 from tests.clock import HandClock
-from tests.data_plane.callers import Caller, Chat, Responses, Said, asking
+from tests.data_plane.callers import Caller, Chat, Messages, Responses, Said, asking
 from tests.data_plane.gateway import COUNTS, KEY, NO_MORE
 from tests.engine.fakes import NO_RETRIES
 from tests.fakeup import (
@@ -32,10 +32,10 @@ from tests.fakeup import (
     json_reply,
     sse_reply,
 )
-from tests.stand_ins import responses
+from tests.stand_ins import anthropic, responses
 from tests.web.support import OPEN, Answer, RawClient, Site, serving_deployments, until
 
-CALLERS: list[Caller] = [Responses()]
+CALLERS: list[Caller] = [Messages(), Responses()]
 ALL_CALLERS: list[Caller] = [*CALLERS, Chat()]
 callers = pytest.mark.parametrize("caller", CALLERS, ids=[type(caller).__name__ for caller in CALLERS])
 
@@ -73,6 +73,7 @@ def chat(request: Received) -> Reply:
 
 SERVERS: dict[str, tuple[Script, tuple[int, int], dict[str, Any]]] = {
     "chat": (chat, (5, 7), {}),
+    "messages": (anthropic.answer, (11, 7), {"provider": "anthropic", "dialects": ("messages",)}),
     "responses": (responses.answer, (11, 7), {"dialects": ("responses",)}),
 }
 """Upstreams by the API that they have: what they do, the tokens that they report, and how they are deployed."""
@@ -138,6 +139,34 @@ async def test_a_tool_is_called(caller: Caller, server: str, stream: bool) -> No
         ((name, arguments),) = said.calls
         assert (name, said.reason) == ("Read", "tool_use")
         assert set(json.loads(arguments).values()) <= {"/a", "Bern"}
+
+
+async def test_what_claude_code_sends_is_asked_of_a_chat_server() -> None:
+    """What chat cannot say is named; nothing is refused because it is new."""
+    async with before() as (up, site):
+        answer = await asked(site, Messages())
+        assert answer.status == 200
+    body = up.requests[0].json()
+    roles = [message["role"] for message in body["messages"]]
+    assert roles == ["system", "user", "system"]
+    assert body["model"] == "m"
+    assert body["max_tokens"] == 32000
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["Read", "Late"]
+    assert "$schema" in body["tools"][0]["function"]["parameters"]
+    assert set(body) <= {
+        "model",
+        "messages",
+        "tools",
+        "max_tokens",
+        "stream",
+        "stream_options",
+        "user",
+        "reasoning_effort",
+    }
+    dropped = answer.headers["x-gatewayd-dropped"].split(", ")
+    assert "context_management" in dropped
+    assert "messages" not in dropped
+    assert "billing" not in json.dumps(body)
 
 
 @callers
@@ -250,10 +279,19 @@ async def test_comments_of_the_upstream_are_signs_of_life_for_the_client_too(cal
         assert caller.streamed(body).text == TEXT
 
 
+async def test_tokens_are_estimated() -> None:
+    async with before() as (up, site), RawClient.to(site.port) as client:
+        client.post("/v1/messages/count_tokens?beta=true", asking(Messages(), stream=False))
+        answer = await client.answer()
+        assert (answer.status, answer.headers["x-gatewayd-estimated"]) == (200, "input_tokens")
+        assert 50 < json.loads(answer.body)["input_tokens"] < 200
+        assert not up.requests
+
+
 @callers
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_server_without_an_api_that_its_provider_has_is_asked_in_another(caller: Caller, stream: bool) -> None:
-    """As an older version of vLLM or Ollama: its 404 is remembered, so it is asked once only."""
+    """As an older version of vLLM or Ollama: its 404s are remembered, so each is asked for once."""
 
     def old(request: Received) -> Reply:
         return chat(request) if "chat" in request.path else json_reply({"detail": "Not Found"}, status=404)
@@ -263,9 +301,16 @@ async def test_a_server_without_an_api_that_its_provider_has_is_asked_in_another
             answer = await asked(site, caller, stream=stream)
             said = caller.streamed(answer.body) if stream else caller.said(answer.body)
             assert (said.text, answer.headers["x-gatewayd-attempts"]) == (TEXT, "1")
-        assert [request.path for request in up.requests if "chat" not in request.path] == [
-            caller.path.partition("?")[0]
-        ]
+        others = [request.path for request in up.requests if "chat" not in request.path]
+        assert sorted(others) == ["/v1/messages", "/v1/responses"]
+
+
+async def test_a_model_that_a_server_has_not_is_no_missing_api() -> None:
+    gone = anthropic.error(404, "not_found_error", "model: m")
+    async with before(gone, dialects=("chat", "messages")) as (up, site):
+        for _ in range(2):
+            assert (await asked(site, Messages())).status == 404
+        assert {request.path for request in up.requests} == {"/v1/messages"}
 
 
 @callers

@@ -111,6 +111,7 @@ class _Client:
     method: str = "POST"
     path: str = "/v1/chat/completions"
     peer: str = "test"
+    query: str = ""
     model: str | None = None
     headers: Any = field(default_factory=_Headers)
     gone: bool = False
