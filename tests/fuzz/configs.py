@@ -113,5 +113,5 @@ def _prefix(rng: Random) -> bytes:
     return sample[: rng.randrange(len(sample) + 1)]
 
 
-CONFIG = Target("config", lambda rng: mutated(rng, _CORPUS, _WORDS, _LONGEST), _check, runs=10000)
+CONFIG = Target("config", lambda rng: mutated(rng, _CORPUS, _WORDS, _LONGEST), _check, runs=2000)
 PREFIXES = Target("prefixes", _prefix, _check, runs=1000)
