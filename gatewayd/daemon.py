@@ -1,8 +1,8 @@
-"""The life story: load, build, bind, serve, watch, reload, drain, stop.
+"""The life of a daemon: load, build, bind, serve, watch, reload, drain, stop.
 
-A `Daemon` is one running gateway inside somebody's event loop: the `gatewayd run` command's, or the background thread's
-of a program that wants a private gateway. It installs no signal handlers, prints nothing and leaves the root logger
-alone; whoever owns the process does that (`gatewayd.cli.run`).
+A `Daemon` is one running gateway in an event loop: that of `gatewayd run`, or of the background thread of a program
+that uses a private gateway. It installs no signal handlers, prints nothing and does not touch the root logger;
+`gatewayd.cli.run` does that.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ _SETTLE = 2.0
 """Seconds that connections to upstreams get to close when everything else has ended."""
 _ADMIN_CONNECTIONS = 64
 _MOST_LINES = 50
-"""Lines about one reload that are logged; the reply to who asked for it has them all."""
+"""Lines about one reload that are logged; the answer to the reload has them all."""
 
 
 class Daemon:
-    """`await start()`, then `addresses` says where it answers; `await stop()` ends it. One start, one stop.
+    """After `await start()`, `addresses` says where it listens; `await stop()` ends it. One start, one stop.
 
     `environ` is what references in the configuration mean, fixed for the daemon's life (default: the process's).
-    `redactor` learns the secrets of a configuration before that goes live; `went_live` hears each snapshot right after.
-    `activation`: listening sockets that are open already. `last_good`: where a copy of the configuration that last went
-    live is kept, to start from when the file is refused (`config.lastgood`).
-    With more than one of `workers`, so many processes answer the requests, and this one does everything else.
+    `redactor` gets the secrets of a configuration before that goes live; `went_live` gets each snapshot right after.
+    `activation`: inherited listening sockets. `last_good`: where a copy of the last live configuration is kept, to
+    start from if the file is invalid (`config.lastgood`).
+    With more than one of `workers`, that many processes answer the requests, and this one does everything else.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class Daemon:
         self._activation = activation or SocketActivation()
         self._last_good = last_good if self._path is not None else None
         self.instead = ""
-        """What is served in place of the file, because that was refused at the start."""
+        """What is served in place of the file, because that was invalid at the start."""
         self._read: tuple[str, ...] = ()
         self._wanted: str | None = None
-        self._told: ReloadOutcome | None = None
+        self._logged: ReloadOutcome | None = None
         self._watcher: Watcher | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._force_stop = asyncio.Event()
@@ -119,18 +119,18 @@ class Daemon:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """Where the data side listens, ports as the system chose them."""
+        """Where the data listener listens, with the ports that the system chose."""
         return self._data.addresses
 
     @property
     def admin_addresses(self) -> tuple[Address, ...]:
-        """Where the admin side listens; empty when it is off."""
+        """Where the admin listener listens; empty if it is off."""
         return self._admin.addresses
 
     async def start(self) -> None:
-        """Returns when every deployment can be called. Requests are answered, and readiness is off, from the moment the
-        addresses accept until then. Raises ConfigInvalid, CannotListen, WorkerStartFailed; then nothing is left behind.
-        Cancelling it while requests are answered drains them as `stop` does."""
+        """Returns when every deployment can be called. From the moment the addresses accept until then, requests are
+        answered, but the gateway is not ready. Raises ConfigInvalid, CannotListen, WorkerStartFailed; then nothing is
+        left behind. Cancelling it while requests are answered drains them as `stop` does."""
         # Before the file is read: an edit from here on is noticed by the watcher.
         seen = digests([] if self._path is None else [self._path])
         result = self._overrides.apply(self._load())
@@ -156,7 +156,7 @@ class Daemon:
             await self.stop(0.0 if isinstance(error, Exception) else None)
             raise
         self.gateway.loading = False
-        _tell(logging.WARNING, render(warnings(result.problems)).splitlines())
+        _log_lines(logging.WARNING, render(warnings(result.problems)).splitlines())
         if self.instead:
             _log.error("%s is invalid; serving the last valid version: %s", self._source, self.instead)
             self._outcome(self.reloader.last or Rejected(()))
@@ -183,8 +183,8 @@ class Daemon:
             self.reload_soon(self._wanted)
 
     async def stop(self, drain: float | None = None) -> int:
-        """Stops accepting, lets requests end for `drain` seconds (default: as configured), then ends the rest with an
-        error of their own. Returns how many that were. Takes at most `drain` and five seconds."""
+        """Stops accepting, gives requests `drain` seconds to end (default: as configured), and ends the rest with an
+        error. Returns how many that were. Takes at most `drain` and five seconds."""
         seconds = self.gateway.current.snapshot.server.drain if drain is None else drain
         self.gateway.stopping = True
         self._notifier.send(STOPPING=1, STATUS="draining")
@@ -205,7 +205,7 @@ class Daemon:
         return interrupted
 
     def reload_soon(self, why: str) -> None:
-        """Asks for a reload without waiting. Before the start is over it is remembered, while stopping ignored."""
+        """Asks for a reload without waiting. During the start it is remembered; during the stop it is ignored."""
         if self.gateway.stopping:
             _log.info("%s ignored: stopping", why)
         elif self.gateway.ready:
@@ -238,7 +238,7 @@ class Daemon:
         return replace(self._overrides, port=port)
 
     def _last(self, refused: Result) -> Result:
-        """What was live last, in place of a file that is refused. Raises ConfigInvalid when there is no such thing."""
+        """What was live last, in place of an invalid file. Raises ConfigInvalid if there is no copy."""
         if self._last_good is None:
             raise ConfigInvalid(refused.problems)
         kept, self.instead = lastgood.load_last_good(self._last_good, self._environ, self._overriding())
@@ -269,7 +269,7 @@ class Daemon:
         else:
             await settled()
             result = await asyncio.to_thread(self._load)
-        self._read = result.files or self._read  # a reader that crashed tells no names
+        self._read = result.files or self._read  # a reader that crashed gives no names
         return self._overrides.apply(result)
 
     # --- going live ---------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ class Daemon:
         except BaseException:
             await data.rollback()
             raise
-        return _Going(self, snapshot, (data, admin))
+        return _StagedSnapshot(self, snapshot, (data, admin))
 
     def _live(self, snapshot: Snapshot) -> None:
         self._exports.apply(snapshot.environment)
@@ -303,7 +303,7 @@ class Daemon:
             lastgood.confirm(snapshot.revision, self._last_good)
 
     def _outcome(self, outcome: ReloadOutcome) -> None:
-        """Tells everybody how a reload ended."""
+        """Reports how a reload ended: log, metrics, systemd, watcher."""
         if not isinstance(outcome, Rejected):
             self.instead = ""
         revision = self.gateway.current.snapshot.revision
@@ -312,8 +312,8 @@ class Daemon:
             case Applied(_, lines, found, seconds):
                 self.metrics.reloaded("applied", revision, datetime.now(UTC))
                 _log.info("configuration applied in %.2f s: revision %s", seconds, revision)
-                _tell(logging.INFO, lines)
-                _tell(logging.WARNING, render(found).splitlines())
+                _log_lines(logging.INFO, lines)
+                _log_lines(logging.WARNING, render(found).splitlines())
             case Unchanged():
                 self.metrics.reloaded("unchanged", revision, datetime.now(UTC))
                 _log.info("configuration unchanged: revision %s", revision)
@@ -321,17 +321,17 @@ class Daemon:
                 self.metrics.reloaded("rejected", revision, datetime.now(UTC))
                 count = len(errors(problems))
                 status += f"; the last edit was rejected: {count} error{'s' * (count > 1)}"
-                # The same refusal again (a poll, an impatient signal) is not told twice (E-18).
-                level = logging.DEBUG if outcome == self._told else logging.ERROR
+                # The same problems again (a poll, a second signal) are logged once (E-18).
+                level = logging.DEBUG if outcome == self._logged else logging.ERROR
                 _log.log(level, "configuration rejected; still serving revision %s", revision)
-                _tell(level, render(problems).splitlines())
-        self._told = outcome
+                _log_lines(level, render(problems).splitlines())
+        self._logged = outcome
         self._notifier.send(READY=1, STATUS=status)
         if self._watcher is not None:
             self._watcher.rearm()
 
     async def _beat(self) -> None:
-        """Signs of life for systemd. On the loop on purpose: a loop that is stuck must miss them."""
+        """Signs of life for systemd. On the loop on purpose: a stuck loop must miss them."""
         interval = min(_BEAT, (self._notifier.watchdog or 2 * _BEAT) / 2)
         while True:
             self._notifier.send(WATCHDOG=1)
@@ -340,8 +340,8 @@ class Daemon:
             await asyncio.sleep(interval)
 
 
-class _Going:
-    """Listeners and all else that takes effect together with a snapshot."""
+class _StagedSnapshot:
+    """The listeners of a snapshot, and all else that takes effect together with it."""
 
     def __init__(self, daemon: Daemon, snapshot: Snapshot, parts: tuple[Staged, ...]) -> None:
         self._daemon = daemon
@@ -358,8 +358,8 @@ class _Going:
             await part.rollback()
 
 
-def _tell(level: int, lines: Sequence[str]) -> None:
-    """One record for each line, for a record is one line; not too many."""
+def _log_lines(level: int, lines: Sequence[str]) -> None:
+    """One record for each line, at most `_MOST_LINES`."""
     for line in lines[:_MOST_LINES]:
         _log.log(level, "  %s", line)
     if len(lines) > _MOST_LINES:

@@ -120,7 +120,7 @@ class GatewayError(GatewaydError):
         self.message = message
         self.param = param
         self.retry_after = retry_after
-        """Seconds until a new request makes sense, when somebody said so."""
+        """Seconds until a new request makes sense, if that is known."""
         if code is not None:
             self.code = code
         self.told = False

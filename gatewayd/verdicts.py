@@ -12,11 +12,11 @@ class Verdict(enum.Enum):
     RETRY = "retry"
     """Another deployment of the group, else the same one again after a wait."""
     ELSEWHERE = "elsewhere"
-    """Another deployment of the group, never the same one again: waiting cannot mend it (a wrong key, say)."""
+    """Another deployment of the group, never the same one again: waiting cannot fix it (a wrong key, say)."""
     NEXT_GROUP = "next_group"
     """No deployment of this group can do better (context window, content policy): fallbacks only."""
     FATAL = "fatal"
-    """The caller's request is at fault: nobody else is asked."""
+    """The caller's request is at fault: no other deployment is tried."""
 
 
 class FallbackKind(enum.Enum):

@@ -1,8 +1,8 @@
 """Who is calling. Authentication by key, and the guard of a gateway that needs no key.
 
-Knows headers and settings, nothing of HTTP servers. A failure is final: there is no way on as somebody else. Without a
-configured key everyone on this machine may call (the validator allows that on loopback addresses only), except web
-pages: a page of another site, or one whose name was rebound to 127.0.0.1, is not the user.
+Knows headers and settings, nothing of HTTP servers. A failure is final; no other key is tried. Without a configured key
+every program on this machine may call (the validator allows that on loopback addresses only), except web pages: a page
+of another site, or one whose name was rebound to 127.0.0.1, does not act for the user.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BEARER = re.compile(r"bearer[ \t]+(.*)", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 _MAX_PORT = 65535
 _PRIVATE_SUFFIXES = (".localhost", ".internal")
-"""Names nobody can register (RFC 6761; ICANN reserved `.internal` in 2024), so no attacker's page can carry them."""
+"""Names that cannot be registered (RFC 6761; ICANN reserved `.internal` in 2024), so no attacker's page has them."""
 
 
 class RequestHeaders(Protocol):

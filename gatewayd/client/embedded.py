@@ -1,7 +1,8 @@
 """A daemon inside the program that uses it: in a background thread with an event loop of its own, on a loopback port.
 
-It asks for a random key, so that nobody else on the machine can spend the program's keys through it; it has no admin
-listener and never reads a file. It ends when it is closed, when nobody refers to it any more, and with the interpreter.
+It requires a random key, so that no other program on the machine can use the program's keys through it. It has no admin
+listener and never reads a file. It ends when it is closed, when nothing refers to it any more, and with the
+interpreter.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ logging.getLogger("gatewayd").addHandler(logging.NullHandler())
 
 
 class PrivateDaemon:
-    """Starts at once; `base_url` and `api_key` tell how to call it. Raises ConfigurationError."""
+    """Starts at once; `base_url` and `api_key` say how to call it. Raises ConfigurationError."""
 
     def __init__(self, tree: Mapping[str, Any]) -> None:
         self.api_key = secrets.token_urlsafe(32)
@@ -122,7 +123,7 @@ class _Life:
 
 
 def typos(problems: Sequence[Problem]) -> list[Problem]:
-    """Warnings about keys that are nearly right: a program that has them is wrong, and nobody reads its warnings."""
+    """Warnings about keys that are nearly right: a program that has them is wrong, and its warnings are rarely read."""
     return [p for p in warnings(problems) if p.code == "unknown_key" and p.hint and "did you mean" in p.hint]
 
 

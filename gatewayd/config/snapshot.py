@@ -1,7 +1,7 @@
 """The validated configuration as immutable values: what `ConfigValidator` produces and `engine.build` consumes.
 
 Only plain data: no live object, no file handle, no reference left to resolve. Secrets are `Secret`s. A snapshot is made
-by `gatewayd.config.validator` and by nobody else; its `revision` is a hash of all bytes it was read from.
+only by `gatewayd.config.validator`; its `revision` is a hash of all bytes it was read from.
 """
 
 from __future__ import annotations
@@ -329,7 +329,7 @@ class ServerSettings:
 
 
 class Packed(Mapping[str, Any]):
-    """A plain tree as JSON text, unpacked whenever somebody looks: most are kept and never looked at."""
+    """A plain tree as JSON text, unpacked at each use: most are kept and never used."""
 
     __slots__ = ("json",)
 

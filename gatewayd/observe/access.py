@@ -24,7 +24,7 @@ _TO_QUOTE: Final = re.compile(r"""[^!#-<>-~]""")
 _MOST_PREPARED: Final = 1024
 _TEXT: Final = secrets.token_hex(16)
 _NUMBER: Final = secrets.token_hex(16)
-"""Marks of the gaps in a prepared line. Nobody can guess them, so nobody can put one into a line."""
+"""Marks of the gaps in a prepared line: random, so that no client can put one into a line."""
 _GAPS: Final = dict.fromkeys(("request_id", "peer"), _TEXT) | dict.fromkeys(
     ("duration_ms", "ttft_ms", "prompt_tokens", "completion_tokens"), _NUMBER
 )

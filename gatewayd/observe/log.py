@@ -1,6 +1,6 @@
 """Log lines on stderr, as text or JSON: how they look, and what must never be in them.
 
-Control characters of whatever was logged are escaped, so that nobody can forge a line; what is said in several lines
+Control characters of whatever was logged are escaped, so that no client can forge a line; what is said in several lines
 (a traceback, a list of problems) is indented behind its first, or one JSON string.
 Known secrets are replaced in the finished text, tracebacks included: the second defence, `Secret` being the first.
 A log that cannot be written (closed, disk full) costs lines and nothing else; they are counted, and told of later.

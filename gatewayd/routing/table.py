@@ -96,7 +96,7 @@ class Table:
         unserved: Mapping[str, str] | None = None,
     ) -> None:
         """`groups` by name. `also` is asked for names that are no model group, alias or pattern (litellm: the id of a
-        deployment, or the upstream's own name of a model). `provider_of` tells whose model a bare name is: `gpt-4o` is
+        deployment, or the upstream's own name of a model). `provider_of` gives the provider of a bare name: `gpt-4o` is
         served by `openai/*`, too, as in litellm. `unserved`: names of further groups, which get no requests, and what
         their models do."""
         self._groups = groups

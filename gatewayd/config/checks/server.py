@@ -67,7 +67,7 @@ def build_server(
 
 
 def check_permissions(files: tuple[str, ...], tree: Mapping[str, Any], report: Report) -> None:
-    """Whoever may write the file decides where keys are sent; whoever may read it has the keys that stand in it.
+    """A user who may write the file decides where keys are sent; one who may read it has the keys in it.
 
     `tree` is the file's content as written, with references.
     """

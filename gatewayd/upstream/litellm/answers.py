@@ -52,7 +52,7 @@ async def whole_beside(call: Call, answer: Any) -> WholeReply:
 
 
 class TranslatedStream:
-    """A stream under way. It is whole if the provider said why it ended; litellm itself gives every stream a reason."""
+    """A stream in flight. It is whole if the provider said why it ended; litellm itself gives every stream a reason."""
 
     status = 200
     headers: Sequence[Header] = EVENT_STREAM_HEADERS

@@ -173,7 +173,7 @@ class LitellmApi:
         return begun
 
     def _has_token(self, credentials: Any, project: str) -> bool:
-        """google-auth fetches tokens by itself, in a thread that nobody can call off."""
+        """google-auth fetches tokens by itself, in a thread that cannot be cancelled."""
         key = json.dumps(credentials) if isinstance(credentials, dict) else credentials
         return self._google_token((key, project), project) is not None
 

@@ -56,7 +56,7 @@ _LOST: Final = (b'"input_audio"', b'"video_url"')
 """Types of message parts that litellm 1.106.2 leaves out for some providers, and says nothing."""
 _OPTIONS_OF_OPENAI: Final = frozenset({"temperature", "top_p", "seed", "stop", "frequency_penalty"})
 _HEADERS: Final = frozenset({"anthropic-beta", "idempotency-key", "traceparent", "tracestate"})
-"""Of a client's headers, those that mean something to a provider of another wire."""
+"""Of a client's headers, those that mean something to a provider with another API."""
 
 
 _BY_ENDPOINT: Final = {

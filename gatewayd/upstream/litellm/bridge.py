@@ -2,7 +2,7 @@
 
 Whatever litellm's client does around it, a request that comes through here goes out once, follows no redirect, takes
 no proxy from the environment, keeps no cookie, and obeys the timeouts of the call it belongs to. What happened is
-written into that call's `Exchange`, so that nobody has to guess it from litellm's exceptions, and closing the exchange
+written into that call's `Exchange`, so that it need not be guessed from litellm's exceptions. Closing the exchange
 closes its connections at once.
 
 Knows httpx, not litellm. Imported only when litellm is.
@@ -69,7 +69,7 @@ class Exchange:
     pools: Pools
     timeouts: Timeouts
     end_mark: re.Pattern[bytes] | None = None
-    """What a body must have in it to be whole, where nobody else looks for that; at most 64 bytes."""
+    """What a body must have in it to be whole, where nothing else checks that; at most 64 bytes."""
     status: int = 0
     """Of the last answer; 0 while none has come."""
     fields: Fields = field(default_factory=dict)

@@ -154,7 +154,7 @@ class _LitellmCall:
         stream: bool = False,
         **_: Any,
     ) -> Any:
-        """httpx's answer, or for a stream what stands in for it: that request is sent by and by."""
+        """httpx's answer; for a stream a substitute, because that request is sent later."""
         if self.request is not None or stream != self.call.intent.stream:
             raise _NoAnswer
         self.request = request_of(url, headers or {}, data, json)

@@ -205,7 +205,7 @@ class Translator:
     ) -> None:
         """`chunks` is litellm's iterator over what is laid into `feed`; `explain` reads its exceptions and the piece of
         the stream at which they came. `end_mark` is what a whole stream has in it, where litellm does not tell.
-        `is_claude`: the wire is Anthropic's."""
+        `is_claude`: the API is Anthropic's."""
         self._feed = feed
         self._steps = SyncStepper(chunks)
         self._events = events

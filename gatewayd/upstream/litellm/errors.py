@@ -1,9 +1,9 @@
 """litellm's exceptions → ours. The one place where they are looked at; by name, so that litellm is not needed for it.
 
-What the exchange saw goes first: a broken connection or an upstream's status is a fact, litellm's class a reading of
-it. litellm's word is taken for what only it knows: context window, content policy, and requests it would not send.
-Texts that reach clients are the provider's own words or ours, never litellm's, which hold URLs, headers and
-tracebacks.
+What the exchange saw has precedence: a broken connection or an upstream's status is a fact, litellm's class is an
+interpretation. litellm's class counts for what only litellm knows: context window, content policy, and requests that it
+would not send. Texts that reach clients are the upstream's error message or ours, never litellm's, which contain URLs,
+headers and tracebacks.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _URL = re.compile(r"\b[a-z]+://\S+", re.IGNORECASE)
 
 
 class Facts(Protocol):
-    """What was seen of a call's traffic; `bridge.Exchange` tells."""
+    """What was seen of a call's traffic; `bridge.Exchange` records it."""
 
     @property
     def status(self) -> int: ...

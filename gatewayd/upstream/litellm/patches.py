@@ -44,8 +44,8 @@ def _disable_fetching() -> None:
 
 
 def _disable_model_hub_lookup() -> None:
-    """litellm asks Hugging Face's hub, or Lemonade's server, how long the texts of a model may be: four times per call,
-    past the bridge, twice of them on the loop, which then stands still for up to ten seconds."""
+    """litellm asks Hugging Face's hub, or Lemonade's server, for the context length of a model: four times per call,
+    past the bridge. Two of these block the event loop, for up to ten seconds."""
     from litellm import utils
     from litellm.llms.lemonade.chat.transformation import LemonadeChatConfig as Lemonade
 

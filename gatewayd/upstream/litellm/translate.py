@@ -188,8 +188,8 @@ class TranslateUpstream:
         # Whole answers are timed by the bytes of their exchange. Of a stream the first event is due in time, which
         # begins anew with every comment.
         limit = call.timeouts.connect + call.timeouts.first_byte if call.intent.stream else None
-        # litellm is not cancelled: in the middle of its threads it would leave coroutines that nobody awaits. It is
-        # left alone with a closed exchange, and ends by itself.
+        # litellm is not cancelled, because in the middle of its threads it would leave coroutines that are never
+        # awaited. It gets a closed exchange instead, and ends by itself.
         answering = self._spawn(self._answer(call, getattr(litellm, function), arguments, exchange), exchange)
         reply: Reply | None = None
         since = time.monotonic()
@@ -244,7 +244,7 @@ class TranslateUpstream:
             quiet.reset(tokens[1])
 
     async def _answer(self, call: Call, function: Any, arguments: dict[str, Any], exchange: Exchange) -> Any:
-        """The reply, or the error that explains why there is none: nobody may be left to raise it to."""
+        """The reply, or the error that explains why there is none. It is returned, because the caller may be gone."""
 
         def translator(error: Exception) -> GatewayError:
             return translated(error, exchange, self._provider, self._secrets)
