@@ -48,7 +48,6 @@ TESTED_BY = {
     "config/test_nodes.py": ("config/document.py",),
     "config/test_validator.py": (
         "config/checks/deployments.py",
-        "config/checks/modes.py",
         "config/checks/target.py",
         "config/checks/values.py",
     ),

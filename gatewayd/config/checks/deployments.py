@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from gatewayd.config.checks.circle import Listeners
 from gatewayd.config.checks.dialects import served
 from gatewayd.config.checks.ids import Ids
-from gatewayd.config.checks.modes import RESPONSES_PREFIX
+from gatewayd.config.checks.modes import RESPONSES_PREFIX, as_called
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.secrecy import is_secret_name
 from gatewayd.config.checks.target import Destination, check_provider, find_target
@@ -151,6 +151,7 @@ class _Entry:
         headers = self._headers(params)
         if target is None or (scripted and mock is None) or not _name_is_sane(entry, self._path, self._report):
             return None
+        target = as_called(target, self._entry.get("model_info"))
         handed_on, completion = self._others(params, target)
         what = served(entry, self._entry.get("model_info"), target, self._path, self._report)
         deployment = Deployment(

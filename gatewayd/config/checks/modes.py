@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gatewayd.config import providers
@@ -28,6 +29,12 @@ _ONLY_FORWARDED = {
     "moderation": "classifies texts for moderation",
 }
 """The same for modes whose endpoints serve deployments only that are called by OpenAI's API."""
+_RERANKERS = {
+    "cohere": "https://api.cohere.com/v2",
+    "jina_ai": "https://api.jina.ai/v1",
+    "voyage": "https://api.voyageai.com/v1",
+}
+"""Translated providers whose own `/rerank` is called as OpenAI's endpoints are → its base URL."""
 _UNSERVED_PROVIDERS = {
     "langfuse": "takes its prompt from Langfuse",
     "humanloop": "takes its prompt from Humanloop",
@@ -55,6 +62,16 @@ def unserved(target: Destination, info: Mapping[str, Any], mode: str, path: Path
             "unserved_model", place, message, "requests for it get an error, and GET /v1/models does not list it"
         )
     return what
+
+
+def as_called(target: Destination, info: Any) -> Destination:
+    """The same, but that a model that reranks is called by its provider's own API. `info`: `model_info` as written."""
+    base = _RERANKERS.get(target.provider)
+    if base is None or target.kind != "translate":
+        return target
+    if mode_of(target, info if isinstance(info, Mapping) else {}, own_address=False) != "rerank":
+        return target
+    return replace(target, kind="forward", api_base=(target.api_base or base).removesuffix("/rerank"))
 
 
 def catalogued(target: Destination, info: Mapping[str, Any]) -> Mapping[str, Any] | None:
