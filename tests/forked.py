@@ -1,14 +1,15 @@
 """Starts `gatewayd` commands as forks of a process that has imported gatewayd: a start costs a tenth of the CPU time.
 
 Such a process is a real one, with its own environment, directory, standard streams, signals and exit code. Only its
-imports were done before. What depends on the start of the interpreter itself (variables such as PYTHONPATH, inherited
-sockets, signals during imports) needs a process started from scratch: `tests.e2e.process` decides.
+imports were done before. What depends on the start of the interpreter itself (variables such as PYTHONPATH, little
+memory, signals during imports) needs a process started from scratch: `tests.e2e.process` decides.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import fcntl
 import json
 import os
 import select
@@ -22,6 +23,8 @@ from pathlib import Path
 
 _MESSAGE = 1 << 18
 _STREAMS = 3
+_MOST_DESCRIPTORS = 64
+_HIGH = 1000
 _DESCRIPTORS = 4096
 
 
@@ -75,15 +78,22 @@ class Forked:
 
 
 def fork(
-    arguments: Sequence[str], *, environ: Mapping[str, str], cwd: Path | None = None, streams: Sequence[int | None]
+    arguments: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    cwd: Path | None = None,
+    streams: Sequence[int | None],
+    sockets: Sequence[socket.socket] = (),
 ) -> Forked:
-    """Runs `gatewayd ARGUMENTS`. `streams`: descriptors of standard input, output and error (None: /dev/null)."""
+    """Runs `gatewayd ARGUMENTS`. `streams`: descriptors of standard input, output and error (None: /dev/null).
+    `sockets`: listening ones that it inherits, as from a service manager (sd_listen_fds(3))."""
     nothing = os.open(os.devnull, os.O_RDWR)
     exit_pipe, theirs = os.pipe()
     order = {"arguments": [*arguments], "environ": {**environ}, "cwd": str(cwd or Path.cwd())}
     descriptors = [nothing if stream is None else stream for stream in streams]
+    descriptors += [sock.fileno() for sock in sockets]
     try:
-        socket.send_fds(_server(), [json.dumps(order).encode()], [*descriptors, theirs])
+        socket.send_fds(_server(), [json.dumps(order).encode()], [theirs, *descriptors])
         pid = int(_server().recv(16))
     finally:
         os.close(nothing)
@@ -127,28 +137,32 @@ def _serve(channel: socket.socket) -> list[str] | None:
                 os.close(exit_pipe)
                 os.close(descriptor)
                 continue
-            order, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE, _STREAMS + 1)
+            order, received, _, _ = socket.recv_fds(channel, _MESSAGE, _MOST_DESCRIPTORS)
             if not order:
                 return None
             if (pid := os.fork()) == 0:
                 channel.detach()
-                return _become(json.loads(order), descriptors)
+                return _become(json.loads(order), received[1:])
             channel.send(b"%d" % pid)
-            for stream in descriptors[:_STREAMS]:
-                os.close(stream)
+            for inherited in received[1:]:
+                os.close(inherited)
             pidfd = os.pidfd_open(pid)
-            running[pidfd] = pid, descriptors[_STREAMS]
+            running[pidfd] = pid, received[0]
             ready.register(pidfd, select.POLLIN)
 
 
 def _become(order: dict[str, object], descriptors: Sequence[int]) -> list[str]:
-    for number, descriptor in enumerate(descriptors[:_STREAMS]):
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _HIGH) for descriptor in descriptors]
+    for number, descriptor in enumerate(high):
         os.dup2(descriptor, number)
-    os.closerange(_STREAMS, _DESCRIPTORS)
+    os.closerange(len(high), _DESCRIPTORS)
     match order:
         case {"arguments": list(arguments), "environ": dict(environ), "cwd": str(cwd)}:
             os.environ.clear()
             os.environ.update(environ)
+            if len(high) > _STREAMS:
+                os.environ.setdefault("LISTEN_PID", str(os.getpid()))
+                os.environ["LISTEN_FDS"] = str(len(high) - _STREAMS)
             os.chdir(cwd)
             return arguments
         case _:

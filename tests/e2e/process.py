@@ -23,17 +23,6 @@ PATIENCE = 30.0
 
 _ANNOUNCED = re.compile(r"^  (data|admin) +(\S+)$")
 _ENDED = "(the process ended)"
-_HAND_OVER = """
-import os, sys
-high = [os.dup2(int(number), 100 + index) for index, number in enumerate(sys.argv[1].split(","))]
-for index, number in enumerate(high):
-    os.dup2(number, 3 + index)
-os.environ.setdefault("LISTEN_PID", str(os.getpid()))
-os.environ["LISTEN_FDS"] = str(len(high))
-os.closerange(3 + len(high), 256)
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
-"""What a service manager does between fork and exec (sd_listen_fds(3)); the first argument lists the descriptors."""
 _LEFT_OUT = ("GATEWAYD_", "NOTIFY_SOCKET", "WATCHDOG_", "PYTHONDONTWRITEBYTECODE", "XDG_CONFIG_HOME", "LISTEN_")
 
 _LIMIT = """
@@ -129,7 +118,7 @@ class Daemon:
         cold: bool = False,
     ) -> None:
         """`sockets`: listening ones that it is handed over, as systemd does. `memory_mb`: what it may take at most.
-        `stdout`: a descriptor. `cold`: with an interpreter of its own (see `tests.forked`), as all these have, too."""
+        `stdout`: a descriptor. `cold`: with an interpreter of its own (see `tests.forked`)."""
         self._file = config
         self._arguments = [*(() if config is None else ("--config", str(config))), *arguments]
         self._environ = environment(environ)
@@ -139,7 +128,7 @@ class Daemon:
         self._memory_mb = memory_mb
         self._stdout = stdout
         self._python = python
-        self._cold = cold or bool(sockets or memory_mb or python != sys.executable or depends_on_interpreter(environ))
+        self._cold = cold or bool(memory_mb or python != sys.executable or depends_on_interpreter(environ))
         self._news = asyncio.Event()
         self._process: asyncio.subprocess.Process | Forked
         self._stderr: asyncio.StreamReader
@@ -169,17 +158,16 @@ class Daemon:
     async def _start(self, stderr: int) -> asyncio.subprocess.Process | Forked:
         if not self._cold:
             arguments, streams = ("run", *self._arguments), (None, self._stdout, stderr)
-            return fork(arguments, environ=self._environ, cwd=self._cwd, streams=streams)
-        numbers = [sock.fileno() for sock in self._sockets]
-        hand_over = ("-c", _HAND_OVER, ",".join(map(str, numbers))) if numbers else ()
+            environ, cwd, sockets = self._environ, self._cwd, self._sockets
+            return fork(arguments, environ=environ, cwd=cwd, streams=streams, sockets=sockets)
+        assert not self._sockets
         return await asyncio.create_subprocess_exec(
-            *(self._python, *(limited(self._memory_mb) or hand_over), "-m", "gatewayd", "run", *self._arguments),
+            *(self._python, *limited(self._memory_mb), "-m", "gatewayd", "run", *self._arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL if self._stdout is None else self._stdout,
             stderr=stderr,
             env=self._environ,
             cwd=self._cwd,
-            pass_fds=numbers,
         )
 
     async def __aexit__(self, *exc: object) -> None:

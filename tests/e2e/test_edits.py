@@ -90,17 +90,6 @@ async def test_the_edit_loop(save: Callable[[Path, str], None], tmp_path: Path) 
         assert "gatewayd_config_last_reload_successful 1.0" in await daemon.metrics()
 
 
-async def test_ten_saves_in_a_row(tmp_path: Path) -> None:
-    """E-01: each is applied, and the last one wins."""
-    file = tmp_path / "gatewayd.yaml"
-    file.write_text(config("a"))
-    async with Daemon(file) as daemon:
-        for number in range(10):
-            rename_over(file, config("a", f"m{number}"))
-            await daemon.answers(f"m{number}")
-        assert (await daemon.status())["reloads"]["rejected"] == 0
-
-
 async def test_a_storm_of_writes_ends_with_the_last_state(tmp_path: Path) -> None:
     """E-19"""
     file = tmp_path / "gatewayd.yaml"
