@@ -25,7 +25,16 @@ from gatewayd.wire.conversation import (
     Turn,
     WrittenRequest,
 )
-from gatewayd.wire.converting import EFFORTS, DropList, cache_control, data_url, effort_of, effort_within, flat_name
+from gatewayd.wire.converting import (
+    EFFORTS,
+    DropList,
+    cache_control,
+    data_url,
+    effort_of,
+    effort_within,
+    flat_name,
+    without_server_items,
+)
 from gatewayd.wire.openai import encode
 from gatewayd.wire.tool_names import json_arguments
 
@@ -54,6 +63,7 @@ _BEYOND_OPENAI: Final = frozenset({"top_k", "min_p", "repetition_penalty"})
 def write_request(request: Request, target: ModelTarget) -> WrittenRequest:
     """Raises InvalidRequest for what cannot be said and is not advisory."""
     losses = DropList(request, drop_params=target.drop_params)
+    request = without_server_items(request, "chat", losses)
     chat = request.dialect == "chat"
     writer = _Messages(request, target, losses)
     body: dict[str, Any] = {"model": target.model, "messages": writer.all()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeGuard, TypeVar, get_args
 
 import msgspec
 
@@ -13,9 +13,11 @@ from gatewayd.errors import InvalidJson, InvalidRequest
 from gatewayd.wire.conversation import (
     Block,
     CacheMark,
+    DialectName,
     Effort,
     Extra,
     Json,
+    RawBlock,
     Reasoning,
     Request,
     ToolUseBlock,
@@ -222,6 +224,36 @@ def leading_system(request: Request) -> tuple[tuple[Block, ...], tuple[Turn, ...
         blocks += request.turns[at].blocks
         at += 1
     return blocks, request.turns[at:]
+
+
+_REFERENCES: Final = ("item_reference", "compaction")
+"""How the types of responses' items begin for which a provider keeps what they say."""
+_ANTHROPICS_TOOLS: Final = ("_tool_use", "_tool_result")
+"""How the types of blocks end that Anthropic's own tools leave in a conversation."""
+
+
+def without_server_items(request: Request, target: DialectName, losses: DropList) -> Request:
+    """The request without what the tools of another API's provider have left in it: searches, runs of code. It is
+    noted by its type (`input.web_search_call`). What the conversation means nothing without stays, for the writer to
+    refuse."""
+    turns: list[Turn] = []
+    for turn in request.turns:
+        found = [block.type for block in turn.blocks if _is_server_item(block, target)]
+        if not found:
+            turns.append(turn)
+            continue
+        losses.parts("messages", found)
+        if left := tuple(block for block in turn.blocks if not _is_server_item(block, target)):
+            turns.append(msgspec.structs.replace(turn, blocks=left))
+    return msgspec.structs.replace(request, turns=tuple(turns))
+
+
+def _is_server_item(block: Block, target: DialectName) -> TypeGuard[RawBlock]:
+    if not isinstance(block, RawBlock) or block.dialect == target:
+        return False
+    if block.dialect == "responses":
+        return not block.type.startswith(("input_", *_REFERENCES))
+    return block.dialect == "messages" and block.type.endswith(_ANTHROPICS_TOOLS)
 
 
 def tool_names(request: Request) -> dict[str, str]:

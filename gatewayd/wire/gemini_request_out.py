@@ -28,7 +28,7 @@ from gatewayd.wire.conversation import (
     Turn,
     WrittenRequest,
 )
-from gatewayd.wire.converting import DropList, flat_name, leading_system, tool_names
+from gatewayd.wire.converting import DropList, flat_name, leading_system, tool_names, without_server_items
 from gatewayd.wire.gemini_media import media_part
 from gatewayd.wire.gemini_model import GeminiModel
 from gatewayd.wire.gemini_parts import RESOLUTIONS, arguments_object, result_object
@@ -59,10 +59,10 @@ def write_request(request: Request, target: ModelTarget) -> WrittenRequest:
 
 class _RequestWriter:
     def __init__(self, request: Request, target: ModelTarget) -> None:
-        self._request = request
+        self._drops = DropList(request, drop_params=target.drop_params)
+        self._request = request = without_server_items(request, "gemini", self._drops)
         self._target = target
         self._model = GeminiModel.named(target.model)
-        self._drops = DropList(request, drop_params=target.drop_params)
         self._own = request.dialect == "gemini"
         self._names = {split_call_id(call_id)[0]: name for call_id, name in tool_names(request).items()}
 
@@ -155,8 +155,8 @@ class _RequestWriter:
                 return self._media(block)
             case RawBlock(dialect="gemini", raw=raw):
                 return [_as_part(raw)]
-            case RawBlock():
-                self._drops.drop(f"messages.{block.type}")
+            case RawBlock(type=kind):
+                self._drops.refuse("messages", f"has content of type '{kind}', which {_API} does not know")
             case _:
                 self._drops.drop("messages.thinking")
         return []

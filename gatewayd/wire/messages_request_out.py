@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gatewayd.wire.conversation import ModelTarget, Request, WrittenRequest
-from gatewayd.wire.converting import MEMBERS, DropList, invalid, leading_system
+from gatewayd.wire.converting import MEMBERS, DropList, invalid, leading_system, without_server_items
 from gatewayd.wire.messages_blocks import BlockWriter, flat, write_turns
 from gatewayd.wire.messages_reasoning import MAX_TOKENS, write_reasoning
 from gatewayd.wire.messages_tools import API, output_schema, write_anthropic_tools
@@ -24,6 +24,7 @@ _JSON_ONLY: Final = "Answer with one JSON object and nothing else."
 def write_request(request: Request, target: ModelTarget) -> WrittenRequest:
     """Raises InvalidRequest for what cannot be said and is not advisory."""
     losses = DropList(request, drop_params=target.drop_params)
+    request = without_server_items(request, "messages", losses)
     own = request.dialect == "messages"
     body: dict[str, Any] = {"model": target.model, "max_tokens": request.max_tokens or target.max_tokens or MAX_TOKENS}
     blocks = BlockWriter(request, losses)

@@ -23,7 +23,7 @@ from gatewayd.wire.conversation import (
     Turn,
     WrittenRequest,
 )
-from gatewayd.wire.converting import STRINGS, DropList, data_url, effort_of
+from gatewayd.wire.converting import STRINGS, DropList, data_url, effort_of, without_server_items
 from gatewayd.wire.openai import encode
 from gatewayd.wire.responses_items import sealed_thought, write_annotation
 from gatewayd.wire.responses_request import ENCRYPTED, LOGPROBS
@@ -47,6 +47,7 @@ _OTHERS: Final = {
 def write_request(request: Request, target: ModelTarget) -> WrittenRequest:
     """Raises InvalidRequest for what cannot be said and is not advisory."""
     losses = DropList(request, drop_params=target.drop_params)
+    request = without_server_items(request, "responses", losses)
     own = request.dialect == "responses"
     items = ItemWriter(request, losses)
     body: dict[str, Any] = {"model": target.model, "input": items.all()}

@@ -448,12 +448,23 @@ def test_results_of_tools_become_messages_and_their_images_follow() -> None:
     assert written.dropped == ("messages.is_error",)
 
 
-def test_a_server_tool_is_dropped_and_named_and_its_calls_are_refused() -> None:
+def test_a_server_tool_and_its_calls_are_dropped_and_named() -> None:
     tool = {"type": "web_search_20250305", "name": "web_search"}
     assert to_chat(test_messages.ask(tools=[tool])).dropped == ("tools.web_search",)
     used = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
-    with pytest.raises(InvalidRequest):
-        to_chat(test_messages.ask(messages=[{"role": "assistant", "content": [used]}]))
+    found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}
+    said = {"type": "text", "text": "It is cold."}
+    messages = [
+        {"role": "user", "content": "How is it?"},
+        {"role": "assistant", "content": [used, found]},
+        {"role": "assistant", "content": [used, found, said]},
+    ]
+    written = to_chat(test_messages.ask(messages=messages))
+    assert written.dropped == ("messages.server_tool_use", "messages.web_search_tool_result")
+    assert json.loads(written.body)["messages"] == [
+        {"role": "user", "content": "How is it?"},
+        {"role": "assistant", "content": "It is cold."},
+    ]
 
 
 def test_a_name_that_is_too_long_for_chat_comes_back_whole() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openai.types.responses import Response
 
 from gatewayd.errors import InvalidJson, InvalidRequest, UpstreamBadResponse
-from gatewayd.wire import chat, responses
+from gatewayd.wire import chat, gemini, messages, responses
 from gatewayd.wire.conversation import (
     Answer,
     Choice,
@@ -295,6 +295,25 @@ def test_what_refers_to_the_servers_memory_is_refused_by_others() -> None:
         with pytest.raises(InvalidRequest) as caught:
             to_chat(input=[item])
         assert caught.value.param == "input"
+
+
+@pytest.mark.parametrize("write", [chat.write_request, messages.write_request, gemini.write_request])
+def test_what_server_tools_have_done_is_dropped_and_named_by_others(write: Any) -> None:
+    items = [
+        {"role": "user", "content": "How is it in Bern?"},
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Cold."}]},
+        {"type": "computer_call", "id": "cu_1", "call_id": "c", "action": {"type": "wait"}},
+        {"type": "computer_call_output", "call_id": "c", "output": {"type": "computer_screenshot", "image_url": "x"}},
+        {"role": "user", "content": "And now?"},
+    ]
+    written = write(responses.read_request(ask(input=items)), CHAT)
+    assert written.dropped == ("input.web_search_call", "input.computer_call", "input.computer_call_output")
+    for said in ("How is it in Bern?", "Cold.", "And now?"):
+        assert said in written.body.decode()
+    assert b"_call" not in written.body
+    with pytest.raises(InvalidRequest, match="input_video"):
+        write(responses.read_request(ask(input=[{"role": "user", "content": [{"type": "input_video"}]}])), CHAT)
 
 
 def test_reasoning_both_ways() -> None:
