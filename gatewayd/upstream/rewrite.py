@@ -30,6 +30,8 @@ _MOST_MODELS: Final = 256
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
 """Two names of one thing."""
 
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
 _Key = str | int
 RawFields = Mapping[str, msgspec.Raw]
 
@@ -107,10 +109,12 @@ class Rewriter:
             names = call.endpoint.dialect.parameters
             for name, raw in self._params.items():
                 theirs = names.get(name, name)
-                if (place := call.endpoint.dialect.nested.get(name)) is not None:
-                    theirs, raw = place[0], msgspec.Raw(encode({place[1]: raw}))
                 if theirs is not None and theirs not in fields:
                     changes[theirs] = raw
+            for name, (field, members) in call.endpoint.dialect.nested.items():
+                if name in self._params and name not in self._dropped:
+                    default = members(self._deployment.params[name])
+                    changes[field] = _with_members(changes.get(field, fields.get(field)), default)
         for name in self._dropped.intersection(changes):
             del changes[name]
         for name, steps in self._paths:
@@ -217,6 +221,15 @@ def _without_effect(name: str) -> InvalidRequest:
 
 def _is_null(raw: msgspec.Raw | None) -> bool:
     return raw is None or bytes(raw) == b"null"
+
+
+def _with_members(raw: msgspec.Raw | None, default: Mapping[str, Any]) -> msgspec.Raw:
+    """An object with the members that it has not."""
+    try:
+        return msgspec.Raw(encode({**default, **(_members.decode(raw) if raw is not None else {})}))
+    except msgspec.DecodeError:
+        assert raw is not None
+        return raw  # it is no object, which the provider has to say
 
 
 def _raw(values: Mapping[str, Any]) -> dict[str, msgspec.Raw]:

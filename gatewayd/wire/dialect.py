@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from gatewayd.errors import GatewayError
 from gatewayd.wire.anthropic import (
@@ -26,6 +26,7 @@ from gatewayd.wire.messages_watch import MessagesWatcher, messages_usage
 from gatewayd.wire.multipart import is_form
 from gatewayd.wire.openai import DONE, Intent, Usage, error_body, error_event, peek, peek_in_steps
 from gatewayd.wire.responses_watch import (
+    RESPONSES_NESTED,
     RESPONSES_PARAMETERS,
     ResponsesWatcher,
     responses_error_event,
@@ -35,7 +36,7 @@ from gatewayd.wire.sse import StreamWatcher
 from gatewayd.wire.usage import usage_of
 
 _SAME: Final[Mapping[str, str | None]] = MappingProxyType({})
-_FLAT: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
+_FLAT: Final[Mapping[str, tuple[str, Callable[[Any], Mapping[str, Any]]]]] = MappingProxyType({})
 
 
 class Peek(Protocol):
@@ -74,8 +75,8 @@ class Dialect:
     """The header in which clients of this API look for the request's id, beside `x-request-id`."""
     parameters: Mapping[str, str | None] = field(default_factory=lambda: _SAME)
     """What this API calls OpenAI's parameters of chat that a deployment's configuration may set; None: it has none."""
-    nested: Mapping[str, tuple[str, str]] = field(default_factory=lambda: _FLAT)
-    """Those of them that are members of another field here: the field, and the member."""
+    nested: Mapping[str, tuple[str, Callable[[Any], Mapping[str, Any]]]] = field(default_factory=lambda: _FLAT)
+    """Those of them that are members of another field here: the field, and what a value becomes in it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +166,7 @@ RESPONSES_API: Final = Dialect(
     error_body=_openai_body,
     is_error=lambda body: True,
     parameters=RESPONSES_PARAMETERS,
-    nested=MappingProxyType({"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}),
+    nested=RESPONSES_NESTED,
 )
 
 MEDIA_API: Final = replace(OPENAI, watcher=MediaWatcher)

@@ -31,6 +31,23 @@ RESPONSES_PARAMETERS: Final = MappingProxyType(
 )  # fmt: skip
 """What this API calls OpenAI's parameters of chat; None: it has none, or has them inside of another."""
 
+
+def _format(value: Any) -> dict[str, Any]:
+    """Chat's `response_format`, whose schema is one level deeper."""
+    if isinstance(value, dict) and isinstance(value.get("json_schema"), dict):
+        value = {"type": "json_schema", **value["json_schema"]}
+    return {"format": value}
+
+
+RESPONSES_NESTED: Final = MappingProxyType(
+    {
+        "reasoning_effort": ("reasoning", lambda value: value if isinstance(value, dict) else {"effort": value}),
+        "verbosity": ("text", lambda value: {"verbosity": value}),
+        "response_format": ("text", _format),
+    }
+)
+"""Parameters of chat that are members of another field in this API: the field, and what a value becomes in it."""
+
 _ENDS: Final = (b"\n\n", b"\r\n\r\n")
 _GOOD: Final = frozenset({b"response.completed", b"response.incomplete"})
 _FAILED: Final = b"response.failed"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gatewayd.upstream.base import Call
 from gatewayd.upstream.rewrite import Rewriter
-from gatewayd.wire.dialect import EMBEDDINGS
+from gatewayd.wire.dialect import EMBEDDINGS, RESPONSES
 from gatewayd.wire.openai import peek
 from tests.upstream.doubles import call, deployment
 
@@ -57,6 +57,61 @@ def test_params_fill_gaps_and_extra_body_wins() -> None:
         "top_p": 0.9,
         "provider": {"order": ["a"]},
     }
+
+
+@pytest.mark.parametrize(
+    ("sent", "params", "expected"),
+    [
+        ({}, {"reasoning_effort": "high"}, {"reasoning": {"effort": "high"}}),
+        (
+            {},
+            {"reasoning_effort": {"effort": "low", "summary": "auto"}},
+            {"reasoning": {"effort": "low", "summary": "auto"}},
+        ),
+        (
+            {"reasoning": {"summary": "auto"}},
+            {"reasoning_effort": "high"},
+            {"reasoning": {"effort": "high", "summary": "auto"}},
+        ),
+        ({"reasoning": {"effort": "low"}}, {"reasoning_effort": "high"}, {"reasoning": {"effort": "low"}}),
+        ({"reasoning": 5}, {"reasoning_effort": "high"}, {"reasoning": 5}),
+        (
+            {},
+            {"reasoning_effort": "high", "reasoning": {"summary": "auto"}},
+            {"reasoning": {"effort": "high", "summary": "auto"}},
+        ),
+        (
+            {},
+            {"verbosity": "low", "response_format": {"type": "json_object"}},
+            {"text": {"verbosity": "low", "format": {"type": "json_object"}}},
+        ),
+        (
+            {"text": {"verbosity": "high"}},
+            {
+                "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "strict": True}},
+                "verbosity": "low",
+            },
+            {
+                "text": {
+                    "verbosity": "high",
+                    "format": {"type": "json_schema", "name": "a", "schema": {}, "strict": True},
+                }
+            },
+        ),
+    ],
+)
+def test_parameters_of_chat_that_are_members_of_another_field_in_responses(
+    sent: Any, params: Any, expected: Any
+) -> None:
+    asked = peek(json.dumps({"model": "gpt-real", "input": "x", **sent}).encode())
+    rewriter = Rewriter(deployment("http://a", model="gpt-real", params=params))
+    assert json.loads(rewriter.body(Call(RESPONSES, asked, "r"), "gpt-real")) == {
+        "model": "gpt-real",
+        "input": "x",
+        **expected,
+    }
+    drops = Rewriter(deployment("http://a", model="gpt-real", params=params, additional_drop_params=tuple(params)))
+    assert json.loads(drops.body(Call(RESPONSES, asked, "r"), "gpt-real")).keys() <= {"model", "input", *sent}
 
 
 def test_options_of_streams_are_for_streams() -> None:
