@@ -97,7 +97,12 @@ TESTED_BY = {
         "wire/chat_tools.py",
     ),
     "wire/test_conversation.py": ("wire/blocks.py", "wire/events.py"),
-    "wire/test_gemini.py": ("wire/gemini_answer.py", "wire/gemini_grounding.py", "wire/gemini_parts.py"),
+    "wire/test_gemini.py": (
+        "wire/gemini_answer.py",
+        "wire/gemini_common.py",
+        "wire/gemini_grounding.py",
+        "wire/gemini_parts.py",
+    ),
     "wire/test_gemini_request.py": ("wire/gemini_media.py", "wire/gemini_model.py", "wire/gemini_request_out.py"),
     "wire/test_gemini_stream.py": ("wire/gemini_stream_out.py",),
     "wire/test_responses.py": (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -33,7 +34,7 @@ class BadFrame(Exception):
 class Frame:
     """One message of an event stream."""
 
-    headers: dict[str, HeaderValue]
+    headers: Mapping[str, HeaderValue]
     payload: bytes
 
     def header(self, name: str) -> str:
@@ -45,12 +46,14 @@ class Frame:
 class FrameDecoder:
     """Bytes in, frames out. Keeps at most one unfinished frame."""
 
-    __slots__ = ("_buffer", "_limit", "_total")
+    __slots__ = ("_block", "_buffer", "_headers", "_limit", "_total")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
         self._limit = limit
         self._buffer = bytearray()
         self._total = 0  # length of the frame in flight; 0: its prelude is not complete
+        self._block = b""  # the headers of the last frame: mostly the next ones are the same
+        self._headers: dict[str, HeaderValue] = {}
 
     @property
     def between(self) -> bool:
@@ -71,7 +74,7 @@ class FrameDecoder:
                 self._total = self._length(buffer, at)
             if here < self._total:
                 break
-            frames.append(_frame(bytes(buffer[at : at + self._total])))
+            frames.append(self._frame(bytes(buffer[at : at + self._total])))
             at += self._total
             self._total = 0
         del buffer[:at]
@@ -87,13 +90,15 @@ class FrameDecoder:
             raise BadFrame("the lengths in a frame's prelude are wrong")
         return int(total)
 
-
-def _frame(data: bytes) -> Frame:
-    (crc,) = _CRC.unpack_from(data, len(data) - _CRC.size)
-    if zlib.crc32(data[: -_CRC.size]) != crc:
-        raise BadFrame("the checksum of a frame is wrong")
-    end = _PRELUDE.size + _PRELUDE.unpack_from(data)[1]
-    return Frame(_headers(data[_PRELUDE.size : end]), data[end : -_CRC.size])
+    def _frame(self, data: bytes) -> Frame:
+        (crc,) = _CRC.unpack_from(data, len(data) - _CRC.size)
+        if zlib.crc32(data[: -_CRC.size]) != crc:
+            raise BadFrame("the checksum of a frame is wrong")
+        end = _PRELUDE.size + _PRELUDE.unpack_from(data)[1]
+        block = data[_PRELUDE.size : end]
+        if block != self._block:
+            self._headers, self._block = _headers(block), block
+        return Frame(self._headers, data[end : -_CRC.size])
 
 
 def _headers(data: bytes) -> dict[str, HeaderValue]:

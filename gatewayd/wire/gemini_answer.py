@@ -28,9 +28,10 @@ from gatewayd.wire.conversation import (
     ToolUseBlock,
 )
 from gatewayd.wire.converting import STRING, as_json, flat_name
+from gatewayd.wire.gemini_common import CommonAnswer, read_common
 from gatewayd.wire.gemini_grounding import grounding, grounding_citations, has_searched, read_logprobs, write_logprobs
 from gatewayd.wire.gemini_media import media_part
-from gatewayd.wire.gemini_parts import AnswerIds, CamelMembers, arguments_object, read_parts
+from gatewayd.wire.gemini_parts import AnswerIds, CamelMembers, arguments_object, read_parts, without_empty
 from gatewayd.wire.openai import encode
 
 _FINISHED: Final = {
@@ -97,6 +98,8 @@ def understood() -> Iterator[None]:
 
 def read_answer(body: bytes) -> Answer:
     """Raises UpstreamBadResponse."""
+    if (common := read_common(body)) is not None:
+        return _common(common, body)
     with understood():
         top = CamelMembers.of_body(body)
         assert isinstance(top, CamelMembers)
@@ -117,6 +120,25 @@ def read_answer(body: bytes) -> Answer:
             usage=None if usage is None else read_usage_metadata(usage, searched=searched),
             extra=top.rest(),
         )
+
+
+def _common(answer: CommonAnswer, body: bytes) -> Answer:
+    choices = []
+    for candidate in answer.candidates:
+        blocks = without_empty((part.block for part in candidate.content.parts), "gemini")
+        extra = candidate.extra
+        if candidate.finish_reason is not None:
+            extra["finishReason"] = as_json(candidate.finish_reason)
+        stop = gemini_stop_reason(candidate.finish_reason, False)
+        choices.append(Choice(blocks=tuple(_merged(blocks)), stop=stop, extra=extra))
+    return Answer(
+        dialect="gemini",
+        answer_id=answer.response_id or made_id(body),
+        model=served_model(answer.model_version),
+        choices=tuple(choices),
+        usage=read_usage_metadata(answer.usage_metadata) if bytes(answer.usage_metadata) else None,
+        extra={"createTime": answer.create_time} if bytes(answer.create_time) else {},
+    )
 
 
 def made_id(body: bytes) -> str:

@@ -116,18 +116,22 @@ def read_parts(parts: Iterable[CamelMembers], ids: CallIds, origin: DialectName 
 
     `origin` is that of signatures: Gemini's for an answer, unknown for what a caller sends.
     """
-    blocks: list[Block] = []
-    for part in parts:
-        block = read_part(part, ids, origin)
+    return tuple(without_empty((read_part(part, ids, origin) for part in parts), origin))
+
+
+def without_empty(blocks: Iterable[Block], origin: DialectName | None) -> list[Block]:
+    """The blocks without empty text; its signatures go to the blocks before."""
+    kept: list[Block] = []
+    for block in blocks:
         if not isinstance(block, TextBlock | ThinkingBlock) or block.text or block.extra:
-            blocks.append(block)
+            kept.append(block)
         elif block.signature is None:
-            continue  # nothing is in it
+            continue
         elif isinstance(block, ThinkingBlock):
-            blocks.append(block)
+            kept.append(block)
         else:
-            _fold_signature(blocks, block.signature, origin)
-    return tuple(blocks)
+            _fold_signature(kept, block.signature, origin)
+    return kept
 
 
 def _fold_signature(blocks: list[Block], signature: str, origin: DialectName | None) -> None:

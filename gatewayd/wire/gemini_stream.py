@@ -6,9 +6,7 @@ candidate has had its reason to finish. Parts may still come behind that reason,
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import msgspec
+from typing import Any
 
 from gatewayd.wire.conversation import Block, Json, StopReason, TextBlock, ThinkingBlock, ToolUseBlock
 from gatewayd.wire.converting import INTEGER, STRING, as_json
@@ -31,37 +29,10 @@ from gatewayd.wire.gemini_answer import (
     served_model,
     understood,
 )
+from gatewayd.wire.gemini_common import read_common
 from gatewayd.wire.gemini_error import read_error
 from gatewayd.wire.gemini_grounding import grounding_citations, has_searched, read_logprobs
 from gatewayd.wire.gemini_parts import AnswerIds, CamelMembers, read_part
-
-
-class _Part(msgspec.Struct, forbid_unknown_fields=True):
-    text: str
-    thought: bool = False
-
-
-class _Content(msgspec.Struct, forbid_unknown_fields=True):
-    parts: list[_Part]
-    role: str = ""
-
-
-class _Candidate(msgspec.Struct, forbid_unknown_fields=True):
-    content: _Content
-    index: int = 0
-
-
-class _Chunk(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """The common chunk: text, and nothing that has to be kept besides."""
-
-    candidates: list[_Candidate]
-    usage_metadata: msgspec.Raw = msgspec.Raw(b"null")
-    model_version: str = ""
-    response_id: str = ""
-    create_time: str = ""
-
-
-_common: Final = msgspec.json.Decoder(_Chunk)
 
 
 class _Choice:
@@ -105,7 +76,9 @@ class _Choice:
             self._open, self._signed = None, False
 
     def part(self, part: CamelMembers, events: list[StreamEvent], logprobs: Json | None) -> None:
-        block = read_part(part, self._ids, "gemini")
+        self.block(read_part(part, self._ids, "gemini"), events, logprobs)
+
+    def block(self, block: Block, events: list[StreamEvent], logprobs: Json | None = None) -> None:
         if not isinstance(block, TextBlock | ThinkingBlock) or block.extra:
             self._close(events)
             self._start(block, events)
@@ -160,18 +133,24 @@ class Reader:
     def feed(self, name: bytes, data: bytes) -> list[StreamEvent]:
         if self._over:
             return []
-        try:
-            chunk = _common.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        chunk = read_common(data)
+        if chunk is None:
             return self._any(data)
         events: list[StreamEvent] = []
         self._start(chunk.response_id, chunk.model_version, data, events)
-        for candidate in chunk.candidates:
-            choice = self._choice(candidate.index)
+        for at, candidate in enumerate(chunk.candidates):
+            choice = self._choice(at if candidate.index is None else candidate.index)
             for part in candidate.content.parts:
-                if part.text:
+                if part.thought_signature is not None:
+                    choice.block(part.block, events)
+                elif part.text:
                     choice.text(part.text, part.thought, events)
-        self._count(chunk.usage_metadata, events)
+            if candidate.finish_reason is not None:
+                choice.finish, choice.finished = candidate.finish_reason, True
+            if extra := candidate.extra:
+                choice.keep(extra)
+        if bytes(chunk.usage_metadata):
+            self._count(chunk.usage_metadata, events)
         return events
 
     def _any(self, data: bytes) -> list[StreamEvent]:

@@ -111,6 +111,18 @@ def test_what_is_written_says_what_was_read(parts: list[Object]) -> None:
     assert [one for one in again if isinstance(one, Stop)] == [one for one in events if isinstance(one, Stop)]
 
 
+@given(_answers)
+def test_the_common_answer_is_read_as_any_other(parts: list[Object]) -> None:
+    answer = said(*parts, avgLogprobs=-0.5)
+    common, other = (
+        gemini.read_answer(json.dumps(one).encode()) for one in (answer, {**answer, "somethingNew": 1})
+    )
+    assert common.choices == other.choices
+    assert (common.usage, common.answer_id, common.model) == (other.usage, other.answer_id, other.model)
+    streams = [events_of(stream(one)) for one in (answer, {**answer, "somethingNew": 1})]
+    assert streams[0] == streams[1]
+
+
 def test_several_candidates() -> None:
     def candidate(index: int, text: str, **more: Any) -> Object:
         return {"content": {"parts": [{"text": text}], "role": "model"}, "index": index, **more}
