@@ -27,12 +27,13 @@ from gatewayd.wire.conversation import (
     TokenUsage,
     ToolUseBlock,
 )
-from gatewayd.wire.converting import STRING, as_json, flat_name
+from gatewayd.wire.converting import STRING, as_json
 from gatewayd.wire.gemini_common import CommonAnswer, read_common
 from gatewayd.wire.gemini_grounding import grounding, grounding_citations, has_searched, read_logprobs, write_logprobs
 from gatewayd.wire.gemini_media import media_part
-from gatewayd.wire.gemini_parts import AnswerIds, CamelMembers, arguments_object, read_parts, without_empty
+from gatewayd.wire.gemini_parts import AnswerIds, CamelMembers, read_parts, without_empty
 from gatewayd.wire.openai import encode
+from gatewayd.wire.tool_names import json_arguments
 
 _FINISHED: Final = {
     "STOP": StopReason.END,
@@ -302,8 +303,7 @@ def signature_member(signature: str | None) -> dict[str, str]:
 
 
 def call_part(block: ToolUseBlock) -> dict[str, Any]:
-    arguments = arguments_object(block.arguments, free_text=block.kind == "custom")
-    call = {"name": flat_name(block.name, block.namespace), "args": arguments}
+    call = {"name": block.name, "args": json_arguments(block)}
     return {
         "functionCall": ({"id": block.call_id} if block.call_id else {}) | call,
         **signature_member(block.signature),

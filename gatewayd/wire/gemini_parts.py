@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -36,7 +36,6 @@ _DETAILS: Final = {
     "MEDIA_RESOLUTION_ULTRA_HIGH": "ultra_high",
 }
 RESOLUTIONS: Final = {detail: level for level, detail in _DETAILS.items()}
-_ARGUMENTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class CamelMembers(Members):
@@ -253,17 +252,3 @@ def _file(part: CamelMembers) -> Block:
 def _detail(part: CamelMembers) -> str | None:
     resolution = part.camel_members("mediaResolution")
     return None if resolution is None else _DETAILS.get(resolution.take("level", STRING) or "")
-
-
-def arguments_object(arguments: str, *, free_text: bool = False) -> Any:
-    """A call's arguments as Gemini takes them. What is no JSON object goes as `{"input": text}`."""
-    text = arguments.strip()
-    if free_text:
-        return {"input": arguments}
-    if not text:
-        return {}
-    try:
-        _ARGUMENTS.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return {"input": arguments}
-    return msgspec.Raw(text.encode())

@@ -1,4 +1,4 @@
-"""Writes requests for Google's Gemini API, with a key or on Vertex AI: the bodies are the same. Part of
+"""Writes requests for Google's Gemini API, with a key or on Vertex AI: the bodies are the same. _Part of
 `gatewayd.wire.gemini`."""
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ from gatewayd.wire.conversation import (
 from gatewayd.wire.converting import DropList, flat_name, leading_system, tool_names, without_server_items
 from gatewayd.wire.gemini_media import media_part
 from gatewayd.wire.gemini_model import GeminiModel
-from gatewayd.wire.gemini_parts import RESOLUTIONS, arguments_object, result_object
+from gatewayd.wire.gemini_parts import RESOLUTIONS, result_object
 from gatewayd.wire.gemini_schema import to_json_schema, to_subset
 from gatewayd.wire.openai import encode, parsed
 from gatewayd.wire.signatures import split_call_id
+from gatewayd.wire.tool_names import FREE_TEXT, json_arguments
 
 _API: Final = "the Gemini API"
 _NO_SIGNATURE: Final = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
@@ -49,7 +50,7 @@ _SAMPLING: Final = {
 }  # fmt: skip
 _PENALTIES: Final = ("frequency_penalty", "presence_penalty")
 _DROPPED: Final = ("verbosity", "user", "metadata", "session", "safety_id", "store", "parallel_tool_calls")
-Part = dict[str, Any]
+_Part = dict[str, Any]
 
 
 def write_request(request: Request, target: ModelTarget) -> WrittenRequest:
@@ -64,7 +65,7 @@ class _RequestWriter:
         self._target = target
         self._model = GeminiModel.named(target.model)
         self._own = request.dialect == "gemini"
-        self._names = {split_call_id(call_id)[0]: name for call_id, name in tool_names(request).items()}
+        self._called = {split_call_id(call_id)[0]: name for call_id, name in tool_names(request).items()}
 
     def written(self) -> WrittenRequest:
         request = self._request
@@ -102,7 +103,7 @@ class _RequestWriter:
 
     # --- contents ---
 
-    def _system(self, block: Block) -> list[Part]:
+    def _system(self, block: Block) -> list[_Part]:
         if isinstance(block, TextBlock):
             return self._part(block)
         self._drops.drop("system")
@@ -111,8 +112,8 @@ class _RequestWriter:
     def _contents(self, turns: tuple[Turn, ...]) -> list[dict[str, Any]]:
         """Turns of one role become one content, but results of tools stay apart from what the user says.
 
-        A system turn in the middle is a user's: Gemini has no such role, and moving it to the start would change the
-        part of the prompt that is cached.
+        A system turn in the middle is marked words of the user: Gemini has no such role, and moving it to the start
+        would say something else, and change the part of the prompt that is cached.
         """
         contents: list[dict[str, Any]] = []
         kinds: list[str] = []
@@ -123,6 +124,8 @@ class _RequestWriter:
                 parts = self._part(block)
                 if not parts:
                     continue
+                if turn.role in ("system", "developer"):
+                    parts = [_quoted(part) for part in parts]
                 if kinds and kinds[-1] == kind:
                     contents[-1]["parts"] += parts
                 else:
@@ -134,7 +137,7 @@ class _RequestWriter:
                 _sign(content["parts"])
         return contents
 
-    def _part(self, block: Block) -> list[Part]:
+    def _part(self, block: Block) -> list[_Part]:
         """One block as parts; mostly one, and none for what is left out."""
         match block:
             case TextBlock():
@@ -174,29 +177,28 @@ class _RequestWriter:
     def _extra(self, extra: Extra) -> dict[str, Json]:
         return dict(extra) if self._own else {}
 
-    def _thinking(self, block: ThinkingBlock) -> list[Part]:
+    def _thinking(self, block: ThinkingBlock) -> list[_Part]:
         text = block.text or "\n\n".join(block.summary)
         if block.origin not in (None, "gemini") or not (text or block.signature):
             self._drops.drop("messages.thinking")
             return []
         return [{"text": text, "thought": True, **_signed(block.signature), **self._extra(block.extra)}]
 
-    def _call(self, block: ToolUseBlock) -> Part:
+    def _call(self, block: ToolUseBlock) -> _Part:
         call_id, signature = split_call_id(block.call_id)
-        arguments = arguments_object(block.arguments, free_text=block.kind == "custom")
-        call = {"name": flat_name(block.name, block.namespace), "args": arguments}
+        call: _Part = {"name": flat_name(block.name, block.namespace), "args": json_arguments(block)}
         if self._model.has_call_ids and call_id:
             call["id"] = call_id
         return {"functionCall": call, **_signed(block.signature or signature), **self._extra(block.extra)}
 
-    def _result(self, block: ToolResultBlock) -> list[Part]:
+    def _result(self, block: ToolResultBlock) -> list[_Part]:
         call_id = split_call_id(block.call_id)[0]
-        name = block.name or self._names.get(call_id) or "unknown"
+        name = block.name or self._called.get(call_id) or "unknown"
         text = "\n".join(one.text for one in block.blocks if isinstance(one, TextBlock | RefusalBlock))
         others = (one for one in block.blocks if not isinstance(one, TextBlock | RefusalBlock))
         media = [part for one in others for part in self._part(one)]
         own = self._extra(block.extra)
-        result: Part = {"name": name, "response": own.pop("response", result_object(text, block.is_error is True))}
+        result: _Part = {"name": name, "response": own.pop("response", result_object(text, block.is_error is True))}
         result |= {key.partition(".")[2]: own.pop(key) for key in list(own) if key.startswith("functionResponse.")}
         if self._model.has_call_ids and call_id:
             result["id"] = call_id
@@ -206,7 +208,7 @@ class _RequestWriter:
             self._drops.drop("messages.cache_control")
         return [{"functionResponse": result, **own}, *media]
 
-    def _media(self, block: ImageBlock | AudioBlock | FileBlock) -> list[Part]:
+    def _media(self, block: ImageBlock | AudioBlock | FileBlock) -> list[_Part]:
         parts = media_part(block)
         if parts is None:
             self._drops.refuse("messages", f"refers to a file or an answer that {_API} does not know")
@@ -242,8 +244,7 @@ class _RequestWriter:
         if tool.deferred:
             self._drops.drop("tools.defer_loading")
         if isinstance(tool, CustomTool):
-            text = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-            function |= self._schema("parameters", text, "tools.parameters")
+            function |= self._schema("parameters", parsed("tools", FREE_TEXT), "tools.parameters")
             if tool.format is not None:
                 self._drops.drop("tools.format")
             return function
@@ -356,6 +357,10 @@ class _RequestWriter:
         found = [level for detail, level in RESOLUTIONS.items() if detail in asked]
         if found and self._model.since(2):
             config["mediaResolution"] = found[-1]
+
+
+def _quoted(part: _Part) -> _Part:
+    return {**part, "text": f"<system>\n{part['text']}\n</system>"} if "text" in part else part
 
 
 def _as_part(raw: Json) -> Any:

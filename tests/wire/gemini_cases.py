@@ -14,7 +14,10 @@ Object = dict[str, Any]
 USER = {"role": "user", "content": "What is the weather in Paris?"}
 ASKED = {"role": "user", "parts": [{"text": "What is the weather in Paris?"}]}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-TOOL = {"type": "function", "function": {"name": "weather", "description": "Tells it.", "parameters": SCHEMA}}
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "weather", "description": "Tells it.", "parameters": SCHEMA},
+}
 DECLARED = {"functionDeclarations": [{"name": "weather", "description": "Tells it.", "parametersJsonSchema": SCHEMA}]}
 USAGE = {"promptTokenCount": 9, "candidatesTokenCount": 4, "totalTokenCount": 13}
 COUNTED = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}

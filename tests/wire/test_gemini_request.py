@@ -504,7 +504,7 @@ def test_custom_tools_take_one_string() -> None:
 @pytest.mark.parametrize("arguments", ["{", "[1]", "3", '"a"'])
 def test_arguments_that_are_no_object(arguments: str) -> None:
     (part,) = parts(ToolUseBlock(call_id="a", name="f", arguments=arguments), role="assistant")
-    assert part["functionCall"]["args"] == {"input": arguments}
+    assert part["functionCall"]["args"] == {"arguments": arguments}
 
 
 def test_ids_of_calls_by_model() -> None:
@@ -636,7 +636,7 @@ def test_a_system_turn_in_the_middle_keeps_its_place() -> None:
         messages=[USER, {"role": "system", "content": "Be brief."}, {"role": "assistant", "content": "ok"}]
     )
     assert [content["role"] for content in body_of(request)["contents"]] == ["user", "model"]
-    assert body_of(request)["contents"][0]["parts"][1] == {"text": "Be brief."}
+    assert body_of(request)["contents"][0]["parts"][1] == {"text": "<system>\nBe brief.\n</system>"}
 
 
 def test_pieces_of_streamed_arguments_are_not_asked_for() -> None:

@@ -114,9 +114,7 @@ def test_what_is_written_says_what_was_read(parts: list[Object]) -> None:
 @given(_answers)
 def test_the_common_answer_is_read_as_any_other(parts: list[Object]) -> None:
     answer = said(*parts, avgLogprobs=-0.5)
-    common, other = (
-        gemini.read_answer(json.dumps(one).encode()) for one in (answer, {**answer, "somethingNew": 1})
-    )
+    common, other = (gemini.read_answer(json.dumps(one).encode()) for one in (answer, {**answer, "somethingNew": 1}))
     assert common.choices == other.choices
     assert (common.usage, common.answer_id, common.model) == (other.usage, other.answer_id, other.model)
     streams = [events_of(stream(one)) for one in (answer, {**answer, "somethingNew": 1})]
