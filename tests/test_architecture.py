@@ -97,6 +97,12 @@ TESTED_BY = {
         "wire/chat_tools.py",
     ),
     "wire/test_conversation.py": ("wire/blocks.py", "wire/events.py"),
+    "wire/test_converse.py": ("wire/converse_answer.py", "wire/converse_stream.py"),
+    "wire/test_converse_request.py": (
+        "wire/converse_blocks.py",
+        "wire/converse_model.py",
+        "wire/converse_request_out.py",
+    ),
     "wire/test_gemini.py": (
         "wire/gemini_answer.py",
         "wire/gemini_common.py",
