@@ -26,7 +26,7 @@ from gatewayd.wire.conversation import (
     TokenUsage,
     ToolUseBlock,
 )
-from gatewayd.wire.converting import MALFORMED, as_json, data_url, derived_call_id, extra_of
+from gatewayd.wire.converting import MALFORMED, as_json, data_url, derived_call_id, extra_of, text_or_none
 from gatewayd.wire.events import StreamError
 from gatewayd.wire.openai import encode
 from gatewayd.wire.signatures import signed_call
@@ -92,7 +92,7 @@ def _choice(choice: dict[str, Any], answer_id: str) -> Choice:
     match message.get("audio"):
         case {"data": str(data), **rest}:
             audio_id, words = rest.get("id"), rest.get("transcript")
-            blocks.append(AudioBlock(data=data, audio_id=_text(audio_id), transcript=_text(words)))
+            blocks.append(AudioBlock(data=data, audio_id=text_or_none(audio_id), transcript=text_or_none(words)))
         case _:
             pass
     for image in message.get("images", ()):
@@ -108,13 +108,9 @@ def _choice(choice: dict[str, Any], answer_id: str) -> Choice:
     )
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def stop_reason(finish: Any, kinds: Iterable[type]) -> StopReason:
     """`kinds` are the types of the blocks: many servers say `stop` behind tool calls."""
-    reason = _READ.get(finish, StopReason.END)
+    reason = _READ.get(text_or_none(finish) or "", StopReason.END)
     if reason is StopReason.END:
         kinds = set(kinds)
         if ToolUseBlock in kinds:
@@ -131,8 +127,8 @@ def read_citations(annotations: Any) -> tuple[Citation, ...]:
             case {"type": "url_citation", "url_citation": dict(cited)}:
                 found.append(
                     Citation(
-                        url=_text(cited.get("url")),
-                        title=_text(cited.get("title")),
+                        url=text_or_none(cited.get("url")),
+                        title=text_or_none(cited.get("title")),
                         start=_count(cited.get("start_index")),
                         end=_count(cited.get("end_index")),
                     )
@@ -149,11 +145,14 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def read_counts(usage: Any) -> TokenUsage | None:
     if not isinstance(usage, dict) or not usage:
         return None
-    read = usage.get("prompt_tokens_details") or {}
-    written = usage.get("completion_tokens_details") or {}
+    read, written = _object(usage.get("prompt_tokens_details")), _object(usage.get("completion_tokens_details"))
     cached = _count(read.get("cached_tokens"))
     if cached is None:
         cached = _count(usage.get("cache_read_input_tokens"))
@@ -308,11 +307,11 @@ def chat_error(members: dict[str, Any]) -> StreamError | None:
         case str(message) if message:
             return StreamError(message=message)
         case {"message": message, **rest}:
-            code, kind = rest.get("code"), _text(rest.get("type"))
+            code, kind = rest.get("code"), text_or_none(rest.get("type"))
             status = code if isinstance(code, int) and 400 <= code < 600 else None
             text = None if code is None else str(code)
             return StreamError(
-                message=str(message), type=kind, code=text, param=_text(rest.get("param")), status=status
+                message=str(message), type=kind, code=text, param=text_or_none(rest.get("param")), status=status
             )
         case _:
             return None

@@ -40,6 +40,7 @@ from gatewayd.wire.converting import (
     extra_of,
     invalid,
     split_data_url,
+    text_or_none,
     thinking_mode,
 )
 from gatewayd.wire.signatures import split_call_id
@@ -161,14 +162,14 @@ def _turn(message: dict[str, Any], where: str) -> Turn:
             raise invalid(f"{where}.tool_call_id", "must be a string")
         cache = next((block.cache for block in reversed(blocks) if isinstance(block, TextBlock)), None)
         call_id = split_call_id(call_id)[0]
-        result = ToolResultBlock(call_id=call_id, blocks=tuple(blocks), name=name, cache=cache)
+        result = ToolResultBlock(call_id=call_id, blocks=tuple(blocks), name=text_or_none(name), cache=cache)
         return Turn("user", (result,), extra=extra_of(message))
     role = _ROLES.get(kind) if isinstance(kind, str) else None
     if role is None:
         raise invalid(f"{where}.role", "must be one of system, developer, user, assistant, tool")
     if role == "assistant":
         blocks = _assistant(message, blocks, where)
-    return Turn(role, tuple(blocks), name if isinstance(name, str) else None, extra_of(message))
+    return Turn(role, tuple(blocks), text_or_none(name), extra_of(message))
 
 
 def _marked(block: Block, mark: Any) -> Block:
@@ -185,13 +186,20 @@ def _assistant(message: dict[str, Any], content: list[Block], where: str) -> lis
             blocks.append(AudioBlock(audio_id=audio_id))
         case _:
             pass
-    for image in message.pop("images", ()):
+    for image in _list(message, "images", where):
         blocks += read_content([image], f"{where}.images")
-    for at, call in enumerate(message.pop("tool_calls", ())):
+    for at, call in enumerate(_list(message, "tool_calls", where)):
         blocks.append(tool_use(call, f"{where}.tool_calls[{at}]"))
     for name in ("provider_specific_fields", "annotations", "reasoning_details"):
         message.pop(name, None)  # of the answer, which clients send back whole
     return blocks
+
+
+def _list(message: dict[str, Any], name: str, where: str) -> list[Any]:
+    value = message.pop(name, [])
+    if not isinstance(value, list):
+        raise invalid(f"{where}.{name}", "must be a list")
+    return value
 
 
 def thinking_of(message: dict[str, Any]) -> list[Block]:
@@ -205,7 +213,7 @@ def thinking_of(message: dict[str, Any]) -> list[Block]:
                 blocks.append(RedactedThinkingBlock(data=data, origin=_origin(block)))
             case {"type": "thinking", "thinking": str(thinking)}:
                 origin = _origin(block)
-                proof, item = block.get("signature") or None, block.get("id")
+                proof, item = text_or_none(block.get("signature")) or None, text_or_none(block.get("id"))
                 if origin == "responses":
                     blocks.append(ThinkingBlock(text=thinking, encrypted=proof, item_id=item, origin=origin))
                 else:
@@ -218,7 +226,7 @@ def thinking_of(message: dict[str, Any]) -> list[Block]:
 
 
 def _origin(block: dict[str, Any]) -> DialectName:
-    return _ORIGINS.get(block.get("origin", ""), "messages")
+    return _ORIGINS.get(text_or_none(block.get("origin")) or "", "messages")
 
 
 def tool_use(call: Any, where: str) -> ToolUseBlock:
@@ -282,10 +290,10 @@ def _part(part: Any, where: str) -> Block:
             return TextBlock(text, mark, extra=extra_of(rest))
         case {"type": "image_url", "image_url": str(url)} | {"type": "image_url", "image_url": {"url": str(url)}}:
             image = part["image_url"]
-            detail = image.get("detail") if isinstance(image, dict) else None
+            detail = text_or_none(image.get("detail")) if isinstance(image, dict) else None
             if (found := split_data_url(url)) is not None:
                 return ImageBlock(media_type=found[0], data=found[1], detail=detail, cache=mark)
-            media_type = image.get("format") if isinstance(image, dict) else None
+            media_type = text_or_none(image.get("format")) if isinstance(image, dict) else None
             return ImageBlock(url=url, media_type=media_type, detail=detail, cache=mark)
         case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(form)}}:
             return AudioBlock(data=data, media_type=_AUDIO.get(form, f"audio/{form}"), cache=mark)
@@ -300,7 +308,7 @@ def _part(part: Any, where: str) -> Block:
 
 
 def _file(file: dict[str, Any], mark: Any, where: str) -> FileBlock:
-    name, media_type = file.get("filename"), file.get("format")
+    name, media_type = text_or_none(file.get("filename")), text_or_none(file.get("format"))
     match file:
         case {"file_data": str(data)}:
             if (found := split_data_url(data)) is not None:

@@ -25,6 +25,7 @@ from gatewayd.wire.converting import (
     extra_of,
     flat_name,
     invalid,
+    text_or_none,
 )
 from gatewayd.wire.tool_names import FREE_TEXT
 
@@ -99,8 +100,8 @@ def read_output(form: Any) -> OutputFormat:
             schema, strict = spec.get("schema"), spec.get("strict")
             return OutputFormat(
                 kind="json_schema",
-                name=spec.get("name"),
-                description=spec.get("description"),
+                name=text_or_none(spec.get("name")),
+                description=text_or_none(spec.get("description")),
                 schema=None if schema is None else as_json(schema),
                 strict=strict if isinstance(strict, bool) else None,
             )

@@ -140,6 +140,11 @@ def member_list(raw: Json, where: str) -> list[Members]:
         raise invalid(where, "must be a list of objects") from None
 
 
+def text_or_none(value: Any) -> str | None:
+    """For members that are not worth an error: what is no text is not said."""
+    return value if isinstance(value, str) else None
+
+
 def invalid(where: str, what: str) -> InvalidRequest:
     """`where` is the path of the field: `messages[2].content`; `what` goes on behind it."""
     return InvalidRequest(f"The field '{where}' {what}.", param=where)

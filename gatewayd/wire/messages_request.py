@@ -40,6 +40,7 @@ from gatewayd.wire.converting import (
     extra_of,
     invalid,
     member_list,
+    text_or_none,
     thinking_mode,
 )
 from gatewayd.wire.messages_tools import read_anthropic_choice, read_anthropic_tool
@@ -272,7 +273,9 @@ def _document(item: Members) -> Block:
         case {"type": "base64", "media_type": str(media_type), "data": str(data)}:
             return msgspec.structs.replace(document, media_type=media_type, data=data)
         case {"type": "text", "data": str(text), **rest}:
-            return msgspec.structs.replace(document, media_type=rest.get("media_type", "text/plain"), text=text)
+            return msgspec.structs.replace(
+                document, media_type=text_or_none(rest.get("media_type")) or "text/plain", text=text
+            )
         case {"type": "url", "url": str(url)}:
             return msgspec.structs.replace(document, url=url)
         case {"type": "file", "file_id": str(file_id)}:

@@ -18,7 +18,7 @@ from gatewayd.wire.conversation import (
     TokenUsage,
     ToolUseBlock,
 )
-from gatewayd.wire.converting import MALFORMED, extra_of
+from gatewayd.wire.converting import MALFORMED, extra_of, text_or_none
 from gatewayd.wire.events import (
     BlockStart,
     BlockStop,
@@ -151,21 +151,19 @@ class Reader:
         block: Block
         if kind == "text":
             block = TextBlock("")
-            if text := members.get("text"):
+            if text := text_or_none(members.get("text")):
                 first.append(Delta(index, "text", text))
         elif kind == "thinking":
             block = ThinkingBlock(origin="messages")
-            if text := members.get("thinking"):
+            if text := text_or_none(members.get("thinking")):
                 first.append(Delta(index, "thinking", text))
-            if proof := members.get("signature"):
+            if proof := text_or_none(members.get("signature")):
                 first.append(Delta(index, "signature", proof))
         elif kind == "tool_use":
             given = members.pop("input", None)
-            for name in ("type", "id", "name"):
-                members.setdefault(name, "")
             block = ToolUseBlock(
-                call_id=members["id"],
-                name=members["name"],
+                call_id=text_or_none(members.get("id")) or "",
+                name=text_or_none(members.get("name")) or "",
                 extra=extra_of({name: value for name, value in members.items() if name not in ("type", "id", "name")}),
             )
             if given:  # servers that are not Anthropic's give it whole
@@ -197,8 +195,8 @@ class Reader:
 
     def _message_delta(self, event: dict[str, Any]) -> list[StreamEvent]:
         delta = event.get("delta") or {}
-        if (reason := delta.get("stop_reason")) is not None:
-            self._reason = read_reason(reason), delta.get("stop_sequence")
+        if (reason := text_or_none(delta.get("stop_reason"))) is not None:
+            self._reason = read_reason(reason), text_or_none(delta.get("stop_sequence"))
         self._usage = read_anthropic_usage(event.get("usage"), self._usage)
         return [] if self._usage is None else [UsageReport(self._usage)]
 

@@ -30,7 +30,9 @@ from gatewayd.wire.converting import (
     cache_mark,
     flat_name,
     invalid,
+    text_or_none,
 )
+from gatewayd.wire.openai import parsed
 from gatewayd.wire.tool_names import FREE_TEXT
 
 API: Final = "the Anthropic API"
@@ -180,7 +182,10 @@ _LISTS: Final = frozenset({"anyOf", "allOf", "oneOf"})
 
 def output_schema(schema: Json) -> Json:
     """A schema as Anthropic takes it for answers: constraints become words, which the model still reads."""
-    return as_json(_plain(msgspec.json.decode(schema)))
+    try:
+        return as_json(_plain(parsed("schema", schema)))
+    except RecursionError:
+        raise invalid("schema", "is nested too deeply") from None
 
 
 def _plain(schema: Any) -> Any:
@@ -194,8 +199,11 @@ def _plain(schema: Any) -> Any:
                 notes.append(f"{name}: {msgspec.json.encode(value).decode()}")
         elif name in _SCHEMAS and isinstance(value, Mapping):
             plain[name] = {member: _plain(inner) for member, inner in value.items()}
-        elif name in _LISTS and isinstance(value, list):
-            plain.setdefault("anyOf" if name == "oneOf" else name, []).extend(map(_plain, value))
+        elif name in _LISTS:
+            if not isinstance(value, list):
+                continue
+            name = "anyOf" if name == "oneOf" else name
+            plain[name] = [*plain.get(name, ()), *map(_plain, value)]
         elif name == "items":
             plain[name] = _plain(value)
         else:
@@ -203,5 +211,6 @@ def _plain(schema: Any) -> Any:
     if plain.get("type") == "object" or "properties" in plain:
         plain["additionalProperties"] = False
     if notes:
-        plain["description"] = " ".join(filter(None, (plain.get("description"), f"({'; '.join(notes)})")))
+        said = text_or_none(plain.get("description"))
+        plain["description"] = " ".join(filter(None, (said, f"({'; '.join(notes)})")))
     return plain
