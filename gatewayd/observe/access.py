@@ -122,7 +122,7 @@ def _line(record: Record, formatter: LineFormatter) -> str:
         if len(_prepared) >= _MOST_PREPARED:
             del _prepared[next(iter(_prepared))]
         _prepared[key] = line
-    took = round(record.duration * 1000, 2)
+    took = int(record.duration * 100_000 + 0.5) / 100  # `round` takes five times as long
     if usage is None:
         if ttft is None:
             return line % (_now(), request_id, took, record.peer)
