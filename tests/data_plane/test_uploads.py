@@ -206,6 +206,7 @@ async def test_a_pattern_carries_the_models_name() -> None:
         (b"RIFF", "audio/wav", 415, "must be a form or JSON"),
         (form(prompt="x")[0], form(prompt="x")[1].replace("boundary=", "boundary=x"), 400, "does not begin"),
     ],
+    ids=["cut", "empty", "no form", "no boundary", "neither form nor JSON", "another boundary"],
 )
 async def test_bad_uploads(body: bytes, content_type: str, status: int, says: str) -> None:
     async with before(json_reply(TRANSCRIPT)) as (up, site, _), RawClient.to(site.port) as client:
