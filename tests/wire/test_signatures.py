@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.wire import chat, gemini
+from gatewayd.wire import chat, gemini, messages, responses
 from gatewayd.wire.conversation import ModelTarget, ToolUseBlock
 from gatewayd.wire.signatures import signed_call, signed_call_id, split_call_id
 from tests.wire.gemini_cases import SIGNATURE, USER, called, said
@@ -56,3 +56,52 @@ def test_a_conversation_that_began_behind_litellm() -> None:
     read = chat.read_request(json.dumps({"model": "m", "messages": _conversation(call)}).encode())
     body = json.loads(gemini.write_request(read, ModelTarget(model="gemini-3-flash")).body)
     assert body["contents"][1]["parts"][0]["thoughtSignature"] == SIGNATURE
+
+
+def _gemini_parts(read: Any) -> list[Any]:
+    body = json.loads(gemini.write_request(read, ModelTarget(model="gemini-3-flash")).body)
+    return [part for content in body["contents"] for part in content["parts"]]
+
+
+ANSWER = json.dumps(
+    said(
+        {"text": "Hm.", "thought": True, "thoughtSignature": "dGhvdWdodA=="},
+        called("f", {}, thoughtSignature=SIGNATURE),
+    )
+).encode()
+
+
+def _assert_sent_back(parts: list[Any]) -> None:
+    """Both signatures are where they were, and the result belongs to the call."""
+    thoughts = [part for part in parts if part.get("thought")]
+    calls = [part for part in parts if "functionCall" in part]
+    results = [part["functionResponse"] for part in parts if "functionResponse" in part]
+    assert [(part["text"], part["thoughtSignature"]) for part in thoughts] == [("Hm.", "dGhvdWdodA==")]
+    assert [part["thoughtSignature"] for part in calls] == [SIGNATURE]
+    assert calls[0]["functionCall"]["id"] == results[0]["id"]
+
+
+def test_a_messages_client_sends_the_signature_back() -> None:
+    asked: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    request = messages.read_request(json.dumps(asked).encode())
+    content = json.loads(messages.write_answer(gemini.read_answer(ANSWER), request))["content"]
+    (call,) = [{key: block[key] for key in ("type", "id", "name", "input")} for block in content if "input" in block]
+    asked["messages"] += [
+        {"role": "assistant", "content": [*(block for block in content if "input" not in block), call]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call["id"], "content": "1"}]},
+    ]
+    _assert_sent_back(_gemini_parts(messages.read_request(json.dumps(asked).encode())))
+
+
+def test_a_responses_client_sends_the_signature_back() -> None:
+    asked: dict[str, Any] = {
+        "model": "m",
+        "input": [{"type": "message", "role": "user", "content": "hi"}],
+        "include": ["reasoning.encrypted_content"],
+        "reasoning": {"summary": "auto"},
+    }
+    request = responses.read_request(json.dumps(asked).encode())
+    output = json.loads(responses.write_answer(gemini.read_answer(ANSWER), request))["output"]
+    (call,) = [item for item in output if item["type"] == "function_call"]
+    asked["input"] += [*output, {"type": "function_call_output", "call_id": call["call_id"], "output": "1"}]
+    _assert_sent_back(_gemini_parts(responses.read_request(json.dumps(asked).encode())))
