@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gatewayd.admin.app import AdminApp
 from gatewayd.cli import make_parser
 from gatewayd.cli.exits import CONFIG, FAILURE, INTERRUPTED, NO_INPUT, OK, UNAVAILABLE
+from gatewayd.engine.render import success_headers
 from gatewayd.engine.runtime import Gateway
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.record import Attempt, Record
 from gatewayd.upstream.base import DROPPED
 from gatewayd.upstream.convert import ESTIMATED
 from gatewayd.web.app import TABLE
-from gatewayd.web.render import success_headers
 from gatewayd.web.router import usual_path
 from gatewayd.wire.headers import REQUEST_HEADERS, RESPONSE_HEADERS, RESPONSE_PREFIXES, RESPONSE_RENAMED
 
@@ -230,8 +230,10 @@ def _endpoints() -> Iterator[str]:
         if "?" in route.path:
             continue
         name = route.path
-        if route.kind == "open" or route.endpoint is not None:
-            name = route.handle.__name__ if route.endpoint is None else f"/{route.endpoint.path}"
+        if route.endpoint is not None:
+            name = f"/{route.endpoint.path}"
+        elif route.kind == "open" and route.respond is not None:
+            name = route.respond.__name__
         described.add(name)
         yield f"| `{route.method} {usual_path(route)}` | {_ENDPOINTS[name]} |"
     _described(described, _ENDPOINTS)

@@ -1,5 +1,8 @@
 """One request through the plan: the only place where retries and fallbacks happen. It adds I/O and time to
 `routing.plan`, keeps the health book, and writes each attempt into the record.
+
+`FirstAttempt` makes the plan's first attempt without a task, where that is possible. `dispatch` makes all others, and
+goes on behind a first one that failed.
 """
 
 from __future__ import annotations
@@ -8,19 +11,137 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
+from typing import Any, Final, Protocol, Self
 
+from gatewayd.engine.deadline import EXACT_BELOW, Struck
 from gatewayd.engine.runtime import Runtime, Target
 from gatewayd.errors import GatewayError, NoDeploymentAvailable, UpstreamTimeout
 from gatewayd.observe.record import Attempt, Record
 from gatewayd.routing.candidate import Candidate
-from gatewayd.routing.plan import Step, Try, Wait, plan
+from gatewayd.routing.pick import View
+from gatewayd.routing.plan import Step, Try, Wait, first_pick, plan
 from gatewayd.routing.table import Group
+from gatewayd.upstream.answer import Answer, KnownHead
 from gatewayd.upstream.base import Call, Reply, Timeouts
 from gatewayd.upstream.convert import open_in_dialect
+from gatewayd.upstream.forward import ForwardUpstream, is_heavy
+from gatewayd.upstream.transport import Connection
+from gatewayd.upstream.vectors import needs_packing, packed
+from gatewayd.wire.dialect import EMBEDDINGS
 
 _rng = random.Random()
 _EARLY = 0.002
 """Seconds. A timer may be early by so much: libuv counts in milliseconds."""
+
+
+class FirstAttemptOwner(Protocol):
+    """Whose first attempt it is."""
+
+    def first_answered(self, first: FirstAttempt, body: bytes | None) -> None:
+        """A good answer has come. Without a body it has to be looked at first, in steps (`body_in_steps`)."""
+
+    def first_failed(self, error: Exception) -> None:
+        """There is none. After StaleConnection the attempt is to be made again, and is nobody's fault."""
+
+
+class FirstAttempt(Answer):
+    """An attempt at a whole answer, on an idle connection to a deployment that forwards: two callbacks, no task."""
+
+    __slots__ = (
+        "_call", "_due", "_owner", "_runtime", "_upstream_connection", "attempt", "sent", "target", "upstream",
+    )  # fmt: skip
+
+    _call: Call
+    _due: set[Struck]
+    _owner: FirstAttemptOwner
+    _runtime: Runtime
+    _upstream_connection: Connection
+    attempt: Attempt
+    sent: float
+    """When the request had been sent."""
+    target: Target
+    upstream: ForwardUpstream
+
+    @classmethod
+    def send(cls, owner: FirstAttemptOwner, runtime: Runtime, call: Call, record: Record, view: View) -> Self | None:
+        """Sends the call to the plan's first deployment. None if that is not possible at once; then nothing has
+        happened. Raises UnknownModel."""
+        started = record.started
+        chain = runtime.table.chain(call.intent.model)
+        candidate = first_pick(chain, runtime.health, started, view)
+        if candidate is None:
+            return None
+        target = runtime.targets[candidate.id]
+        upstream = target.upstream
+        seconds = min(target.timeouts.total, runtime.snapshot.server.timeouts.total)
+        is_native = call.endpoint.dialect.name in target.deployment.dialects
+        if not is_native or seconds < EXACT_BELOW or not isinstance(upstream, ForwardUpstream):
+            return None
+        call.timeouts, call.capture = target.timeouts, chain.first.capture
+        first = cls(_NOBODY)
+        try:
+            connection = upstream.send_now(first, call)
+        except Exception:  # `dispatch` comes upon it too, and says so
+            return None
+        if connection is None:
+            return None
+        group = chain.first.group
+        group.budget.requests += 1
+        record.group = group.name
+        first.attempt = attempt = Attempt(candidate.id, group.name, started)
+        record.attempts.append(attempt)
+        runtime.health.started(candidate, started)
+        first._due = due = runtime.deadlines.due(seconds, started)
+        due.add(first)
+        first._owner, first._runtime, first._upstream_connection = owner, runtime, connection
+        first._call, first.target, first.upstream = call, target, upstream
+        first.sent = time.monotonic()
+        return first
+
+    def strike(self) -> None:
+        """The time is up."""
+        self._owner.first_failed(UpstreamTimeout("The upstream did not answer in time.", kind="total"))
+
+    def leave(self) -> None:
+        """The attempt is over, and was no success. Called once, unless it was one."""
+        self._due.discard(self)
+        self._upstream_connection.drop(self)
+        self._runtime.health.left(self.target.candidate, probe=False)
+
+    # --- Answer
+
+    def take(self, connection: Connection, known: KnownHead, body: bytes) -> None:
+        self.status, self.known, self.fields, self.body = known.status, known, known.fields, body
+
+    def finish(self, delimited: bool) -> None:
+        if self.body is None:
+            self._collect(delimited)
+        self._due.discard(self)
+        if is_heavy(self):
+            self._owner.first_answered(self, None)
+            return
+        try:
+            body = self.upstream.whole(self)
+            if self._call.endpoint is EMBEDDINGS and needs_packing(self._call, body):
+                body = packed(body)
+        except Exception as error:
+            self._owner.first_failed(error)
+        else:
+            self._owner.first_answered(self, body)
+
+    async def body_in_steps(self) -> bytes:
+        """The body of a heavy answer, if it is a good one; else raises GatewayError."""
+        body = await self.upstream.whole_in_steps(self)
+        if self._call.endpoint is EMBEDDINGS and needs_packing(self._call, body):
+            body = await asyncio.to_thread(packed, body)
+        return body
+
+    def fail(self, error: GatewayError) -> None:
+        self._owner.first_failed(error)
+
+
+_NOBODY: Final[Any] = None
+"""Waits for a first attempt: its owner is called."""
 
 
 @dataclass(slots=True)
@@ -48,8 +169,8 @@ class Served:
 async def dispatch(runtime: Runtime, call: Call, record: Record) -> Served:
     """Finds a deployment that answers. Raises UnknownModel or the GatewayError the client shall see.
 
-    The attempts are written into `record`. If one is there already, it was made elsewhere, by
-    `routing.plan.first_pick`, and has failed: the plan goes on behind it.
+    The attempts are written into `record`. If one is there already, it was a `FirstAttempt`: the plan goes on behind
+    it. One without an error is made again.
 
     Cancelling it cancels the try under way and blames nobody.
     """
@@ -107,6 +228,7 @@ async def dispatch(runtime: Runtime, call: Call, record: Record) -> Served:
                         attempts.append(attempt)
                     else:
                         attempt, begun = begun, None
+                        call.fresh = attempt.error is None
                     try:
                         if attempt.error is not None:
                             raise attempt.error

@@ -81,7 +81,8 @@ class Target:
 
 
 class Runtime:
-    """One configuration, live. A context manager: entering it is a request's lease, leaving ends the lease."""
+    """One configuration, live. `Gateway.lease` counts a request in, `release` counts it out; so does leaving the
+    runtime as a context manager."""
 
     def __init__(
         self, snapshot: Snapshot, table: Table, targets: Mapping[str, Target], health: HealthBook, pool: UpstreamPool
@@ -106,12 +107,15 @@ class Runtime:
         self._idle: asyncio.Event | None = None
 
     def __enter__(self) -> Runtime:
-        self.begun += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Ends a lease."""
         self._ended += 1
         if self._ended == self.begun and self._idle is not None:
             self._idle.set()
@@ -189,8 +193,12 @@ class Gateway:
         return self._current is not None and not (self.loading or self.stopping or self.draining)
 
     def lease(self) -> Runtime:
-        """The live runtime, to be entered with `with` at once: all of a request runs on this one configuration."""
-        return self.current
+        """The live runtime, until its `release`: all of a request runs on this one configuration."""
+        runtime = self._current
+        if runtime is None:
+            raise RuntimeError("no configuration is live yet")
+        runtime.begun += 1
+        return runtime
 
     def swap(self, runtime: Runtime) -> None:
         """Makes a runtime the live one: one assignment, which cannot fail. The old one is retired in the background."""

@@ -166,7 +166,7 @@ class HealthBook:
 
     def started(self, candidate: Candidate, now: float) -> bool:
         """A request goes to the candidate; whether it is the probe. Each call is paired with one of `left`."""
-        state = self.state(candidate.identity)
+        state = self._states.get(candidate.identity) or self.state(candidate.identity)
         if now >= state.window_end:
             state.requests = state.fails = 0
             state.window_end = now + FAILURE_WINDOW
@@ -198,7 +198,7 @@ class HealthBook:
 
     def completed(self, candidate: Candidate, now: float) -> None:
         """`succeeded` and `left` in one: a whole answer has come."""
-        state = self.state(candidate.identity)
+        state = self._states.get(candidate.identity) or self.state(candidate.identity)
         state.successes += 1
         state.in_flight -= 1
         if state.troubled:

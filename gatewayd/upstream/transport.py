@@ -328,7 +328,8 @@ class Connection(asyncio.Protocol):
         # A request whose body is not all sent (the upstream answered early) leaves bytes that would run into the next.
         if self._keep and not self._surplus and self._delimited and not self._transport.get_write_buffer_size():
             self.reused = True
-            self.resume()  # whoever had it stopped may be done with it; the next answer is to be read
+            if self._paused:  # whoever had it stopped may be done with it; the next answer is to be read
+                self.resume()
             self._home.free(self)
         else:
             self.abort()

@@ -1,28 +1,27 @@
-"""The data side put together: what is served (the table), and how a parsed request becomes an exchange.
+"""The data side put together: what is served (the table), and how a parsed head becomes a request.
 
-No `web.Application`: one table, one stage, no middleware, and every refusal in OpenAI's shape. aiohttp's parser and
-connection are below (`web.loop`); nothing in `web.exchange` knows of aiohttp.
+No `web.Application`: one table, one stage, no middleware, and every refusal in OpenAI's shape. HTTP is below
+(`web.loop`), and calls the three methods of `web.handler.Handler`; the life of a request is in `engine.request`.
 """
 
 from __future__ import annotations
 
-from aiohttp import HttpVersion10, HttpVersion11, StreamReader
-from aiohttp.http_parser import RawRequestMessage
-
+from gatewayd.engine.client import MEGABYTE, IncomingBody
+from gatewayd.engine.head import ClientHeaders, RequestHead
+from gatewayd.engine.render import new_request_id
+from gatewayd.engine.request import Request, Requests
 from gatewayd.engine.runtime import Gateway
-from gatewayd.errors import LoopDetected
+from gatewayd.errors import GatewayError, InvalidRequest, LoopDetected
 from gatewayd.observe.metrics import Metrics
+from gatewayd.observe.record import Record, observe
 from gatewayd.web.activation import SocketActivation
 from gatewayd.web.bodies import Bodies
-from gatewayd.web.connection import Connection, Deadlines
+from gatewayd.web.connection import Deadlines, not_http
 from gatewayd.web.endpoints import ask, health, models, responses
-from gatewayd.web.exchange import MEGABYTE, Exchange, Exchanges
-from gatewayd.web.fastpath import FastPath
-from gatewayd.web.known import KnownRequest
 from gatewayd.web.listener import Listener, connection_limit
 from gatewayd.web.loop import LoopServer
 from gatewayd.web.relay import ClientResponder
-from gatewayd.web.request import ClientRequest, complaint, content_problem
+from gatewayd.web.request import content_problem
 from gatewayd.web.router import Router, refusal
 from gatewayd.wire.headers import unlooped
 
@@ -35,85 +34,51 @@ TABLE = (
 """Every endpoint of the data listener. Those of kind "open" (health) are the only ones that need no key."""
 
 _MAX_LOGGED_PATH = 256
-_UNUSUAL = frozenset({"expect", "x-litellm-timeout"})
-"""Requests with these stay on the ordinary path."""
 
 
 class DataApp:
-    """Answers every request of the data side."""
+    """Answers every request of the data side (`web.handler.Handler`)."""
 
     def __init__(self, gateway: Gateway, metrics: Metrics, *, room: int = 1 << 60) -> None:
         """`room`: bytes that bodies may take at most, whatever the configuration says."""
-        self.exchanges = Exchanges(gateway, metrics)
-        self.fast = FastPath(self.exchanges)
-        """For `known` requests."""
+        self.requests = Requests(gateway, metrics)
         self.bodies = Bodies(lambda: bodies_limit(gateway, room))
         metrics.count_bodies(lambda: self.bodies.held)
         self._router = Router(TABLE)
 
-    async def answer(self, message: RawRequestMessage, payload: StreamReader, connection: Connection) -> bool:
-        """Answers one request; whether the connection may be kept."""
-        inbound = ClientRequest(message, payload, connection, self.bodies)
-        path, inbound.query = _target(message)
-        inbound.path = path[:_MAX_LOGGED_PATH]
-        # aiohttp's parser takes the last trailer of a chunked body for a header of the next request, and forgets what
-        # stands behind an offer to upgrade: nothing may follow either.
-        keep_alive = not (message.should_close or message.chunked or message.upgrade)
-        http10 = message.version == HttpVersion10
-        if http10 and "close" in message.headers.get("connection", "").lower():  # the parser looks for keep-alive only
-            keep_alive = False
-        if (error := complaint(message)) is not None:
-            keep_alive = False
-            route = refusal(error, "open")
+    def understand(
+        self, method: str, path: str, query: str, headers: ClientHeaders, problem: GatewayError | None
+    ) -> RequestHead:
+        model = None
+        if problem is not None:
+            route = refusal(problem, "open")
         else:
-            route, inbound.model = self._router.find(message.method, path, inbound.query)
-            inbound.forms = route.endpoint is not None and route.endpoint.form
-            if connection.asks_only and route.kind != "open":
-                route = refusal(health.overloaded(), "open")
-        responder = ClientResponder(
-            connection,
-            payload,
-            http10=http10,
-            keep_alive=keep_alive,
-            head_only=message.method == "HEAD",
-        )
-        try:
-            await Exchange(self.exchanges, inbound, responder).run(route)
-        finally:
-            self.bodies.held -= inbound.held
-        return responder.keeps
+            route, model = self._router.find(method, path, query)
+        head = RequestHead(
+            method, path[:_MAX_LOGGED_PATH], headers,
+            kind=route.kind, query=query, endpoint=route.endpoint, model=model, respond=route.respond,
+        )  # fmt: skip
+        if head.endpoint is not None:
+            try:
+                unlooped(head.relayed, self.requests.gateway.instance)
+                head.refusal = content_problem(headers, forms=head.endpoint.form)
+            except LoopDetected as error:
+                head.refusal = error
+        return head
 
-    def known(self, message: RawRequestMessage) -> KnownRequest | None:
-        """What a head says, if the request is one for the fast path."""
-        if message.method != "POST" or message.version != HttpVersion11 or message.should_close or message.chunked:
-            return None
-        headers = message.headers
-        if (
-            message.upgrade
-            or any(name in headers for name in _UNUSUAL)
-            or complaint(message)
-            or content_problem(headers)
-        ):
-            return None
-        path, query = _target(message)
-        route, model = self._router.find("POST", path, query)
-        if route.endpoint is None or model is not None:
-            return None
-        known = KnownRequest(route, route.endpoint, path[:_MAX_LOGGED_PATH], headers)
-        try:
-            unlooped(known.relayed, self.exchanges.gateway.instance)
-        except LoopDetected:
-            return None
-        return known
+    def begin(self, head: RequestHead, body: bytes | IncomingBody, client: ClientResponder) -> Request:
+        if client.asks_only and head.kind != "open":
+            respond = refusal(health.overloaded()).respond
+            head = RequestHead(head.method, head.path, head.headers, kind="open", respond=respond)
+        request = Request(self.requests, head, body, client)
+        request.begin()
+        return request
 
-
-def _target(message: RawRequestMessage) -> tuple[str, str]:
-    """Path and query."""
-    path = message.path
-    if not path.startswith("/"):  # absolute-form: its authority says nothing about what we serve (B-04)
-        path = message.url.raw_path_qs
-    path, _, query = path.partition("?")
-    return path, query
+    def unreadable(self, peer: str, error: BaseException | None) -> bytes:
+        record = Record(new_request_id(), peer=peer, status=400, outcome="rejected")
+        record.error = InvalidRequest("")
+        observe(record, self.requests.observers)
+        return not_http(error, record.request_id)
 
 
 def bodies_limit(gateway: Gateway, room: int) -> int:
@@ -135,13 +100,10 @@ def data_listener(
     """
     app = DataApp(gateway, metrics, room=room)
     server = LoopServer(
-        app.answer,
+        app,
         bodies=app.bodies,
-        ended=app.exchanges.ended,
-        fast=app.fast,
-        known=app.known,
         max_connections=lambda: connection_limit(gateway.current.snapshot.server.limits),
         is_overloaded=lambda: gateway.overloaded,
         deadlines=deadlines,
     )
-    return Listener(server, interrupt=app.exchanges.interrupt, activation=activation)
+    return Listener(server, interrupt=app.requests.interrupt, activation=activation)

@@ -16,9 +16,9 @@ from typing import cast
 
 from aiohttp import StreamReader, web
 
+from gatewayd.engine.render import last_words, new_request_id
 from gatewayd.errors import InternalError, InvalidRequest, ServerBusy
 from gatewayd.upstream.base import Flow
-from gatewayd.web.render import last_words, new_request_id
 
 _log = logging.getLogger("gatewayd.web")
 
@@ -77,6 +77,7 @@ class Connection(web.RequestHandler):
         "asks_only",
         "body",
         "flow",
+        "full",
         "listening",
         "peer",
         "retiring",
@@ -99,6 +100,8 @@ class Connection(web.RequestHandler):
         self.listening = listening
         """The listening socket that accepted it. When that closes, the connection ends too."""
         self.flow: Flow | None = None
+        self.full = False
+        """The client takes less than there is to write."""
         self.peer = ""
         """The client's address without its port, or `unix`."""
         self.body: StreamReader | None = None
@@ -239,12 +242,14 @@ class Connection(web.RequestHandler):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self.full = True
         if self.flow is not None:
             self.flow.pause()
         self._watch_stuck()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self.full = False
         if self._stuck_timer is not None:
             self._stuck_timer.cancel()
             self._stuck_timer = None
@@ -255,7 +260,7 @@ class Connection(web.RequestHandler):
 
     async def drained(self) -> None:
         """Waits until the write buffer is below its low-water mark, or the client is gone."""
-        while self.writing_paused and not self.gone:
+        while self.full and not self.gone:
             self._writable = asyncio.Event()
             await self._writable.wait()
 

@@ -1,9 +1,9 @@
-"""The request loop of the data side: what aiohttp's parser has read goes straight to the answer.
+"""The request loop of the data side: what aiohttp's parser has read goes straight to the gateway.
 
 aiohttp makes a Request, a StreamWriter, a task and a Response for each message, and spends half of its time on them.
-The data side needs none of them: this loop takes the parsed head and the body's reader, awaits the answer in the
-connection's own task, and goes on to the next message. Everything below stays aiohttp's: the parser and its limits,
-pausing, the queue of pipelined messages, the keep-alive timer. Why, and what it gave: docs/adr/0009-request-loop.md.
+The data side needs none of them: a `Handler` gets the head and the body, and answers when it can. A message whose head
+came before (`wire.heads`) does not even need the parser. Everything below stays aiohttp's: the parser and its limits,
+pausing, the queue of pipelined messages, the keep-alive timer. Why: docs/adr/0047-one-request-life.md.
 
 It leans on more names of aiohttp that are not documented (`_messages`, `_waiter`, `_parser.message_consumed`,
 `_resume_reading_if_drained`, `_keepalive_handle`); tests/web pins what each is used for.
@@ -12,57 +12,48 @@ It leans on more names of aiohttp that are not documented (`_messages`, `_waiter
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
-from aiohttp import StreamReader, web
+from aiohttp import HttpVersion10, StreamReader, web
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD
 
-from gatewayd.errors import InvalidRequest
-from gatewayd.observe.record import Record
+from gatewayd.engine.render import new_request_id
 from gatewayd.web.bodies import Bodies
-from gatewayd.web.connection import LINGER_SECONDS, Connection, Deadlines, HttpServer, broken, not_http
-from gatewayd.web.exchange import Exchange, Route
-from gatewayd.web.fastpath import FastCall, FastPath
-from gatewayd.web.known import KnownRequest
+from gatewayd.web.connection import LINGER_SECONDS, Connection, Deadlines, HttpServer, broken
+from gatewayd.web.handler import Handler, KeptHead, Running
 from gatewayd.web.pieces import PiecewiseConnection
 from gatewayd.web.relay import ClientResponder
-from gatewayd.web.render import new_request_id
-from gatewayd.web.request import whole_body
+from gatewayd.web.request import ClientBody, complaint, target_of, whole_body
 from gatewayd.web.turns import Turns
+from gatewayd.wire.heads import HeadCache, split, without_values
 
-HOLD_SECONDS = 0.2
-"""How long the body of a request that began like one for the fast path is waited for: clients write head and body one
-after the other. After that aiohttp's parser has it, and its rules about slow bodies hold."""
-
-Answer = Callable[[RawRequestMessage, StreamReader, Connection], Awaitable[bool]]
-"""Answers one request; whether another one may follow on the connection. Cancelled when the client leaves."""
+MOST: Final = 64 * 1024
+"""Bytes of a message that needs no parser."""
+HOLD_SECONDS: Final = 0.2
+"""How long the rest of such a message is waited for: clients write head and body one after the other. After that
+aiohttp's parser has it, and its rules about slow bodies hold."""
+MOST_HEADS: Final = 4 * 1024 * 1024
+"""Bytes of the heads that are kept."""
 
 
 class LoopServer(HttpServer):
-    """An `HttpServer` whose connections run this loop, and offer their requests to the fast path first."""
+    """An `HttpServer` whose connections run this loop."""
 
     def __init__(
         self,
-        answer: Answer,
+        handler: Handler,
         *,
         max_connections: Callable[[], int],
         is_overloaded: Callable[[], bool] = lambda: False,
         deadlines: Deadlines | None = None,
         bodies: Bodies,
-        ended: Callable[[Record], None] = lambda record: None,
-        fast: FastPath | None = None,
-        known: Callable[[RawRequestMessage], KnownRequest | None] = lambda message: None,
     ) -> None:
-        """`known` says what a head means that `fast` has not seen before. `bodies` counts what is held of bodies.
-        `ended` gets the record of what never became a request."""
+        """`bodies` counts what is held of bodies."""
         super().__init__(_never, max_connections=max_connections, is_overloaded=is_overloaded, deadlines=deadlines)
-        self.answer = answer
+        self.handler = handler
         self.bodies = bodies
-        self.ended = ended
-        self.fast = fast
-        self.known = known
+        self.heads: HeadCache[KeptHead] = HeadCache(MOST_HEADS)
         self.turns = Turns(self._loop)
 
     def make_connection(self, listening: object) -> Connection:
@@ -70,36 +61,32 @@ class LoopServer(HttpServer):
 
 
 class LoopConnection(PiecewiseConnection):
-    """See the module. Implements `fastpath.Client`."""
+    """See the module."""
 
     __slots__ = (
-        "_answer",
-        "_bodies",
-        "_call",
-        "_ended",
-        "_fast",
-        "_held",
-        "_held_timer",
-        "_keyed",
-        "_known",
-        "_resumed",
-    )
+        "_behind", "_bodies", "_body", "_ended", "_handler", "_heads", "_held", "_held_timer", "_keyed", "_payload",
+        "_running",
+    )  # fmt: skip
 
     def __init__(self, server: LoopServer, listening: object, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(server, listening, loop, server.turns)
-        self._answer = server.answer
+        self._handler = server.handler
+        self._heads = server.heads
         self._bodies = server.bodies
-        self._ended = server.ended
-        self._fast = server.fast
-        self._known = server.known
-        self._call: FastCall | None = None
-        """The call that the fast path has under way."""
-        self._resumed: tuple[Exchange, Route] | None = None
-        """A request that the fast path has given back, or never had; nobody has gone on with it yet."""
+        self._running: Running | None = None
+        """The request in flight."""
+        self._body: bytes | ClientBody = b""
+        """Its body,"""
+        self._payload: StreamReader | None = None
+        """and if it came through the parser, where the rest of that comes from."""
+        self._ended = False
+        """The last request has been answered."""
+        self._behind = False
+        """The next request was here before the last one had ended."""
         self._keyed: tuple[RawRequestMessage, bytes] | None = None
         """The message that began last where a message was certain to begin, and the key of its head (`wire.heads`)."""
         self._held = b""
-        """The beginning of a message that may be one for the fast path."""
+        """The beginning of a message whose head is known."""
         self._held_timer: asyncio.TimerHandle | None = None
 
     # --- reading
@@ -110,22 +97,43 @@ class LoopConnection(PiecewiseConnection):
             return
         if self._held:
             data = self._unhold() + data
-        fast = self._fast
         if (
-            fast is not None
-            and self._owed == 0
-            and not self._rest
-            and not (self.busy or self.retiring or self._force_close or self._close or self.writing_paused)
+            self._owed == 0
+            and self._request_count == self._answered
+            and not (self._rest or self._ended or self.retiring or self.full or self._force_close or self._close)
+            and self._take(data)
         ):
-            taking = fast.take(self, data)
-            if taking == "taken":
-                self._drop_hold_timer()
-                self._head_is_here()
-                return
-            if taking == "partial" and self._hold(data):
-                return
-        self._drop_hold_timer()
+            return
+        if self._held_timer is not None:
+            self._drop_hold_timer()
         self.give(data)
+
+    def _take(self, data: bytes) -> bool:
+        """Begins the request that `data` is, if its head is known; or keeps it until the rest of it comes."""
+        found = split(data)
+        if found is None:
+            return False
+        key, at, length = found
+        head = self._heads.get(key) or self._alike(key)
+        if head is None or at + length > MOST:
+            return False
+        missing = at + length - len(data)
+        if missing:
+            return missing > 0 and self._hold(data)
+        if self._held_timer is not None:
+            self._drop_hold_timer()
+        if self._head_timer is not None:
+            self._head_is_here()
+        self._request_count += 1
+        self._payload = None
+        self._begin(head, data[at:], ClientResponder(self))
+        return True
+
+    def _alike(self, key: bytes) -> KeptHead | None:
+        """What is known of a head that differs in values that name one request only."""
+        varying = without_values(key)
+        head = None if varying is None else self._heads.get(varying[0])
+        return None if varying is None or head is None else head.varied(varying[1])
 
     def began(self, message: RawRequestMessage, key: bytes) -> None:
         self._keyed = message, key
@@ -156,70 +164,73 @@ class LoopConnection(PiecewiseConnection):
         self._drop_hold_timer()
         self.give(self._unhold())
 
-    # --- the fast path
+    # --- requests
 
-    def _take(self, message: RawRequestMessage, payload: StreamReader) -> bool:
-        """Whether the fast path takes a request that came through the parser, because its head was a new one."""
-        fast = self._fast
-        if (
-            fast is None
-            or type(payload) is not StreamReader  # aiohttp's stand-in for no body
-            or not payload.is_eof()
-            or self.retiring
-            or self._close
-            or self.writing_paused
-            or self.reading_paused
-            or payload.exception() is not None
-        ):
-            return False
-        known = self._known(message)
-        if known is None or not fast.begin(self, known, whole_body(payload)):
-            return False
-        self._request_count -= 1  # it was counted when it was parsed
-        self._remember(message, known)
-        return True
+    def _begin(self, head: Any, body: bytes | ClientBody, client: ClientResponder) -> Running:
+        self._body = body
+        if isinstance(body, bytes):
+            self._bodies.held += len(body)
+        running = self._handler.begin(head, body, client)
+        if self._request_count != self._answered + len(self._messages):  # it has not ended yet
+            self._running = running
+        return running
 
-    def _remember(self, message: RawRequestMessage, known: KnownRequest | None = None) -> None:
-        """The next request with this head need not be parsed."""
-        fast, keyed = self._fast, self._keyed
-        if fast is None or keyed is None or keyed[0] is not message or fast.knows(keyed[1]):
+    def _next(self) -> None:
+        """Begins the next request that the parser has found."""
+        message, payload = self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        if not isinstance(message, RawRequestMessage):  # the parser's complaint
+            self._say(self._handler.unreadable(self.peer, message.exc))
+            self._ended = True
             return
-        known = known or self._known(message)
-        if known is not None:
-            fast.remember(keyed[1], known)
+        problem = complaint(message)
+        headers = message.headers
+        http10 = message.version == HttpVersion10
+        # aiohttp's parser takes the last trailer of a chunked body for a header of the next request, and forgets what
+        # stands behind an offer to upgrade: nothing may follow either.
+        keep_alive = not (message.should_close or message.chunked or message.upgrade or problem)
+        if http10 and "close" in headers.get("connection", "").lower():  # the parser looks for keep-alive only
+            keep_alive = False
+        self._payload = payload
+        body: bytes | ClientBody
+        if payload.is_eof() and payload.exception() is None:
+            body = whole_body(payload, self)
+        else:
+            body = ClientBody(message, payload, self, self._bodies)
+        head = self._handler.understand(message.method, *target_of(message), headers, problem)
+        client = ClientResponder(self, payload, http10, keep_alive, message.method == "HEAD")
+        running = self._begin(head, body, client)
+        if keep_alive and not http10 and "expect" not in headers and running.admitted:
+            self._remember(message, head)
 
-    def taken(self, call: FastCall) -> None:
-        self._call = call
-        self._request_count += 1
+    def _remember(self, message: RawRequestMessage, head: KeptHead) -> None:
+        """The next request with this head need not be parsed."""
+        if head.keeps and self._keyed is not None and self._keyed[0] is message:
+            key = self._keyed[1]
+            varying = without_values(key)
+            self._heads.remember(key if varying is None else varying[0], head)
 
-    def answer(self, data: bytes, now: float, rest: bytes = b"") -> None:
-        if self.retiring:  # since the call was sent: it is the last one here, and the client is told so
-            data = data.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
-            self._close = True
-        if self.transport is not None:
-            self.transport.write(data)
-            if rest:
-                self.transport.write(rest)
-        self._call = None
-        self.answered()
-        self._expect_more(now)
-        if self._messages or self._close:
-            self._wake()
-
-    def go_on(self, exchange: Exchange, route: Route) -> None:
-        self._call = None
-        self._resumed = exchange, route
-        self._wake()
-
-    def run(self, exchange: Exchange, route: Route) -> None:
-        self._request_count += 1
-        self.go_on(exchange, route)
-
-    def responder(self) -> ClientResponder:
-        return ClientResponder(self, EMPTY_PAYLOAD, http10=False, keep_alive=True, head_only=False)
-
-    def _wake(self) -> None:
-        if (self._messages or self._resumed or self._close) and self._waiter is not None and not self._waiter.done():
+    def done(self, keep: bool) -> None:
+        """The request in flight has ended; `keep`: another one may follow."""
+        self._running = None
+        body, self._body = self._body, b""
+        self._bodies.held -= len(body) if isinstance(body, bytes) else body.held
+        self._answered += 1
+        self._behind = bool(self._messages)
+        if self.transport is None:
+            return
+        if self.retiring:
+            self._loop.call_soon(self.retire)
+        if keep and not self.retiring:
+            self._next_keepalive_close_time = self._loop.time() + self.server.deadlines.idle
+            if self._keepalive_handle is None:
+                self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        else:
+            self._ended = True
+        if (self._messages or self._ended or self._close) and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     # --- life
@@ -232,93 +243,46 @@ class LoopConnection(PiecewiseConnection):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._drop_hold_timer()
         self._unhold()
-        if self._call is not None:
-            self._call.client_left()
-            self._call = None
-        if self._resumed is not None:  # given back in this very moment: nobody will go on with it
-            exchange, _ = self._resumed
-            self._resumed = None
-            exchange.left()
+        if self._running is not None:
+            self._running.lost()
+        self._payload = None  # it refers to this connection
         super().connection_lost(exc)
 
     async def start(self) -> None:
-        """Runs as long as the connection lives; aiohttp starts it, and cancels it when the client leaves."""
-        loop = self._loop
+        """Runs as long as the connection lives; aiohttp starts it, and cancels it when the client disconnects."""
         messages = self._messages
         while not self._force_close:
-            if self._resumed is not None:
-                if not await self._one(self._resume(), EMPTY_PAYLOAD):
+            if self._running is None:
+                if self._ended or self._close:  # no request is answered behind the last one (RFC 9112, 9.6)
                     break
-                self._expect_more(loop.time())
-                continue
-            if (
-                self._close and self._call is None
-            ):  # no request is answered behind one that was the last (RFC 9112, 9.6)
-                break
-            if not messages or self._call is not None:
-                self._waiter = waiter = loop.create_future()
-                try:
-                    await waiter
-                finally:
-                    self._waiter = None
-                continue
-            message, payload = messages.popleft()
-            if self._parser is not None:
-                self._parser.message_consumed()
-            if self._buffer_paused and len(messages) <= self._msg_queue_resume_size:
-                self._resume_reading_if_drained()
-            if not isinstance(message, RawRequestMessage):  # the parser's complaint
-                request_id = new_request_id()
-                self._say(not_http(message.exc, request_id))
-                unreadable = Record(request_id, peer=self.peer, status=400, outcome="rejected")
-                unreadable.error = InvalidRequest("")
-                self._ended(unreadable)
-                break
-            if self._take(message, payload):
-                continue
-            if not await self._one(self._answer(message, payload, self), payload):
-                break
-            self._remember(message)
-            self._expect_more(loop.time())
-            if messages:
-                await self._turns.next()
+                if self.full:
+                    await self.drained()
+                    continue
+                if messages:
+                    if self._behind:
+                        self._behind = False
+                        await self._turns.next()
+                        continue
+                    try:
+                        self._next()
+                    except Exception as error:
+                        self._say(broken(error, new_request_id()))
+                        break
+                    continue
+            self._waiter = waiter = self._loop.create_future()
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+        payload = self._payload
+        if self._running is None and payload is not None and not payload.is_eof():
+            await self._linger(payload)
         if not self._force_close and (messages or self._rest):
             await self._discard()
         if not self._force_close:
             self._task_handler = None
             if self.transport is not None:
                 self.transport.close()
-
-    def _expect_more(self, now: float) -> None:
-        """An answer is complete: from now on the connection is idle."""
-        self._next_keepalive_close_time = now + self.server.deadlines.idle
-        if self._keepalive_handle is None:
-            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
-
-    async def _resume(self) -> bool:
-        assert self._resumed is not None
-        (exchange, route), self._resumed = self._resumed, None
-        await exchange.run(route)
-        assert isinstance(exchange.responder, ClientResponder)
-        return exchange.responder.keeps
-
-    async def _one(self, answering: Awaitable[bool], payload: StreamReader) -> bool:
-        """One request; whether the connection goes on."""
-        try:
-            keep = await answering
-        except asyncio.CancelledError:
-            self.force_close()
-            raise
-        except Exception as error:
-            self._say(broken(error, new_request_id()))
-            keep = False
-        if self.writing_paused:
-            await self.drained()
-        self.answered()
-        if not payload.is_eof():
-            await self._linger(payload)
-            return False
-        return keep and not self._close and not self.retiring
 
     async def _linger(self, payload: StreamReader) -> None:
         """Reads what a refused client still sends, for a moment: closing at once would reset its connection before it

@@ -9,14 +9,17 @@ of the connection.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from aiohttp import StreamReader
 
+from gatewayd.engine.render import head
 from gatewayd.upstream.base import Flow, Sink
-from gatewayd.web.connection import Connection
-from gatewayd.web.render import head
 from gatewayd.wire.headers import Header
 from gatewayd.wire.large import LARGE
+
+if TYPE_CHECKING:
+    from gatewayd.web.loop import LoopConnection
 
 _BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 """Line ends that complete an event (WHATWG, server-sent events)."""
@@ -25,20 +28,30 @@ UPGRADE_REQUIRED = 426
 
 
 class ClientResponder:
-    """The answer to one request on one connection; also the `Sink` of its stream. See `web.exchange.Responder`."""
+    """The answer to one request on one connection; also the `Sink` of its stream. See `engine.client.Client`."""
 
-    __slots__ = ("_chunked", "_connection", "_head", "_head_only", "_http10", "_keep", "_last", "_payload")
+    __slots__ = (
+        "_chunked", "_connection", "_head", "_head_only", "_http10", "_keep", "_last", "_payload", "asks_only", "peer",
+    )  # fmt: skip
 
     def __init__(
-        self, connection: Connection, payload: StreamReader, *, http10: bool, keep_alive: bool, head_only: bool
+        self,
+        connection: LoopConnection,
+        payload: StreamReader | None = None,
+        http10: bool = False,
+        keep_alive: bool = True,
+        head_only: bool = False,
     ) -> None:
-        """`payload` is the request's body: a connection on which some of it is still to come is not kept."""
+        """`payload` is the rest of the request's body: a connection on which some of it is still to come is not
+        kept."""
         self._connection = connection
         self._payload = payload
         self._http10 = http10
         self._keep = keep_alive
         self._head_only = head_only
         self._chunked = False
+        self.asks_only = connection.asks_only
+        self.peer = connection.peer
         self._head: bytes | None = None
         self._last = b""
 
@@ -46,24 +59,28 @@ class ClientResponder:
     def gone(self) -> bool:
         return self._connection.gone
 
-    @property
-    def keeps(self) -> bool:
-        """Whether another request may follow on the connection."""
-        return self._keep
-
     def send(self, status: int, headers: Sequence[Header], body: bytes, *, last: bool = False) -> None:
-        self._decide(last)
-        last_one = "connection: upgrade, close\r\n" if status == UPGRADE_REQUIRED else "connection: close\r\n"
-        connection = last_one if not self._keep else "connection: keep-alive\r\n" if self._http10 else ""
-        text = head(status, headers, f"content-length: {len(body)}\r\n{connection}")
-        if len(body) <= LARGE:
-            self._write(text if self._head_only else text + body)
-        else:  # joined, they would be copied
-            self._write(text)
-            self._write(b"" if self._head_only else body)
+        self._keep = self._keep and not last
+        made = head(status, headers, f"content-length: {len(body)}\r\n")
+        closes = b"upgrade, close" if status == UPGRADE_REQUIRED else b"close"
+        self.send_made(made, b"" if self._head_only else body, closes)
+
+    def send_made(self, head: bytes, body: bytes, closes: bytes = b"close") -> None:
+        connection = self._connection
+        self._keep = keep = self._keep and not connection.retiring and (self._payload is None or self._payload.is_eof())
+        if not keep or self._http10:
+            head = head.replace(b"\r\n", b"\r\nconnection: %b\r\n" % (b"keep-alive" if keep else closes), 1)
+        transport = connection.transport
+        if transport is not None and not transport.is_closing():
+            if len(body) <= LARGE:
+                transport.write(head + body)
+            else:  # joined, they would be copied
+                transport.write(head)
+                transport.write(body)
 
     def start(self, status: int, headers: Sequence[Header]) -> Sink:
-        self._decide(self._http10)
+        eof = self._payload is None or self._payload.is_eof()
+        self._keep = self._keep and not self._http10 and not self._connection.retiring and eof
         self._chunked = not self._http10
         framing = "transfer-encoding: chunked\r\n" if self._chunked else ""
         # Held until the first piece, so that both leave in one segment.
@@ -87,11 +104,14 @@ class ClientResponder:
         self._connection.flow = None
         self._connection.abort()
 
+    def done(self) -> None:
+        self._connection.done(self._keep)
+
     # --- Sink ---------------------------------------------------------------------------------------------------
 
     def attach(self, flow: Flow) -> None:
         self._connection.flow = flow
-        if self._connection.writing_paused:
+        if self._connection.full:
             flow.pause()
 
     def write(self, data: bytes) -> None:
@@ -110,9 +130,6 @@ class ClientResponder:
     def _take_head(self) -> bytes:
         text, self._head = self._head, None
         return text or b""
-
-    def _decide(self, last: bool) -> None:
-        self._keep = self._keep and not last and not self._connection.retiring and self._payload.is_eof()
 
     def _write(self, data: bytes) -> None:
         transport = self._connection.transport

@@ -12,17 +12,11 @@ from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
 from aiohttp.http_parser import RawRequestMessage
 
 from gatewayd.access.keys import is_valid_host
-from gatewayd.errors import (
-    BodyTooLarge,
-    GatewayError,
-    InvalidRequest,
-    RequestTimeout,
-    UnsupportedMediaType,
-    UpgradeRefused,
-)
+from gatewayd.engine.client import ClientGone, too_large
+from gatewayd.engine.head import ClientHeaders
+from gatewayd.errors import GatewayError, InvalidRequest, RequestTimeout, UnsupportedMediaType, UpgradeRefused
 from gatewayd.web.bodies import Bodies
 from gatewayd.web.connection import Connection
-from gatewayd.web.exchange import ClientGone, InboundHeaders
 from gatewayd.wire.multipart import is_form
 
 BODY_RATE = 1024
@@ -30,13 +24,10 @@ BODY_RATE = 1024
 _SCHEMES = frozenset({"http", "https"})
 
 
-class ClientRequest:
-    """See `web.exchange.Inbound`."""
+class ClientBody:
+    """A request's body that is still arriving (`engine.client.IncomingBody`)."""
 
-    __slots__ = (
-        "_bodies", "_connection", "_expects", "_payload", "forms", "headers", "held", "method", "model", "path", "peer",
-        "query",
-    )  # fmt: skip
+    __slots__ = ("_bodies", "_connection", "_expects", "_length", "_payload", "held")
 
     def __init__(
         self, message: RawRequestMessage, payload: StreamReader, connection: Connection, bodies: Bodies
@@ -46,24 +37,13 @@ class ClientRequest:
         self.held = 0
         self._connection = connection
         self._payload = payload
-        self.headers: InboundHeaders = message.headers
+        self._length = int(message.headers.get("content-length", "0"))  # digits only: the parser saw to it
         self._expects = "expect" in message.headers and message.version != HttpVersion10
-        self.method = message.method
-        self.path = ""
-        self.forms = False
-        """Whether the body may be a form instead of JSON."""
-        self.query = ""
-        self.model: str | None = None
-        self.peer = connection.peer
 
     async def read(self, limit: int) -> bytes:
-        self._check_body_headers(limit)
+        if self._length > limit:
+            raise too_large(limit)
         payload = self._payload
-        if payload.is_eof():  # it came with the head, as small bodies do
-            body = _within(self._all_of(payload), limit)
-            self.held = len(body)
-            self._bodies.held += self.held
-            return body
         self._connection.body = payload
         self._welcome()
         pieces: list[bytes] = []
@@ -93,23 +73,6 @@ class ClientRequest:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def _all_of(self, payload: StreamReader) -> bytes:
-        # `read_nowait` tells the protocol to go on reading, though it has not stopped: a twentieth of a whole request.
-        if self._connection.reading_paused or type(payload) is not StreamReader:
-            return payload.read_nowait()
-        body = whole_body(payload)
-        payload._buffer.clear()
-        payload._size = 0
-        return body
-
-    def _check_body_headers(self, limit: int) -> None:
-        headers = self.headers
-        if (problem := content_problem(headers, forms=self.forms)) is not None:
-            raise problem
-        length = headers.get("content-length")
-        if length is not None and int(length) > limit:  # digits only: the parser saw to it
-            raise too_large(limit)
-
     def _welcome(self) -> None:
         """Answers `Expect: 100-continue` (RFC 9110, 10.1.1), only now: a refused request need not send its body."""
         if self._expects and not self._connection.gone:
@@ -117,10 +80,25 @@ class ClientRequest:
             self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def whole_body(payload: StreamReader) -> bytes:
-    """The body whose last byte has arrived, still there for whoever reads it."""
+def whole_body(payload: StreamReader, connection: Connection) -> bytes:
+    """A body whose last byte has arrived, as small bodies do with their heads."""
+    # `read_nowait` tells the protocol to go on reading, though it has not stopped: a twentieth of a whole request.
+    if connection.reading_paused or type(payload) is not StreamReader:
+        return payload.read_nowait()
     pieces = payload._buffer
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    pieces.clear()
+    payload._size = 0
+    return body
+
+
+def target_of(message: RawRequestMessage) -> tuple[str, str]:
+    """Path and query."""
+    path = message.path
+    if not path.startswith("/"):  # absolute-form: its authority says nothing about what we serve (B-04)
+        path = message.url.raw_path_qs
+    path, _, query = path.partition("?")
+    return path, query
 
 
 def complaint(message: RawRequestMessage) -> GatewayError | None:
@@ -158,7 +136,7 @@ def _is_own_target(message: RawRequestMessage) -> bool:
     return url.scheme in _SCHEMES and bool(url.raw_host) and "@" not in message.path.split("/", 3)[2]
 
 
-def content_problem(headers: InboundHeaders, *, forms: bool = False) -> GatewayError | None:
+def content_problem(headers: ClientHeaders, *, forms: bool = False) -> GatewayError | None:
     """Why a request's body cannot be read, by its head; or None. `forms`: it may be a form instead of JSON."""
     coding = headers.get("content-encoding")
     if coding is not None and coding.strip().lower() not in ("", "identity"):
@@ -172,16 +150,6 @@ def content_problem(headers: InboundHeaders, *, forms: bool = False) -> GatewayE
             "The request body must be a form or JSON: send 'Content-Type: multipart/form-data'."
         )
     return UnsupportedMediaType("The request body must be JSON: send 'Content-Type: application/json'.")
-
-
-def _within(body: bytes, limit: int) -> bytes:
-    if len(body) > limit:
-        raise too_large(limit)
-    return body
-
-
-def too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The request body is larger than {limit / (1024 * 1024):g} MB.")
 
 
 def _is_json(content_type: str) -> bool:

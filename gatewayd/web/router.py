@@ -9,17 +9,33 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
 
+from gatewayd.engine.head import Respond
+from gatewayd.engine.request import Request
 from gatewayd.errors import GatewayError, MethodNotAllowed
+from gatewayd.observe.record import RecordKind
 from gatewayd.text import printable
-from gatewayd.web.exchange import Exchange, Route
 from gatewayd.web.unknown import unknown_url
+from gatewayd.wire.dialect import Endpoint
 
 _PLACE = re.compile(r"\\\{\w+\\\}")
 _SLASHES = re.compile("//+")
 _OTHER_VERSION = "/v2/"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the registration table (`gatewayd.web.app`). `path` may hold one `{model}`, or another name."""
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    respond: Respond | None = None
+    kind: RecordKind = "info"
+    endpoint: Endpoint | None = None
+    """For a route that asks a model, in the place of `respond`."""
 
 
 class Router:
@@ -65,9 +81,8 @@ class Router:
         return route, model
 
     def _unknown(self, method: str, path: str) -> Route:
-        async def refuse(exchange: Exchange) -> None:
-            assert exchange.runtime is not None
-            raise unknown_url(method, path, self._served, exchange.runtime.snapshot.server.admin)
+        def refuse(request: Request) -> None:
+            raise unknown_url(method, path, self._served, request.runtime.snapshot.server.admin)
 
         return Route("GET", "", refuse)
 
@@ -84,7 +99,7 @@ class Router:
 def refusal(error: GatewayError, kind: Literal["info", "open"] = "info") -> Route:
     """A route that answers with an error. As "info" it needs a key: nobody else learns which paths there are."""
 
-    async def refuse(exchange: Exchange) -> None:
+    def refuse(request: Request) -> None:
         raise error
 
     return Route("GET", "", refuse, kind)

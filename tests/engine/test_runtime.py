@@ -30,7 +30,7 @@ async def test_a_swapped_runtime_lives_until_its_last_lease_ends() -> None:
         gateway.swap(runtime_of(gateway, {"a": {"new": new}}, revision="r2"))
         await settle()
         assert leased.snapshot.revision == "r1"
-        assert gateway.lease().snapshot.revision == "r2"
+        assert gateway.current.snapshot.revision == "r2"
         assert (old.closed, gateway.in_flight) == (0, 1)
     await settle()
     assert (old.closed, new.closed, gateway.in_flight) == (1, 0, 0)

@@ -1,4 +1,4 @@
-"""The data side from socket to socket without sockets: clients, the fast path and the ordinary one, upstreams, reloads
+"""The data side from socket to socket without sockets: clients, requests with and without a task, upstreams, reloads
 and the end, in an order that a seed decides. Like `tests.faults.interleavings`, but with the real connections on both
 sides; what a network does is done to them by a `Wire`.
 """

@@ -13,26 +13,23 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import StreamReader
-from aiohttp.http_parser import RawRequestMessage
-
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings, Snapshot
 from gatewayd.engine.build import build
 from gatewayd.engine.runtime import Gateway
 from gatewayd.errors import FallbackKind
 from gatewayd.observe.metrics import Metrics
 from gatewayd.secret import Secret
+from gatewayd.tasks import spawn
 from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.pool import Pool
 from gatewayd.web.app import DataApp
-from gatewayd.web.connection import Connection
 from gatewayd.web.listener import Listener
 from gatewayd.web.loop import LoopServer
 from tests.fakeup import FakeUpstream
 from tests.web.support import LOCAL, RawClient, Records, until
 
-Answer = Callable[[RawRequestMessage, StreamReader, Connection], Coroutine[Any, Any, bool]]
-Around = Callable[[Answer], Answer]
+Work = Coroutine[Any, Any, Any]
+Around = Callable[[Work], Work]
 
 ROUTING = RoutingSettings(num_retries=1, disable_cooldowns=True, fallbacks={FallbackKind.GENERAL: {"chat": ("spare",)}})
 BODY = b'{"model":"%b","stream":%b,"messages":[]}'
@@ -74,7 +71,7 @@ class RequestPath:
         """Raises TimeoutError or AssertionError unless nothing is left of the requests so far."""
         states = [self.gateway.health.state(t.candidate.identity) for t in self.gateway.current.targets.values()]
         with _explained(self):
-            await until(lambda: self.gateway.in_flight == 0 and not self.app.exchanges.live and not self.server.open)
+            await until(lambda: self.gateway.in_flight == 0 and not self.app.requests.live and not self.server.open)
             await until(lambda: all(pool.open_count == pool.idle_count for pool in self.pools))
             await until(
                 lambda: self.primary.open_count + self.spare.open_count == sum(pool.idle_count for pool in self.pools)
@@ -97,7 +94,7 @@ def _explained(path: RequestPath) -> Any:
         yield
     except TimeoutError:
         raise AssertionError(
-            f"in flight {path.gateway.in_flight}, live {len(path.app.exchanges.live)}, open {len(path.server.open)},"
+            f"in flight {path.gateway.in_flight}, live {len(path.app.requests.live)}, open {len(path.server.open)},"
             f" pools {[(pool.open_count, pool.idle_count) for pool in path.pools]},"
             f" upstreams {path.primary.open_count} {path.spare.open_count}"
         ) from None
@@ -105,14 +102,19 @@ def _explained(path: RequestPath) -> Any:
 
 @contextlib.asynccontextmanager
 async def staged(
-    primary: FakeUpstream, spare: FakeUpstream, around: Around = lambda answer: answer
+    primary: FakeUpstream, spare: FakeUpstream, around: Around = lambda work: work
 ) -> AsyncIterator[RequestPath]:
     """A path, serving: the two deployments of `chat` and the one of `alone` lead to `primary`, the fallback of
-    `chat` to the other. `around` wraps the handler of every request."""
+    `chat` to the other. `around` wraps what the task of a request does."""
     gateway, metrics = Gateway(), Metrics()
     app = DataApp(gateway, metrics)
-    server = LoopServer(around(app.answer), bodies=app.bodies, max_connections=lambda: 1000)
-    listener = Listener(server, interrupt=app.exchanges.interrupt)
+
+    def around_spawn(work: Work, *, name: str) -> asyncio.Task[Any]:
+        return spawn(around(work), name=name)
+
+    app.requests.spawn = around_spawn
+    server = LoopServer(app, bodies=app.bodies, max_connections=lambda: 1000)
+    listener = Listener(server, interrupt=app.requests.interrupt)
     deployments = tuple(
         Deployment(name, name, group, "forward", "openai", "m", api_base=up.base_url, api_key=Secret("sk-x-0123456789"))
         for name, group, up in (

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from aiohttp import StreamReader
-from aiohttp.http_parser import RawRequestMessage
 
-from gatewayd.web.connection import Connection
 from tests.fakeup import RST, FakeUpstream, Reply, error_reply, json_reply, raw_reply, sse_reply
-from tests.faults.request_path import Answer, staged
+from tests.faults.request_path import Work, staged
 from tests.faults.stepwise import CancelAt, When
 from tests.replies import chat_events
 
@@ -39,19 +36,19 @@ CASES = {
 
 
 class Cancelling:
-    """Wraps the handler so that its next call is cancelled at the `at`-th suspension."""
+    """Wraps the task of a request so that it is cancelled at its `at`-th suspension."""
 
     def __init__(self) -> None:
         self.at = 0
         self.when: When = "before"
         self.last: CancelAt | None = None
 
-    def __call__(self, answer: Answer) -> Answer:
-        async def answered(message: RawRequestMessage, payload: StreamReader, connection: Connection) -> bool:
-            self.last = CancelAt(answer(message, payload, connection), self.at, self.when)
-            return bool(await self.last)
+    def __call__(self, work: Work) -> Work:
+        self.last = CancelAt(work, self.at, self.when)
+        return self._cancelled(self.last)
 
-        return answered
+    async def _cancelled(self, work: CancelAt) -> None:
+        await work
 
 
 @pytest.mark.parametrize("pooled", [False, True], ids=["fresh", "pooled"])

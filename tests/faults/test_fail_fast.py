@@ -1,4 +1,4 @@
-"""H-05 on the fast path: a request whose head is known, once for every operation on a socket that can fail."""
+"""H-05 without a task: a request whose head is known, once for every operation on a socket that can fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.sockets import Saboteur, sabotaged
-from tests.web.fast import PATH, Place, placed
+from tests.web.counting import PATH, Place, placed
 from tests.web.support import RawClient, until
 
 ERRORS = (errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.ENOBUFS)
@@ -41,7 +41,7 @@ async def _each(place: Place, saboteur: Saboteur, *, upstream: bool) -> list[byt
                 assert len(place.site.records.fields) <= 1
                 if not struck:
                     assert got.startswith(b"HTTP/1.1 200")
-                    assert place.ordinary == 0
+                    assert place.tasks == 0
                     break
                 received.append(got)
         else:

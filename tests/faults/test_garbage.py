@@ -69,7 +69,7 @@ async def _one(path: RequestPath, name: str) -> None:
             client.close()
         else:
             await client.ended()
-    await until(lambda: path.gateway.in_flight == 0 and not path.app.exchanges.live)
+    await until(lambda: path.gateway.in_flight == 0 and not path.app.requests.live)
     await path.at_rest(len(path.records.fields))
     await asyncio.sleep(0.01)  # the last callbacks of sockets that have closed
 

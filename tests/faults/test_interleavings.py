@@ -18,7 +18,7 @@ async def test_no_order_of_events_breaks_a_promise() -> None:
 
 
 def test_no_order_of_events_on_its_connections_breaks_a_promise() -> None:
-    """H-06, H-04: the same with the real connections and the fast path; no lease and no connection is left."""
+    """H-06, H-04: the same with the real connections, with tasks and without; no lease and no connection is left."""
     for seed in range(600):
         try:
             with asyncio.Runner() as runner:

@@ -1,4 +1,4 @@
-"""Requests: whatever bytes come, in whatever pieces, the fast path says what the ordinary one says, and asks upstreams
+"""Requests: whatever bytes come, in whatever pieces, a known head is answered like a parsed one, and asks upstreams
 the same. Where two readers of the same bytes differ, requests can be smuggled.
 """
 
@@ -19,6 +19,7 @@ from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.transport import Connection
 from gatewayd.web.app import data_listener
 from gatewayd.web.loop import LoopConnection, LoopServer
+from gatewayd.wire.heads import HeadCache
 from tests.faults.data_plane_runs import Wire
 from tests.fuzz.mutate import mutated, pieces
 from tests.fuzz.runner import Target
@@ -73,7 +74,7 @@ class _Side:
         listener = data_listener(self._gateway, Metrics())
         self._server = cast(LoopServer, listener._server)
         if not fast:
-            self._server.fast = None
+            self._server.heads = HeadCache(0)  # each head is parsed
 
     async def open(self) -> None:
         deployment = Deployment("d", "d", "chat", "forward", "openai", "m", api_base="http://127.0.0.1:1/v1")
@@ -152,7 +153,7 @@ def _check(chunks: list[bytes]) -> None:
 
     async def both() -> None:
         got, wanted = await fast.say(chunks), await ordinary.say(chunks)
-        told = f"\nfast path: {got}\nordinary:  {wanted}"
+        told = f"\nknown:  {got}\nparsed: {wanted}"
         if _NOT_HTTP in got[0] and _NOT_HTTP in wanted[0]:
             # What stands before bytes that are no HTTP is answered or not, depending on which bytes come together.
             shorter, longer = sorted((got[2], wanted[2]), key=len)

@@ -174,7 +174,7 @@ def test_jitter_is_for_what_is_configured_not_for_what_the_upstream_named(own: f
 
 
 def test_all_are_well_when_nobody_rests_or_has_to_prove_itself() -> None:
-    """A-41: what the fast path asks instead of each of them; also when a request that was under way succeeds while its
+    """A-41: what `first_pick` asks instead of each of them; also when a request that was under way succeeds while its
     deployment rests."""
     book = HealthBook()
     a, b = Candidate("a", "a"), Candidate("b", "b")

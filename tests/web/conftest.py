@@ -13,7 +13,7 @@ _ON_BOTH = (
     "test_bodies",
     "test_connection",
     "test_crowds",
-    "test_exchange",
+    "test_request_life",
     "test_fairness",
     "test_hidden",
     "test_known",

@@ -32,7 +32,7 @@ async def test_a_body_in_slow_segments_is_answered() -> None:
 
 
 async def test_a_body_that_stops_is_refused_in_time() -> None:
-    """U-C2: with the deadline for bodies and an answer, as on the ordinary path."""
+    """U-C2: with the deadline for bodies and an answer, as through the parser."""
     async with warm(SHORT, deadlines=Deadlines(body=0.4)) as (site, _), Wire.to(site.port) as wire:
         await wire.send(HEAD + BODY[:1000], BODY[1000:2000])
         answer = await wire.answer()

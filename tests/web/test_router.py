@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.config.snapshot import Address, ServerSettings
-from gatewayd.web.exchange import Exchange, Route
-from gatewayd.web.router import Router
+from gatewayd.engine.request import Request
+from gatewayd.web.router import Route, Router
 from tests.web.support import OPEN, WITH_KEY, Answer, RawClient, Teller, serving
 
 
-async def _answer(exchange: Exchange) -> None: ...
+def _answer(request: Request) -> None: ...
 
 
 THINGS = Route("GET", "/things", _answer)

@@ -1,4 +1,4 @@
-"""Heads that stay on the ordinary path, however their names are written, and however often they come."""
+"""Heads that need a task or the parser each time, however their names are written, and however often they come."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from gatewayd.config.snapshot import ServerSettings
 from tests.fakeup import HANG, raw_reply
-from tests.web.fast import PATH, placed
+from tests.web.counting import PATH, placed
 from tests.web.support import CHAT, RawClient
 
 
@@ -21,7 +21,7 @@ async def test_a_clients_own_timeout_holds_for_every_request(name: str) -> None:
         place.up.then(raw_reply(HANG))
         client.post(PATH, CHAT, f"{name}: 0.05")
         assert (await client.answer()).status == 504
-        assert place.ordinary == 3
+        assert place.tasks == 3
 
 
 @pytest.mark.parametrize("name", ["expect", "Expect"])
@@ -37,4 +37,4 @@ async def test_a_client_that_waits_for_an_invitation_gets_it_at_once(name: str) 
         assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.send(CHAT)
         assert (await client.answer()).status == 200
-        assert place.ordinary == 4
+        assert place.parsed == 4

@@ -10,14 +10,11 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.errors import UnknownRoute
-from gatewayd.web.known import KnownRequest
-from gatewayd.web.router import refusal
+from gatewayd.engine.head import RequestHead
 from gatewayd.wire.dialect import CHAT
 from gatewayd.wire.headers import upstream_headers
 from gatewayd.wire.heads import VARYING, HeadCache, split, without_values
 
-ROUTE = refusal(UnknownRoute("x"))
 PLAIN = {"host": "localhost", "authorization": "Bearer sk-1", "user-agent": "OpenAI/Python 3.1", "accept": "*/*"}
 
 
@@ -59,8 +56,8 @@ def test_other_values_are_read_as_the_parser_reads_them(fields: list[tuple[str, 
     assert two is not None
     assert one[0] == two[0]
     message = parsed(second)
-    known = KnownRequest(ROUTE, CHAT, "/", parsed(first).headers).varied(two[1])
-    expected = KnownRequest(ROUTE, CHAT, "/", message.headers)
+    known = RequestHead("POST", "/", parsed(first).headers, kind="model", endpoint=CHAT).varied(two[1])
+    expected = RequestHead("POST", "/", message.headers, kind="model", endpoint=CHAT)
     assert list(known.headers.items()) == list(message.headers.items())
     assert known.relayed == expected.relayed == upstream_headers(message.headers.items())
     assert known.request_id == expected.request_id

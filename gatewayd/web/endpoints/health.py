@@ -6,27 +6,28 @@ vLLM and llama.cpp do. No upstream is asked: a provider's trouble is no reason t
 
 from __future__ import annotations
 
+from gatewayd.engine.request import Request
 from gatewayd.errors import ServerBusy, ShuttingDown
-from gatewayd.web.exchange import Exchange, Route
+from gatewayd.web.router import Route
 
 LIVE = ("/livez", "/health/liveliness", "/health/liveness", "/")
 READY = ("/readyz", "/healthz", "/health", "/health/readiness")
 
 
-async def live(exchange: Exchange) -> None:
-    exchange.send_json(b'{"status":"ok"}')
+def live(request: Request) -> None:
+    request.send_json(b'{"status":"ok"}')
 
 
-async def ready(exchange: Exchange) -> None:
-    if exchange.gateway.loading and not exchange.gateway.stopping:
+def ready(request: Request) -> None:
+    if request.gateway.loading and not request.gateway.stopping:
         raise ServerBusy(
             "The gateway is starting: it is still loading litellm, which some deployments need.", retry_after=1.0
         )
-    if not exchange.gateway.ready:
+    if not request.gateway.ready:
         raise ShuttingDown("The gateway is stopping.")
-    if exchange.gateway.overloaded:
+    if request.gateway.overloaded:
         raise overloaded()
-    exchange.send_json(b'{"status":"ok"}')
+    request.send_json(b'{"status":"ok"}')
 
 
 def overloaded() -> ServerBusy:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gatewayd.config.listing import listed_models
-from gatewayd.web.exchange import Exchange, Route
+from gatewayd.engine.request import Request
+from gatewayd.web.router import Route
 from gatewayd.wire.openai import encode
 
 _CREATED: Final = 1_677_610_602
@@ -22,37 +23,36 @@ _OWNER: Final = "gatewayd"
 _NOTE: Final = "models"
 
 
-async def index(exchange: Exchange) -> None:
-    names = await _names(exchange)
-    if exchange.inbound.headers.get("anthropic-version") is not None:
+async def index(request: Request) -> None:
+    names = await _names(request)
+    if request.head.headers.get("anthropic-version") is not None:
         entries = [_anthropic(name) for name in names]
         ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
-        exchange.send_json(encode({"data": entries, "has_more": False, **ends}))
+        request.send_json(encode({"data": entries, "has_more": False, **ends}))
         return
-    exchange.send_json(encode({"object": "list", "data": [_openai(name) for name in names]}))
+    request.send_json(encode({"object": "list", "data": [_openai(name) for name in names]}))
 
 
-async def retrieve(exchange: Exchange) -> None:
-    model = _asked(exchange)
+async def retrieve(request: Request) -> None:
+    model = _asked(request)
     shape: Callable[[str], dict[str, Any]] = _openai
-    if exchange.inbound.headers.get("anthropic-version") is not None:
+    if request.head.headers.get("anthropic-version") is not None:
         shape = _anthropic
-    exchange.send_json(encode(shape(model)))
+    request.send_json(encode(shape(model)))
 
 
-async def azure_index(exchange: Exchange) -> None:
-    names = await _names(exchange)
-    exchange.send_json(encode({"object": "list", "data": [_azure(name) for name in names]}))
+async def azure_index(request: Request) -> None:
+    names = await _names(request)
+    request.send_json(encode({"object": "list", "data": [_azure(name) for name in names]}))
 
 
-async def azure_retrieve(exchange: Exchange) -> None:
-    exchange.send_json(encode(_azure(_asked(exchange))))
+async def azure_retrieve(request: Request) -> None:
+    request.send_json(encode(_azure(_asked(request))))
 
 
-async def _names(exchange: Exchange) -> list[str]:
+async def _names(request: Request) -> list[str]:
     """Made once per configuration, off the loop: the price table is large."""
-    runtime = exchange.runtime
-    assert runtime is not None
+    runtime = request.runtime
     names: list[str] | None = runtime.notes.get(_NOTE)
     if names is None:
         names = await asyncio.to_thread(listed_models, runtime.table.names(), runtime.snapshot.deployments)
@@ -60,11 +60,11 @@ async def _names(exchange: Exchange) -> list[str]:
     return names
 
 
-def _asked(exchange: Exchange) -> str:
+def _asked(request: Request) -> str:
     """The model that the path names. Raises UnknownModel; a name that a pattern catches exists too."""
-    model = exchange.inbound.model or ""
-    if model not in exchange.table.names():
-        exchange.table.chain(model)
+    model = request.head.model or ""
+    if model not in request.runtime.table.names():
+        request.runtime.table.chain(model)
     return model
 
 

@@ -5,55 +5,55 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import parse_qs, quote
 
+from gatewayd.engine.request import Request
 from gatewayd.errors import InvalidRequest
 from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.response_memory import SealedReply, no_response
-from gatewayd.web.exchange import Exchange, Route
+from gatewayd.web.router import Route
 from gatewayd.wire.response_store import StoredResponse, deleted_body, input_items_body
 
 _ITEMS: Final = "/input_items"
 _CANCEL: Final = "/cancel"
 
 
-async def retrieve_response(exchange: Exchange) -> None:
-    stored = await _found(exchange)
+async def retrieve_response(request: Request) -> None:
+    stored = await _found(request)
     if stored is not None:
-        exchange.send_json(stored.body)
+        request.send_json(stored.body)
 
 
-async def delete_response(exchange: Exchange) -> None:
-    stored = await _found(exchange)
+async def delete_response(request: Request) -> None:
+    stored = await _found(request)
     if stored is not None:
-        exchange.gateway.memory(exchange.record.key or "").delete(stored.response_id)
-        exchange.send_json(deleted_body(stored.response_id))
+        request.gateway.memory(request.record.key or "").delete(stored.response_id)
+        request.send_json(deleted_body(stored.response_id))
 
 
-async def list_input_items(exchange: Exchange) -> None:
-    stored = await _found(exchange, _ITEMS)
+async def list_input_items(request: Request) -> None:
+    stored = await _found(request, _ITEMS)
     if stored is None:
         return
-    asked = {name: values[-1] for name, values in parse_qs(exchange.inbound.query).items()}
+    asked = {name: values[-1] for name, values in parse_qs(request.head.query).items()}
     limit = asked.get("limit", "20")
     if not limit.isdecimal():
         raise InvalidRequest("The parameter 'limit' must be a whole number.", param="limit")
     order, after = asked.get("order", "desc"), asked.get("after")
-    exchange.send_json(input_items_body(stored, limit=int(limit[:4]), order=order, after=after))
+    request.send_json(input_items_body(stored, limit=int(limit[:4]), order=order, after=after))
 
 
-async def cancel_response(exchange: Exchange) -> None:
-    if await _found(exchange, _CANCEL) is not None:
+async def cancel_response(request: Request) -> None:
+    if await _found(request, _CANCEL) is not None:
         raise InvalidRequest("Only a response that was created with `background` can be cancelled.", param="background")
 
 
-async def _found(exchange: Exchange, below: str = "") -> StoredResponse | None:
+async def _found(request: Request, below: str = "") -> StoredResponse | None:
     """The response that the path names, if the gateway keeps it; None after the provider that does has been asked, and
     its answer sent. Raises InvalidRequest if nobody has it."""
-    name = exchange.inbound.model or ""
-    runtime = exchange.runtime
-    assert runtime is not None
-    if "stream=true" in exchange.inbound.query:
+    name = request.head.model or ""
+    runtime = request.runtime
+    if "stream=true" in request.head.query:
         raise InvalidRequest("A response that was made before cannot be streamed again.", param="stream")
-    memory = exchange.gateway.memory(exchange.record.key or "")
+    memory = request.gateway.memory(request.record.key or "")
     stored = memory.stored(name)
     if stored is not None:
         return stored
@@ -62,13 +62,10 @@ async def _found(exchange: Exchange, below: str = "") -> StoredResponse | None:
     if place is None or target is None or not isinstance(target.upstream, ForwardUpstream):
         raise no_response(name)
     path = f"responses/{quote(place[0], safe='')}{below}"
-    method, query = exchange.inbound.method, exchange.inbound.query
+    method, query = request.head.method, request.head.query
     reply = await target.upstream.ask_about(method, path, query, target.timeouts)
     sealed = SealedReply(reply, None, memory, place[1])
-    exchange.record.status = reply.status
-    exchange.responder.send(
-        reply.status, [*reply.headers, ("x-request-id", exchange.record.request_id)], sealed.body or b""
-    )
+    request.send(reply.status, reply.headers, sealed.body or b"")
     return None
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gatewayd.config.snapshot import Deployment, ServerSettings
 from gatewayd.web.endpoints import ask
-from gatewayd.web.exchange import Route
+from gatewayd.web.router import Route
 from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint
 from tests.fakeup import FakeUpstream, json_reply
 from tests.web.support import RawClient, Teller, serving, serving_deployments

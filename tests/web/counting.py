@@ -1,24 +1,25 @@
-"""A data side whose requests take the fast path, in front of a scripted upstream; it counts those that do not."""
+"""A data side in front of a scripted upstream; it counts the requests that were parsed, and those that made a task."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
-
-from aiohttp import StreamReader
-from aiohttp.http_parser import RawRequestMessage
+from typing import Any
 
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings, Snapshot
 from gatewayd.engine.build import build
+from gatewayd.engine.head import ClientHeaders, RequestHead
 from gatewayd.engine.runtime import Gateway
+from gatewayd.errors import GatewayError
 from gatewayd.observe.metrics import Metrics
 from gatewayd.secret import Secret
+from gatewayd.tasks import spawn
 from gatewayd.upstream.forward import ForwardUpstream
-from gatewayd.web.app import data_listener
-from gatewayd.web.connection import Connection, Deadlines
+from gatewayd.web.app import DataApp, data_listener
+from gatewayd.web.connection import Deadlines
 from gatewayd.web.loop import LoopServer
 from tests.fakeup import (
     FakeUpstream,
@@ -37,11 +38,14 @@ GOOD = json_reply({"object": "chat.completion", "choices": [{}], "usage": USAGE}
 
 @dataclass
 class Place:
-    """A data side in front of two deployments at one scripted upstream; `ordinary` counts what took the long way."""
+    """A data side in front of two deployments at one scripted upstream."""
 
     site: Site
     up: FakeUpstream
-    ordinary: int = 0
+    parsed: int = 0
+    """Requests whose head was parsed."""
+    tasks: int = 0
+    """Requests that had to wait, and so made a task."""
 
     @property
     def port(self) -> int:
@@ -60,7 +64,7 @@ class Place:
             if all(isinstance(t.upstream, ForwardUpstream) and t.upstream._pool.idle_count for t in targets):
                 break
         await asyncio.sleep(0)
-        self.ordinary = 0
+        self.parsed = self.tasks = 0
         self.site.records.fields.clear()
         self.up.requests.clear()
 
@@ -90,13 +94,22 @@ async def placed(
             place = Place(Site(gateway, metrics, listener, records), up)
             loop_server = listener._server
             assert isinstance(loop_server, LoopServer)
-            answer = loop_server.answer
+            app = loop_server.handler
+            assert isinstance(app, DataApp)
+            understand = app.understand
 
-            def counted(message: RawRequestMessage, payload: StreamReader, connection: Connection) -> Awaitable[bool]:
-                place.ordinary += 1
-                return answer(message, payload, connection)
+            def counted(
+                method: str, path: str, query: str, headers: ClientHeaders, problem: GatewayError | None
+            ) -> RequestHead:
+                place.parsed += 1
+                return understand(method, path, query, headers, problem)
 
-            loop_server.answer = counted
+            def counted_spawn(work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+                place.tasks += 1
+                return spawn(work, name=name)
+
+            app.understand = counted  # type: ignore[method-assign]
+            app.requests.spawn = counted_spawn
             await listener.serve([LOCAL])
             try:
                 yield place

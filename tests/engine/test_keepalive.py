@@ -11,9 +11,9 @@ import openai
 import pytest
 
 from gatewayd.config.snapshot import Deployment, ServerSettings, ServerTimeouts, StreamSettings
+from gatewayd.engine.keepalive import COMMENT, KeepAlives
 from gatewayd.errors import UpstreamIncomplete, UpstreamStatus
 from gatewayd.upstream.base import Flow
-from gatewayd.web.keepalive import COMMENT, KeepAlives
 from gatewayd.wire.openai import DONE
 from tests.fakeup import HANG, FakeUpstream, chat_events, sse_reply
 from tests.upstream.doubles import SlowSink

@@ -1,4 +1,4 @@
-"""Known heads on the fast path: whose they are, where they count, and how the bytes may be cut."""
+"""Known heads: whose they are, where they count, and how the bytes may be cut."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.fakeup import (
     Reply,
     json_reply,
 )
-from tests.web.fast import PATH, RETRIES, deployments, placed, request
+from tests.web.counting import PATH, RETRIES, deployments, placed, request
 from tests.web.support import CHAT, KEY, WITH_KEY, RawClient, until
 
 
@@ -30,7 +30,7 @@ async def test_a_key_that_a_reload_took_away_opens_nothing() -> None:
         await place.warm(client, auth)
         client.post(PATH, CHAT, auth)
         assert (await client.answer()).status == 200
-        assert place.ordinary == 0
+        assert place.tasks == 0
         other = ServerSettings(master_key=Secret("sk-another-0123456789"))
         place.gateway.swap(await build(Snapshot("r2", deployments(place.up), RETRIES, other), place.gateway))
         client.post(PATH, CHAT, auth)
@@ -45,7 +45,7 @@ async def test_a_head_with_a_wrong_key_is_not_remembered() -> None:
             client.post(PATH, CHAT, f"authorization: Bearer wrong-{number}")
             assert (await client.answer()).status == 401
         connection = next(iter(place.site.listener._server.open))
-        assert len(connection._fast._known) == 0  # type: ignore[attr-defined]
+        assert len(connection._heads) == 0  # type: ignore[attr-defined]
 
 
 async def test_a_request_in_a_body_is_no_request() -> None:
@@ -138,7 +138,7 @@ async def test_a_connection_that_closes_while_a_body_is_awaited() -> None:
             await asyncio.sleep(0.02)
             client.reset()
         await until(lambda: not place.site.listener._server.open)
-        assert place.ordinary == 0
+        assert place.tasks == 0
 
 
 async def test_a_drain_while_a_body_is_awaited_gets_it() -> None:

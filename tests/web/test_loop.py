@@ -1,4 +1,4 @@
-"""The fast path answers as the ordinary path does, and hands over whatever it is not made for."""
+"""A request without a task or a parser is answered as one with both; one that has to wait goes on in a task."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.fakeup import (
     raw_reply,
     sse_reply,
 )
-from tests.web.fast import GOOD, OPEN, PATH, RETRIES, USAGE, deployments, placed, request, shared
+from tests.web.counting import GOOD, OPEN, PATH, RETRIES, USAGE, deployments, placed, request, shared
 from tests.web.support import CHAT, STREAM, RawClient, until
 
 
@@ -35,11 +35,11 @@ async def test_direct_and_litellm_answer_alike() -> None:
         await place.warm(client)
         client.post(PATH)
         short = await client.answer()
-        assert place.ordinary == 0
-        place.ordinary = 0
+        assert place.tasks == 0
+        place.tasks = 0
         client.post(PATH, CHAT, "x-litellm-timeout: 100")
         long = await client.answer()
-        assert place.ordinary == 1
+        assert place.tasks == 1
         assert shared(short) == shared(long)
         assert short.headers.keys() == long.headers.keys()
         assert list(short.headers)[:1] == ["content-type"]
@@ -68,7 +68,7 @@ async def test_direct_and_litellm_pack_vectors() -> None:
         for headers in [()] * 20 + [("x-litellm-timeout: 100",)]:
             client.post("/v1/embeddings", asked, *headers)
             answers.append(await client.answer())
-        assert 0 < place.ordinary < len(answers)
+        assert 0 < place.tasks < len(answers)
         assert {answer.body for answer in answers} == {
             b'{"object":"list","data":[{"index":0,"embedding":"AAAAPw=="}],"usage":'
             + json.dumps(USAGE).replace(" ", "").encode()
@@ -85,7 +85,7 @@ async def test_an_upstreams_key_in_a_header_does_not_pass() -> None:
             client.post(PATH)
             told = (await client.answer()).headers
             assert (told["openai-version"], told["openai-model"]) == ("***", "gpt-4o-mini")
-        assert place.ordinary < 20
+        assert place.tasks < 20
 
 
 @pytest.mark.parametrize(("report", "name"), [("upstream", "gpt-4o-2024-11-20"), ("group", "chat")])
@@ -97,7 +97,7 @@ async def test_answers_name_the_model_or_the_group(report: Literal["upstream", "
         await place.warm(client)
         client.post(PATH)
         short = await client.answer()
-        assert place.ordinary == 0
+        assert place.tasks == 0
         client.post(PATH, CHAT, "x-litellm-timeout: 100")
         long = await client.answer()
         assert short.body == long.body == json.dumps(answer | {"model": name}, separators=(",", ":")).encode()
@@ -120,7 +120,7 @@ async def test_a_heavy_answer_is_looked_at_beside_the_loop() -> None:
         place.up.then(bomb)
         client.post(PATH)
         assert (await client.answer()).body == body
-        assert place.ordinary == 0
+        assert place.tasks == 1
         place.up.then(body_reply(b"none", headers=coded), GOOD)
         await place.warm(client)
         place.up.then(body_reply(b"none", headers=coded), GOOD)
@@ -141,7 +141,7 @@ async def test_the_clients_request_id_is_kept() -> None:
         await place.warm(client, "x-request-id: mine-1")
         client.post(PATH, CHAT, "x-request-id: mine-1")
         assert (await client.answer()).headers["x-request-id"] == "mine-1"
-        assert place.ordinary == 0
+        assert place.tasks == 0
         await until(lambda: place.site.records.fields[-1]["request_id"] == "mine-1")
 
 
@@ -155,7 +155,7 @@ async def test_a_head_that_first_came_without_its_body_is_known_afterwards() -> 
             await asyncio.sleep(0.02)
             client.send(wire[at:])
             assert (await client.answer()).status == 200
-            assert place.ordinary == ordinary
+            assert place.tasks == ordinary
 
 
 async def test_heads_that_are_always_new_take_it_too() -> None:
@@ -166,7 +166,7 @@ async def test_heads_that_are_always_new_take_it_too() -> None:
             client.post(PATH, CHAT, f"x-request-id: id-{number}", f"traceparent: 00-{number:032x}-{number:016x}-01")
             assert (await client.answer()).headers["x-request-id"] == f"id-{number}"
             assert place.up.requests[-1].headers["traceparent"].startswith(f"00-{number:032x}")
-        assert place.ordinary == 0
+        assert place.tasks == 0
         await until(
             lambda: [record["request_id"] for record in place.site.records.fields] == [f"id-{n}" for n in range(5)]
         )
@@ -181,7 +181,7 @@ async def test_a_head_is_remembered_as_what_it_was() -> None:
             client.send(wire)
             for name in {first: "a", second: "b", third: "c"}.get(wire, "bc"):
                 assert (await client.answer()).headers["x-request-id"] == name
-        assert place.ordinary == 0
+        assert place.tasks == 0
 
 
 async def test_no_known_head_keeps_a_configuration_alive() -> None:
@@ -193,7 +193,7 @@ async def test_no_known_head_keeps_a_configuration_alive() -> None:
         await until(lambda: old() is None)
         client.post(PATH)
         assert (await client.answer()).headers["x-gatewayd-revision"] == "r2"
-        assert place.ordinary == 0
+        assert place.tasks == 0
 
 
 async def test_bodies_of_any_length_come_under_the_same_head() -> None:
@@ -205,10 +205,10 @@ async def test_bodies_of_any_length_come_under_the_same_head() -> None:
             answer = await client.answer()
             assert answer.status == 200
             assert json.loads(place.up.requests[-1].body)["messages"] == "x" * size
-        assert place.ordinary == 0
+        assert place.tasks == 0
         client.post(PATH, json.dumps({"model": "chat", "messages": "x" * 100_000}).encode())
         assert (await client.answer()).status == 200
-        assert place.ordinary == 1
+        assert place.parsed == 1
 
 
 async def test_head_and_body_may_come_one_after_the_other() -> None:
@@ -224,7 +224,7 @@ async def test_head_and_body_may_come_one_after_the_other() -> None:
             await asyncio.sleep(0.01)
             client.send(CHAT[7:])
             assert (await client.answer()).status == 200
-            assert place.ordinary == (pause > 0.2)
+            assert place.tasks == (pause > 0.2)
 
 
 async def test_what_it_is_not_made_for_is_an_exchange_without_the_parser() -> None:
@@ -244,7 +244,7 @@ async def test_what_it_is_not_made_for_is_an_exchange_without_the_parser() -> No
             assert (await client.answer()).status == status
         client.post(PATH)
         assert (await client.answer()).status == 200
-        assert place.ordinary == 0
+        assert (place.parsed, place.tasks) == (0, 1)
         await until(lambda: len(place.site.records.fields) == 7)
         assert [record["status"] for record in place.site.records.fields] == [200, 400, 404, 400, 400, 400, 200]
 
@@ -265,7 +265,7 @@ async def test_a_body_that_cannot_be_rewritten_is_told_so() -> None:
             assert (answer.status, answer.error["param"]) == (400, "tools")
         client.post(PATH)
         assert (await client.answer()).status == 200
-        assert place.ordinary == 0
+        assert place.parsed == 0
 
 
 async def test_direct_and_litellm_say_what_was_dropped() -> None:
@@ -279,10 +279,10 @@ async def test_direct_and_litellm_say_what_was_dropped() -> None:
         await place.warm(client)
         client.post(PATH, body)
         short = await client.answer()
-        assert place.ordinary == 0
+        assert place.tasks == 0
         client.post(PATH, body, "x-litellm-timeout: 100")
         long = await client.answer()
-        assert place.ordinary == 1
+        assert place.tasks == 1
         assert short.headers["x-gatewayd-dropped"] == long.headers["x-gatewayd-dropped"] == "stop, temperature, top_p"
         assert json.loads(place.up.requests[0].body) == {"model": "gpt-5", "messages": []}
         client.post(PATH)
@@ -303,7 +303,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("name", FAILURES)
 async def test_a_failed_try_is_followed_by_the_next(name: str) -> None:
-    """A-28, A-31: as on the ordinary path, which takes over; the client gets one good answer."""
+    """A-28, A-31: it goes on in a task; the client gets one good answer."""
     async with placed() as place, RawClient.to(place.port) as client:
         await place.warm(client)
         place.up.then(FAILURES[name], GOOD)

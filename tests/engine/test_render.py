@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewayd.engine.render import failure, head, last_words, new_request_id, request_id, success_headers
 from gatewayd.errors import (
     CODES,
     GatewayError,
@@ -21,7 +22,6 @@ from gatewayd.errors import (
     UpstreamStatus,
 )
 from gatewayd.observe.record import Attempt, Record
-from gatewayd.web.render import failure, head, last_words, new_request_id, request_id, success_headers
 
 _LINE = re.compile(rb"[\x20-\x7e]*")
 
