@@ -29,6 +29,7 @@ _NEVER: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """Bytes that no header line has."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ODD: Final = "The form is malformed: "
+_AT_BOUNDARY: Final = f"{_ODD}a line inside of a part begins with the boundary."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ class FormReader:
     def __init__(self, boundary: bytes) -> None:
         self._line = b"--" + boundary
         self._held = b""
-        self._seen = 0
-        """Bytes of those held in which no boundary begins."""
+        self._begins = False
+        """Whether nothing of a part's content has passed."""
         self._step = self._first
         self._name: str | None = None
         """Of the field whose value is being read."""
@@ -125,30 +126,34 @@ class FormReader:
             self._read.add(name)
         self._name = None if is_file else name
         self._pass(end + 4)
-        self._seen = 0
+        self._begins = True
         self._step = self._content
         return True
 
     def _content(self) -> bool:
         held, line = self._held, self._line
-        at = held.find(line, self._seen)
-        while at >= 0 and held[max(0, at - 2) : at] != b"\r\n":
-            if at == 0 or held[at - 1] in b"\r\n":
-                raise InvalidRequest(f"{_ODD}a line inside of a part begins with the boundary.")
-            at = held.find(line, at + 1)
+        if self._begins:
+            if held.startswith(line):
+                raise InvalidRequest(_AT_BOUNDARY)
+            if line.startswith(held):
+                return False
+            self._begins = False
+        at, bare = held.find(b"\n" + line), held.find(b"\r" + line)
+        if bare >= 0 and (at < 0 or bare < at):
+            raise InvalidRequest(_AT_BOUNDARY)
         if at < 0:
-            # The next bytes may complete a boundary, which two bytes that have come already must precede.
+            # The next bytes may complete a boundary, with the end of the line before it.
             self._take(max(0, len(held) - len(line) - 1))
-            self._seen = max(0, len(self._held) - len(line) + 1)
             return False
-        self._take(at - 2)
-        self._seen = len(b"\r\n")
-        after = self._seen + len(line)
+        if held[at - 1 : at] != b"\r":
+            raise InvalidRequest(_AT_BOUNDARY)
+        self._take(at - 1)
+        after = len(b"\r\n") + len(line)
         next_two = self._held[after : after + 2]
         if len(next_two) < 2:
             return False
         if next_two not in (b"\r\n", b"--"):
-            raise InvalidRequest(f"{_ODD}a line inside of a part begins with the boundary.")
+            raise InvalidRequest(_AT_BOUNDARY)
         if self._name is not None:
             self._out.append(FormField(self._name, self._value))
             self._name, self._value = None, b""
