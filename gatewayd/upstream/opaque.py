@@ -23,7 +23,7 @@ class _BytesWatcher:
     started = False
     alive = True
     done = False
-    over = False
+    over = ending = False
     surplus = False
     withheld = False
     error: bytes | None = None

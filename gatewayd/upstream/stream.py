@@ -28,6 +28,8 @@ MAX_BEFORE: Final = 2 * MAX_EVENT
 """Bytes of comments and unfinished events before the first event; more is no stream."""
 MAX_INFLATED: Final = 4 * 1024 * 1024
 """Bytes that one segment of a compressed stream may become."""
+LAST_WORDS: Final = 1.0
+"""Seconds for the event that may come behind an error event."""
 _EVENTS: Final = b"text/event-stream"
 
 
@@ -39,6 +41,8 @@ class EventWatcher(Protocol):
     """Whether the bytes last fed held a sign of life: a complete event or comment, or much of a large one."""
     done: bool
     over: bool
+    ending: bool
+    """Whether the stream is over but for one event, which comes at once or not at all."""
     surplus: bool
     withheld: bool
     error: bytes | None
@@ -55,8 +59,8 @@ class EventWatcher(Protocol):
 class StreamAnswer(Answer):
     """A `Reply` if `live`; else the upstream has answered with something else than a stream, collected whole."""
 
-    __slots__ = ("_end", "_error", "_held", "_held_size", "_inflater", "_settled", "_sink", "_sink_full", "_watcher",
-                 "alive", "headers", "live", "secrets", "usage")  # fmt: skip
+    __slots__ = ("_end", "_error", "_held", "_held_size", "_inflater", "_last_call", "_settled", "_sink", "_sink_full",
+                 "_watcher", "alive", "headers", "live", "secrets", "usage")  # fmt: skip
 
     nothing: str = "The upstream's stream had no event."
     """The error's message for one that ends before it has begun."""
@@ -71,6 +75,7 @@ class StreamAnswer(Answer):
         self._held_size = 0
         self._end: asyncio.Future[None] | None = None
         self._settled = False
+        self._last_call: asyncio.TimerHandle | None = None
         self._error: GatewayError | None = None
         self.alive = False
         self.live = False
@@ -98,6 +103,8 @@ class StreamAnswer(Answer):
 
     def close(self) -> None:
         self._settled = True
+        if self._last_call is not None:
+            self._last_call.cancel()
         if self._connection is not None:
             self._connection.drop(self)
             self._connection = None
@@ -154,6 +161,8 @@ class StreamAnswer(Answer):
             sink.write(data)
         if watcher.over:
             self._over()
+        elif watcher.ending and self._last_call is None:
+            self._last_call = asyncio.get_running_loop().call_later(LAST_WORDS, self._over)
 
     def finish(self, delimited: bool) -> None:
         if self.live:
@@ -236,6 +245,8 @@ class StreamAnswer(Answer):
         if self._settled:
             return
         self._settled = True
+        if self._last_call is not None:
+            self._last_call.cancel()
         self.usage = self._watcher.usage()
         if not self.ready.done():
             if error is None or (isinstance(error, UpstreamIncomplete) and not self._held_size):

@@ -1,7 +1,8 @@
 """Watches streams of OpenAI's Responses API while they pass, and reads token usage of its answers.
 
-A stream ends with one of the events `response.completed`, `response.incomplete` and `response.failed`, or with `error`;
-there is no `[DONE]`. Usage is in the last event. `response.failed` is a failure although the status was 200.
+A stream ends with one of the events `response.completed`, `response.incomplete` and `response.failed`, or with `error`,
+behind which a `response.failed` may come; there is no `[DONE]`. Usage is in the last event. `response.failed` is a
+failure although the status was 200.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gatewayd.wire.events import StreamError
 from gatewayd.wire.openai import Usage, encode
 from gatewayd.wire.responses_object import failure_code
 from gatewayd.wire.sse import StreamWatcher
-from gatewayd.wire.sse_decoder import Event
+from gatewayd.wire.sse_decoder import MAX_EVENT, Decoder, Event
 
 RESPONSES_PARAMETERS: Final = MappingProxyType(
     {
@@ -107,12 +108,14 @@ class ResponsesWatcher(StreamWatcher):
     `error` has the form `{"error": {...}}`, whatever the event looked like.
     """
 
-    __slots__ = ("_last", "_tail")
+    __slots__ = ("_after", "_failing", "_last", "_tail")
 
     def __init__(self, *, choices: int = 0, whole: bool = False, hides: Callable[[bytes], bool] | None = None) -> None:
         super().__init__(whole=whole, hides=hides)
         self._last = b""  # the response object of the last event
         self._tail = b""  # the end of an event that is too large to be kept
+        self._failing = False  # the error comes from an `error` event
+        self._after: bytes | None = None  # what has come behind such an event
 
     def feed(self, data: bytes) -> bytes:
         # As in StreamWatcher: the common chunk costs a few substring searches. The last events have a member
@@ -148,9 +151,29 @@ class ResponsesWatcher(StreamWatcher):
         return _usage_near_end(self._tail) if self.done else None
 
     def _scan(self, data: bytes) -> bytes:
+        if self.ending:
+            return self._last_words(data)
         if self._decoder.too_large:
             self._tail = (self._tail + data)[-_TAIL:]
-        return super()._scan(data)
+        out = super()._scan(data)
+        if self.over and self._failing and self.started and not self.withheld:
+            self.over, self.ending, self._quick = False, True, False
+            self._after, behind = b"", self._after or b""
+            out += self._last_words(behind)
+        return out
+
+    def _last_words(self, data: bytes) -> bytes:
+        """What may pass behind an `error` event: the `response.failed` that OpenAI sends then, and nothing else."""
+        self._after = data = (self._after or b"") + data
+        self.alive = bool(data)
+        event = next(iter(Decoder().feed(data)), None)
+        if event is None:
+            self.over = len(data) > MAX_EVENT
+            return b""
+        self.over, self.ending = True, False
+        kind = event.type or _type_of(event.data or b"")
+        self.surplus = bool(data[event.end :].strip())
+        return data[: event.end] if kind == _FAILED and not (self._hides and self._hides(data)) else b""
 
     def _begins(self, event: Event) -> bool:
         kind = event.type
@@ -159,6 +182,7 @@ class ResponsesWatcher(StreamWatcher):
         return kind not in _BEFORE
 
     def _is_surplus(self, rest: bytes) -> bool:
+        self._after = rest
         # Some servers send chat's end mark behind the end. It does not pass, and does no harm.
         return rest.strip() not in (b"", b"data: [DONE]")
 
@@ -183,7 +207,7 @@ class ResponsesWatcher(StreamWatcher):
         except _UNREADABLE:
             document = _Document()
             if kind == b"error":
-                self.error = data
+                self.error, self._failing = data, True
                 return True
         kind = document.type.encode() or kind
         if kind in _GOOD or kind == _FAILED:
@@ -193,6 +217,7 @@ class ResponsesWatcher(StreamWatcher):
             return True
         if kind == b"error" or (b'"error"' in data and not document.type):
             self.error = _told(data, certain=kind == b"error")
+            self._failing = True
         return self.error is not None
 
 

@@ -39,6 +39,7 @@ class StreamWatcher:
         "_whole",
         "alive",
         "done",
+        "ending",
         "error",
         "over",
         "started",
@@ -65,6 +66,8 @@ class StreamWatcher:
         """Whether `[DONE]` has been seen."""
         self.over = False
         """Whether the stream has ended, well or not: nothing more is to be fed."""
+        self.ending = False
+        """Whether an error event has been seen behind which one more event may come, at once."""
         self.error: bytes | None = None
         """The data of an error event; the stream is over with it."""
         self.withheld = False

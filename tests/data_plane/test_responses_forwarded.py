@@ -14,7 +14,7 @@ from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings
 from tests.data_plane.gateway import NO_MORE, forward
 from tests.fakeup import FIN, HANG, RST, FakeUpstream, Reply, Script, Step, error_reply, json_reply, sse_reply
 from tests.stand_ins import responses
-from tests.web.support import OPEN, Answer, RawClient, Site, serving_deployments
+from tests.web.support import OPEN, Answer, RawClient, Site, serving_deployments, until
 
 PATH = "/v1/responses"
 ASK = (
@@ -103,6 +103,25 @@ async def test_a_failure_within_a_stream_passes_once() -> None:
     async with before(sse_reply([*EVENTS[:5], responses.FAILED, *EVENTS[5:]])) as (_, site):
         assert (await asked(site, ASK_STREAM)).body == b"".join(EVENTS[:5]) + responses.FAILED
         assert (await site.record())["outcome"] == "broken_stream"
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+async def test_an_error_event_and_the_failure_behind_it_pass_both(pause: float) -> None:
+    """OpenAI sends both, and Codex reads the second one only."""
+    error = responses.event("error", code="server_error", message="boom", param=None, sequence_number=5)
+    async with before(sse_reply([*EVENTS[:5], error, pause, responses.FAILED, *EVENTS[5:]])) as (up, site):
+        assert (await asked(site, ASK_STREAM)).body == b"".join(EVENTS[:5]) + error + responses.FAILED
+        assert (await site.record())["outcome"] == "broken_stream"
+        await until(lambda: up.open_count == 0)
+
+
+@pytest.mark.parametrize("end", [FIN, RST, HANG])
+async def test_an_error_event_without_a_failure_behind_it_is_the_end(end: Step) -> None:
+    error = responses.event("error", code="server_error", message="boom", param=None, sequence_number=5)
+    async with before(sse_reply([*EVENTS[:5], error, end], finish=False)) as (_, site):
+        assert (await asked(site, ASK_STREAM)).body == b"".join(EVENTS[:5]) + error
+        assert (await site.record())["outcome"] == "broken_stream"
+        assert site.gateway.health.state("d1").fails == 1
 
 
 async def test_nothing_follows_the_end() -> None:

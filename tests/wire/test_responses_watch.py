@@ -141,6 +141,40 @@ def test_an_error_event_ends_the_stream(bad: bytes, split: Any) -> None:
         assert watcher.started == before.endswith(delta("a"))
 
 
+ERROR = event("error", code="server_error", message="overloaded", param=None, sequence_number=3)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_failed_response_may_follow_an_error_event(split: Any) -> None:
+    """OpenAI sends both. Codex reads the second one only."""
+    for bad in (ERROR, b"event: error\ndata: broken\n\n"):
+        for behind in (b"", delta("b"), FAILED):
+            watcher, out = watch(*split(CREATED + delta("a") + bad + FAILED + behind))
+            assert out == CREATED + delta("a") + bad + FAILED
+            assert (watcher.over, watcher.done, watcher.ending) == (True, False, False)
+            assert watcher.error is not None
+            assert watcher.end() is None
+        watcher, out = watch(*split(CREATED + delta("a") + bad + b"data: [DONE]\n\n"))
+        assert out == CREATED + delta("a") + bad
+        assert watcher.over
+
+
+def test_behind_an_error_event_a_stream_is_over_but_for_one_event() -> None:
+    watcher, out = watch(CREATED, delta("a"), ERROR)
+    assert out.endswith(ERROR)
+    assert (watcher.over, watcher.ending) == (False, True)
+    assert watcher.end() is None
+    assert watcher.feed(FAILED[:20]) == b""
+    assert watcher.feed(FAILED[20:]) == FAILED
+    assert watcher.over
+    watcher, _ = watch(CREATED, ERROR)
+    assert watcher.over, "nothing has been passed on: another deployment can be asked"
+    watcher, _ = watch(CREATED, delta("a"), ERROR, b"data: " + b"x" * 2_000_000)
+    assert watcher.over
+    hiding = ResponsesWatcher(whole=True, hides=lambda data: b"out of memory" in data)
+    assert hiding.feed(CREATED + delta("a") + ERROR + FAILED) == CREATED + delta("a") + ERROR
+
+
 def test_an_error_event_that_is_no_json() -> None:
     watcher, _ = watch(CREATED, b"event: error\ndata: broken\n\n")
     assert watcher.error == b"broken"

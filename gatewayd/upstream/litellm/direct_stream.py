@@ -191,7 +191,7 @@ class Translator:
     """Implements `stream.EventWatcher` for bytes that become others."""
 
     error: bytes | None = None
-    surplus = withheld = False
+    surplus = withheld = ending = False
 
     def __init__(
         self,
