@@ -9,6 +9,8 @@ CODES: dict[str, str] = {
     "param_not_allowed": "The body has a field that would control the gateway itself, such as `api_base`.",
     "param_without_effect": "The provider's API would ignore a field of the body, such as Ollama's `num_ctx`; with "
     "`drop_params` gatewayd leaves it out instead.",
+    "response_not_found": "There is no response with this id for this key.",
+    "previous_response_not_found": "The request goes on with a response that there is not, or no longer, for this key.",
     "invalid_api_key": "No key, or not a key of this gateway.",
     "forbidden": "The call came from a web page of another site, or the caller may not use this listener.",
     "model_not_found": "No model group, alias or pattern matches `model`.",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -21,7 +20,7 @@ from gatewayd.upstream.abilities import model_target, with_defaults
 from gatewayd.upstream.base import DROPPED, Call, Reply, Upstream, WholeReply
 from gatewayd.upstream.converted import ConvertedStream, unix_time
 from gatewayd.upstream.forward import ForwardUpstream
-from gatewayd.upstream.response_memory import SealedReply, is_stateless, new_response_id, unsealed
+from gatewayd.upstream.response_memory import SealedReply, is_stateless, unsealed
 from gatewayd.wire import responses
 from gatewayd.wire.conversation import Answer, Block, Request, TextBlock
 from gatewayd.wire.converters import CONVERTERS, Converter
@@ -186,12 +185,14 @@ class _Conversion:
         finally:
             call.waited, call.dropped = inner.waited, (*lost, *inner.dropped)
         try:
-            return await self._converted(reply, asked, partial(self._keep, asked, previous))
+            return await self._converted(reply, asked, previous)
         except BaseException:
             reply.close()
             raise
 
     def _written(self, request: Request) -> tuple[bytes, tuple[str, ...]]:
+        if self._call.memory is not None and self.endpoint is not RESPONSES:
+            request = msgspec.structs.replace(request, store=None)  # the gateway keeps it, and servers refuse the field
         request = with_defaults(request, self._deployment)
         if request.stream:
             request = msgspec.structs.replace(request, include_usage=True)  # for the record
@@ -210,18 +211,19 @@ class _Conversion:
         own = "anthropic-" if self.endpoint.dialect.name == MESSAGES.dialect.name else "openai-"
         return [pair for pair in self._call.headers if pair[0].startswith(own) or not pair[0].startswith(_VENDORS)]
 
-    async def _converted(self, reply: Reply, request: Request, keep: Callable[[Answer, bytes], None]) -> Reply:
+    async def _converted(self, reply: Reply, request: Request, previous: StoredResponse | None) -> Reply:
         headers = [*(pair for pair in reply.headers if pair[0] != DROPPED), *self._call.told()]
         if reply.body is None:
             writer = self._caller.writer(request)
-            at_end = partial(_keep_streamed, writer, keep)
-            own_id = None if self._call.memory is None else new_response_id()
+            at_end = partial(self._keep_streamed, request, previous, writer)
+            own_id = None if self._call.memory is None else self._call.memory.new_id()
             return ConvertedStream(reply, headers, self._target.reader(), writer, at_end, own_id)
         if len(reply.body) > _THREADED:
             answer, body = await asyncio.to_thread(self._answer, reply.body, request)
         else:
             answer, body = self._answer(reply.body, request)
-        keep(answer, body)
+        if self._call.memory is not None:
+            self._call.memory.keep(self._call, request, previous, answer, body)
         return WholeReply(reply.status, headers, body, reply.usage)
 
     def _answer(self, body: bytes, request: Request) -> tuple[Answer, bytes]:
@@ -229,19 +231,17 @@ class _Conversion:
         if answer.created is None:
             answer = msgspec.structs.replace(answer, created=unix_time())
         if self._call.memory is not None:
-            answer = msgspec.structs.replace(answer, answer_id=new_response_id())
+            answer = msgspec.structs.replace(answer, answer_id=self._call.memory.new_id())
         return answer, self._caller.write_answer(answer, request)
 
-    def _keep(self, asked: Request, previous: StoredResponse | None, answer: Answer, body: bytes) -> None:
-        if self._call.memory is not None:
-            self._call.memory.keep(self._call, asked, previous, answer, body)
-
-
-def _keep_streamed(writer: Writer, keep: Callable[[Answer, bytes], None]) -> None:
-    """Keeps the response that a stream has told."""
-    if isinstance(writer, responses.Writer) and writer.response is not None:
-        body = encode(writer.response)
-        keep(responses.read_answer(body), body)
+    def _keep_streamed(self, request: Request, previous: StoredResponse | None, writer: Writer) -> None:
+        """Keeps the response that a stream has told, unless that failed."""
+        memory = self._call.memory
+        if memory is None or request.store is False or not isinstance(writer, responses.Writer):
+            return
+        if writer.response is not None and writer.response["status"] != "failed":
+            body = encode(writer.response)
+            memory.keep(self._call, request, previous, responses.read_answer(body), body)
 
 
 _VENDORS: Final = ("anthropic-", "openai-")

@@ -2,7 +2,8 @@
 
 A response of a deployment with the Responses API stays with its provider. The id that the caller gets carries the
 deployment, sealed (`wire.response_ids`), and leads every later request there. A response that had to be converted is
-kept here, in memory and within bounds (`wire.response_store`). A caller sees its own responses only.
+kept here, in memory and within bounds (`wire.response_store`), unless the caller says `store: false`: the API's default
+is to keep it, and SDKs that go on with it do not say so before. A caller sees its own responses only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final
 import msgspec
 
 from gatewayd.errors import InvalidRequest
+from gatewayd.text import printable
 from gatewayd.upstream.base import Call, Flow, Reply, Sink
 from gatewayd.wire.conversation import Answer, Request
 from gatewayd.wire.headers import Header
@@ -24,8 +26,12 @@ from gatewayd.wire.response_ids import IdSealer
 from gatewayd.wire.response_store import ResponseStore, StoredResponse, continued, raw_input
 
 PREVIOUS: Final = "previous_response_id"
+_LONGEST: Final = 520
+"""Bytes of a provider's id, quotes included, that may be cut by the end of a piece."""
 _ID: Final = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,512})"')
 _FALSE: Final = b"false"
+_HERE: Final = ""
+"""Stands for a deployment in the ids of responses that the gateway keeps itself."""
 
 
 class ResponseMemory:
@@ -56,7 +62,7 @@ class ResponseMemory:
             return request, None
         previous = self.stored(request.previous_id)
         if previous is None:
-            raise no_response(request.previous_id, PREVIOUS)
+            raise no_previous(request.previous_id)
         return continued(request, previous), previous
 
     def keep(self, call: Call, request: Request, previous: StoredResponse | None, answer: Answer, body: bytes) -> None:
@@ -74,14 +80,26 @@ class ResponseMemory:
         return self._sealer.seal(response_id, deployment, self.owner)
 
     def place_of(self, response_id: str) -> tuple[str, str] | None:
-        """The provider's id and the deployment that has it; None for an id that was not sealed here."""
-        return self._sealer.unseal(response_id, self.owner)
+        """The provider's id and the deployment that has it; None for an id that was not sealed for one."""
+        place = self._sealer.unseal(response_id, self.owner)
+        return None if place is None or place[1] == _HERE else place
 
     def deployment_of(self, intent: Intent) -> str | None:
-        """The deployment that has the response with which a request goes on, if it is one's."""
+        """The deployment that has the response with which a request goes on, if it is one's. Raises InvalidRequest for
+        an id that the gateway gave out, and that leads nowhere: no provider knows it."""
         named = previous_of(intent)
-        place = None if named is None else self.place_of(named)
+        if named is None or not self._sealer.is_sealed(named):
+            return None
+        place = self.place_of(named)
+        if place is None and self.stored(named) is None:
+            raise no_previous(named)
         return None if place is None else place[1]
+
+    # --- ids
+
+    def new_id(self) -> str:
+        """For a response that is made here: the ids of local servers are not always different."""
+        return self._sealer.seal(f"resp_{uuid.uuid4().hex}", _HERE, self.owner)
 
 
 class _Named(msgspec.Struct):
@@ -100,20 +118,23 @@ def is_stateless(intent: Intent) -> bool:
     return raw is not None and bytes(raw) == _FALSE and PREVIOUS not in intent.fields
 
 
-def new_response_id() -> str:
-    """An id for a response that is made here: those of local servers are not always different."""
-    return f"resp_{uuid.uuid4().hex}"
-
-
-def no_response(response_id: str, param: str | None = None) -> InvalidRequest:
-    error = InvalidRequest(
-        f"There is no response '{response_id[:100]}': it is unknown to this gateway, belongs to another key, or has "
-        "expired.",
-        param=param,
-        code="response_not_found",
-    )
-    error.status = 404 if param is None else 400
+def no_response(response_id: str) -> InvalidRequest:
+    error = InvalidRequest(f"There is no response {_unknown(response_id)}", code="response_not_found")
+    error.status = 404
     return error
+
+
+def no_previous(response_id: str) -> InvalidRequest:
+    """The error for a request that goes on with a response that is not known, with the code that OpenAI has for it."""
+    message = f"The request cannot go on: there is no response {_unknown(response_id)} Send the whole conversation."
+    return InvalidRequest(message, param=PREVIOUS, code="previous_response_not_found")
+
+
+def _unknown(response_id: str) -> str:
+    return (
+        f"'{printable(response_id, 100)}'. It belongs to another key, or has expired, or the gateway kept it in the "
+        "memory of a process that has ended or is another worker."
+    )
 
 
 def unsealed(call: Call, memory: ResponseMemory) -> Call:
@@ -140,10 +161,12 @@ class SealedReply:
         self.usage: Usage | None = reply.usage
 
     async def pipe(self, sink: Sink) -> None:
+        sealing = _SealingSink(sink, self._sealing)
         try:
-            await self._reply.pipe(_SealingSink(sink, self._sealing))
+            await self._reply.pipe(sealing)
         finally:
             self.usage = self._reply.usage
+        sealing.flush()
 
     def close(self) -> None:
         self._reply.close()
@@ -162,6 +185,13 @@ class _Sealing:
         if named is not None and place is not None:
             self._pairs.append((place[0].encode(), named.encode()))
 
+    def half(self, data: bytes) -> int:
+        """Where the beginning of an id is that the end of the data has cut; the length of the data if nowhere is."""
+        at = data.rfind(b'"', -_LONGEST)
+        if at >= 0 and any((b'"%b"' % theirs).startswith(data[at:]) for theirs, _ in self._pairs):
+            return at
+        return len(data)
+
     def of(self, data: bytes) -> bytes:
         if not self._found and (match := _ID.search(data)) is not None:
             self._found = True
@@ -177,9 +207,19 @@ class _SealingSink:
     def __init__(self, sink: Sink, sealing: _Sealing) -> None:
         self._sink = sink
         self._sealing = sealing
+        self._half = b""
 
     def attach(self, flow: Flow) -> None:
         self._sink.attach(flow)
 
     def write(self, data: bytes) -> None:
-        self._sink.write(self._sealing.of(data))
+        # Events come whole, but for large ones, which may be cut inside of an id.
+        data = self._sealing.of(self._half + data)
+        end = self._sealing.half(data)
+        data, self._half = data[:end], data[end:]
+        if data:
+            self._sink.write(data)
+
+    def flush(self) -> None:
+        if self._half:
+            self._sink.write(self._half)

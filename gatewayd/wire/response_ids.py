@@ -50,6 +50,12 @@ class IdSealer:
         # Base64 has several spellings of the same bytes; an id has one.
         return (upstream_id, deployment) if self.seal(upstream_id, deployment, owner) == text else None
 
+    @staticmethod
+    def is_sealed(text: str) -> bool:
+        """Whether a text looks like what `seal` makes, for whichever owner and secret."""
+        prefix = _PREFIX.match(text)
+        return prefix is not None and text.startswith(_MARK, prefix.end())
+
     def _proof(self, payload: bytes, owner: str) -> bytes:
         key = hashlib.sha256(owner.encode()).digest()
         return hmac.digest(self._secret, key + payload, "sha256")[:_TAG]

@@ -113,6 +113,8 @@ async def test_what_is_not_kept_is_not_found() -> None:
             assert (answer.status, answer.error["code"]) == (404, "response_not_found")
         answer = await asked(site, {"input": "x", "previous_response_id": "resp_1"})
         assert (answer.status, answer.error["param"]) == (400, "previous_response_id")
+        answer = await asked(site, {"input": "x", "previous_response_id": made["id"]})
+        assert (answer.status, answer.error["code"]) == (400, "previous_response_not_found")
 
 
 async def test_queries_of_the_list_are_checked() -> None:
