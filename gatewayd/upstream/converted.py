@@ -18,8 +18,10 @@ from gatewayd.upstream.base import Flow, Reply, Sink
 from gatewayd.wire.events import End, Reader, Start, StreamError, StreamEvent, Writer
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Usage
-from gatewayd.wire.sse_decoder import MAX_EVENT, Decoder
+from gatewayd.wire.sse_decoder import Decoder
 
+MAX_CONVERTED: Final = 16 * 1024 * 1024
+"""Bytes of an event that is converted: the last one of a response may have images in it."""
 _ALIVE: Final = b": keep-alive\n\n"
 _CUT: Final = "The upstream's stream ended before its end mark."
 
@@ -97,7 +99,7 @@ class _ConvertingSink:
         self._reader = reader
         self._writer = writer
         self._own_id = own_id
-        self._decoder = Decoder(MAX_EVENT)
+        self._decoder = Decoder(MAX_CONVERTED)
         self._signs = 0
         self._over = False
         self._whole = False

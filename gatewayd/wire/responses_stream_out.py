@@ -138,9 +138,16 @@ class Writer:
         self._over = True
         code = failure_code(error)
         detail = {"message": error.message, "type": error.type or "server_error", "param": error.param, "code": code}
-        items = [item for item in self._out.items if item is not None]
-        self.response = self._form.failed(error, items, self._usage)
+        self.response = self._form.failed(error, self._items_so_far(), self._usage)
         self._out.event("response.failed", {"response": self.response, "error": detail})
+
+    def _items_so_far(self) -> list[dict[str, Any]]:
+        """Those that have ended, and as much of the message as has come; half a call is of no use."""
+        items = list(self._out.items)
+        if (message := self._message) is not None:
+            parts = message.parts if self._part is None else [*message.parts, self._part.written()]
+            items[message.index] = {**message.item("incomplete"), "content": parts}
+        return [item for item in items if item is not None]
 
     def _start(self, start: Start) -> None:
         self._out.answer_id = start.answer_id

@@ -12,7 +12,7 @@ import pytest
 from gatewayd.config.snapshot import Deployment, RoutingSettings, ServerSettings
 from gatewayd.secret import Secret
 from tests.clock import HandClock
-from tests.data_plane.callers import Caller, Chat, Messages, Responses, Said, asking
+from tests.data_plane.callers import Caller, Chat, Messages, Responses, Said, asking, events_of
 from tests.data_plane.gateway import COUNTS, KEY, NO_MORE
 from tests.engine.fakes import NO_RETRIES
 from tests.fakeup import (
@@ -203,6 +203,44 @@ async def test_an_error_within_a_stream_has_the_callers_form(caller: Caller, bad
             assert (await site.record())["outcome"] == "broken_stream"
             assert site.gateway.health.state("d1").fails == 1
             await until(lambda: up.open_count == 0)
+
+
+async def test_a_broken_response_keeps_its_id_and_what_has_come() -> None:
+    events = chat_events("Good ", "day ")[:2]
+    async with before(sse_reply([*events, FIN], finish=False)) as (_, site):
+        *told, (name, last) = events_of((await asked(site, Responses())).body)
+    assert (name, last["sequence_number"]) == ("response.failed", len(told))
+    first, failed = told[0][1]["response"], last["response"]
+    assert (failed["id"], failed["created_at"], failed["status"]) == (first["id"], first["created_at"], "failed")
+    assert failed["output"][0]["content"][0]["text"] == "Good day "
+
+
+async def test_an_answer_without_a_time_gets_one() -> None:
+    async with before() as (_, site):
+        answer = json.loads((await asked(site, Responses(), stream=False)).body)
+        assert answer["created_at"] > 1_700_000_000
+
+
+async def test_what_the_gateway_does_itself_is_not_asked_of_the_server() -> None:
+    """Codex says `store: false`, which servers refuse that do not know it."""
+    async with before() as (up, site):
+        for store in (False, True, None):
+            answer = await asked(site, Responses(), store=store)
+            assert answer.status == 200
+            assert "store" not in up.requests[-1].json()
+            assert "store" not in answer.headers.get("x-gatewayd-dropped", "")
+
+
+async def test_a_last_event_with_images_is_not_too_large() -> None:
+    image = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "A" * 3_000_000}
+    events = responses.stream()
+    last = responses.event(
+        "response.completed", response=responses.response("completed", [responses.message(TEXT), image])
+    )
+    async with before(sse_reply([*events[:-1], last]), dialects=("responses",)) as (_, site):
+        body = (await asked(site, Chat())).body
+        assert body.endswith(DONE)
+        assert b"A" * 3_000_000 in body
 
 
 @callers
