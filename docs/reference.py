@@ -174,7 +174,9 @@ _ENVIRONMENT = {
     "XDG_CONFIG_HOME": "the folder of `gatewayd/gatewayd.yaml` (default: `~/.config`)",
     "XDG_STATE_HOME": "where `--last-good` keeps its copy without systemd (default: `~/.local/state`)",
     "NO_COLOR": "no colours, whatever its value",
-    "STATE_DIRECTORY": "set by systemd: where `--last-good` keeps its copy",
+    "GATEWAYD_ID_SECRET": "seals the ids of responses; the same on all machines that serve the same clients. Default: "
+    "kept in `$STATE_DIRECTORY`, else new at each start, so earlier ids are then unknown",
+    "STATE_DIRECTORY": "set by systemd: where `--last-good` keeps its copy, and the secret of ids is",
     "CREDENTIALS_DIRECTORY": "set by systemd: the folder for `credential:NAME`",
     "NOTIFY_SOCKET": "set by systemd: for readiness and status",
     "JOURNAL_STREAM": "set by systemd: log lines carry their priority",

@@ -25,6 +25,7 @@ from gatewayd.config.problems import Problem, errors, render, warnings
 from gatewayd.config.result import Result
 from gatewayd.config.snapshot import Address, Snapshot
 from gatewayd.engine.build import build, load_translators
+from gatewayd.engine.installation import ID_SECRET, id_secret
 from gatewayd.engine.reload import Applied, Rejected, Reloader, ReloadOutcome, Settled, Staged, Unchanged
 from gatewayd.engine.runtime import Gateway
 from gatewayd.engine.watch import Watcher, digests
@@ -96,7 +97,8 @@ class Daemon:
         self._watcher: Watcher | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._force_stop = asyncio.Event()
-        self.gateway = Gateway(serves=workers == 1)
+        secret = id_secret(self._environ)
+        self.gateway = Gateway(serves=workers == 1, id_secret=secret)
         self.metrics = Metrics()
         self.reloader = Reloader(self.gateway, self._load_again, prepare=self._prepare, observe=self._outcome)
         self._supervisor: Supervisor | None = None
@@ -107,7 +109,7 @@ class Daemon:
         else:
             self._data = self._supervisor = Supervisor(
                 workers,
-                environ=self._environ,
+                environ={**self._environ, ID_SECRET: secret.hex()},
                 instance=self.gateway.instance,
                 activation=activation,
                 on_restart=self.metrics.worker_restarted,

@@ -7,7 +7,6 @@ lease has ended. `Gateway` owns the pointer and what outlives every configuratio
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
 import secrets
@@ -158,7 +157,8 @@ class Runtime:
 class Gateway:
     """The one mutable pointer to the live runtime, and what outlives each of them."""
 
-    def __init__(self, *, serves: bool = True, instance: str | None = None) -> None:
+    def __init__(self, *, serves: bool = True, instance: str | None = None, id_secret: bytes | None = None) -> None:
+        """`id_secret`: see `engine.installation`; without one, ids are valid as long as this object is there."""
         self.instance = instance or secrets.token_hex(8)
         """What tells this gateway from all others in the requests that it sends; the same in all its workers."""
         self.serves = serves
@@ -169,6 +169,7 @@ class Gateway:
         )
         self.upstreams = UpstreamPool()
         self.fetcher = Fetcher()
+        self._sealer = IdSealer(id_secret or secrets.token_bytes(32))
         self._responses = ResponseStore(max_count=MOST_RESPONSES, max_bytes=MOST_RESPONSE_BYTES, max_age=RESPONSE_AGE)
         self.loading = False
         """Set while a start still loads what some deployments need: requests are answered, readiness is off."""
@@ -219,9 +220,7 @@ class Gateway:
 
     def memory(self, owner: str) -> ResponseMemory:
         """The responses that one caller may refer to; `owner` is the name of its key."""
-        key = self.current.snapshot.server.master_key
-        secret = self.instance if key is None else key.reveal()
-        return ResponseMemory(self._responses, IdSealer(hashlib.sha256(b"ids" + secret.encode()).digest()), owner)
+        return ResponseMemory(self._responses, self._sealer, owner)
 
     @property
     def in_flight(self) -> int:

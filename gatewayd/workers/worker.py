@@ -24,6 +24,7 @@ from gatewayd.config.channel import Assembler
 from gatewayd.config.problems import Problem
 from gatewayd.config.snapshot import Snapshot
 from gatewayd.engine.build import build, load_translators
+from gatewayd.engine.installation import id_secret
 from gatewayd.engine.runtime import Gateway, Runtime
 from gatewayd.errors import ConfigInvalid
 from gatewayd.gc_tuning import gc_paused
@@ -71,7 +72,7 @@ class Worker:
     """Carries out the messages of its channel."""
 
     def __init__(self, sock: socket.socket, redactor: Redactor, processes: int, instance: str) -> None:
-        self._gateway = Gateway(instance=instance)
+        self._gateway = Gateway(instance=instance, id_secret=id_secret(os.environ))
         self._metrics = Metrics()
         self._data = DataPlane(self._gateway, self._metrics, processes=processes)
         self._redactor = redactor
