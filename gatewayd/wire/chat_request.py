@@ -8,6 +8,7 @@ import msgspec
 
 from gatewayd.wire.chat_tools import read_output, read_tool, read_tool_choice
 from gatewayd.wire.conversation import (
+    DEFAULT_SAMPLING,
     AudioBlock,
     Block,
     DialectName,
@@ -49,6 +50,8 @@ _BIAS: Final = msgspec.json.Decoder(dict[str, float])
 _ROLES: Final[dict[str, Role]] = {role: role for role in ("system", "developer", "user", "assistant")}
 _BINDING: Final = frozenset({"audio", "functions", "function_call", "web_search_options", "guided_json", "grammar"})
 """Fields that change what is asked. Others that only chat knows are advisory."""
+_SAMPLING: Final = frozenset(Sampling.__struct_fields__)
+"""Their names in chat are those of the neutral form."""
 _AUDIO: Final = {"wav": "audio/wav", "mp3": "audio/mp3"}
 _ORIGINS: Final[dict[str, DialectName]] = {"messages": "messages", "responses": "responses", "gemini": "gemini"}
 
@@ -107,6 +110,8 @@ def _include_usage(top: Members) -> bool:
 
 
 def _sampling(top: Members) -> Sampling:
+    if top.has_none_of(_SAMPLING):
+        return DEFAULT_SAMPLING
     stop = top.value("stop")
     if isinstance(stop, str):
         stop = (stop,)

@@ -9,6 +9,7 @@ import msgspec
 
 from gatewayd.wire.chat_tools import NOT_CHAT, is_foreign, write_output, write_tool, write_tool_choice
 from gatewayd.wire.conversation import (
+    DEFAULT_SAMPLING,
     AudioBlock,
     Block,
     FileBlock,
@@ -74,7 +75,7 @@ def write_request(request: Request, target: ModelTarget) -> WrittenRequest:
             body["tools"] = tools
     if request.tool_choice is not None and "tools" in body:
         body["tool_choice"] = write_tool_choice(request.tool_choice, target, losses, own=chat)
-    for name in _SAMPLING:
+    for name in () if request.sampling is DEFAULT_SAMPLING else _SAMPLING:
         value = getattr(request.sampling, name)
         if value is None:
             continue

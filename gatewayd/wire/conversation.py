@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -127,6 +127,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] | None = None
 
 
+DEFAULT_SAMPLING: Final = Sampling()
+
+
 class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["text", "json_object", "json_schema"]
     name: str | None = None
@@ -166,7 +169,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     max_tokens: int | None = None
-    sampling: Sampling = Sampling()
+    sampling: Sampling = DEFAULT_SAMPLING
     output: OutputFormat | None = None
     verbosity: str | None = None
     reasoning: Reasoning | None = None

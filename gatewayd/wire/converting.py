@@ -31,7 +31,6 @@ _MAX_NAME: Final = 64
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 _list: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-_NULL: Final = b"null"
 _WORDS: Final = ((str, "a string"), (bool, "true or false"), (int, "a whole number"), (float, "a number"))
 
 MALFORMED: Final = (
@@ -71,16 +70,19 @@ class Members:
         return f"{self._where}.{name}" if self._where else name
 
     def __contains__(self, name: str) -> bool:
-        return name in self._members and bytes(self._members[name]) != _NULL
+        return name in self._members and not _is_null(self._members[name])
+
+    def has_none_of(self, names: frozenset[str]) -> bool:
+        return names.isdisjoint(self._members)
 
     def raw(self, name: str) -> Json | None:
         raw = self._members.pop(name, None)
-        return None if raw is None or bytes(raw) == _NULL else raw
+        return None if raw is None or _is_null(raw) else raw
 
     def take(self, name: str, decoder: msgspec.json.Decoder[_T]) -> _T | None:
         """Raises InvalidRequest for a value of another type."""
-        raw = self.raw(name)
-        if raw is None:
+        raw = self._members.pop(name, None)
+        if raw is None or _is_null(raw):
             return None
         try:
             return decoder.decode(raw)
@@ -129,7 +131,11 @@ class Members:
 
     def rest(self) -> dict[str, Json]:
         """What has not been taken, without nulls."""
-        return {name: raw for name, raw in self._members.items() if bytes(raw) != _NULL}
+        return {name: raw for name, raw in self._members.items() if not _is_null(raw)}
+
+
+def _is_null(raw: Json) -> bool:
+    return memoryview(raw).nbytes == 4 and bytes(raw) == b"null"
 
 
 def member_list(raw: Json, where: str) -> list[Members]:

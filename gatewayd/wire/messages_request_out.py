@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gatewayd.wire.conversation import ModelTarget, Request, WrittenRequest
+from gatewayd.wire.conversation import DEFAULT_SAMPLING, ModelTarget, Request, WrittenRequest
 from gatewayd.wire.converting import MEMBERS, DropList, invalid, leading_system, without_server_items
 from gatewayd.wire.messages_blocks import BlockWriter, flat, write_turns
 from gatewayd.wire.messages_reasoning import MAX_TOKENS, write_reasoning
@@ -74,6 +74,8 @@ def _output(request: Request, target: ModelTarget, losses: DropList, config: dic
 
 def _sampling(request: Request, target: ModelTarget, losses: DropList, body: dict[str, Any]) -> None:
     sampling, own = request.sampling, request.dialect == "messages"
+    if sampling is DEFAULT_SAMPLING:
+        return
     thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     for name in ("temperature", "top_p", "top_k"):
         value = getattr(sampling, name)
