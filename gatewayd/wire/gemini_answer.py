@@ -33,7 +33,7 @@ from gatewayd.wire.gemini_grounding import grounding, grounding_citations, has_s
 from gatewayd.wire.gemini_media import media_part
 from gatewayd.wire.gemini_parts import AnswerIds, CamelMembers, read_parts, without_empty
 from gatewayd.wire.openai import encode
-from gatewayd.wire.tool_names import json_arguments
+from gatewayd.wire.tool_names import ToolNames, json_arguments
 
 _FINISHED: Final = {
     "STOP": StopReason.END,
@@ -239,7 +239,8 @@ def write_answer(answer: Answer, request: Request) -> bytes:
     own = answer.dialect == "gemini"
     body: dict[str, Any] = {}
     if not (own and not answer.choices[0].blocks and "promptFeedback" in answer.extra):
-        body["candidates"] = [_candidate(at, choice, own) for at, choice in enumerate(answer.choices)]
+        choices = answer.choices if own else map(ToolNames(request).restored_choice, answer.choices)
+        body["candidates"] = [_candidate(at, choice, own) for at, choice in enumerate(choices)]
     if answer.usage is not None:
         body["usageMetadata"] = write_usage_metadata(answer.usage)
     body["modelVersion"] = answer.model

@@ -37,6 +37,7 @@ from gatewayd.wire.gemini_answer import answer_parts, gemini_finish_reason, thou
 from gatewayd.wire.gemini_error import write_error
 from gatewayd.wire.gemini_grounding import grounding, write_logprobs
 from gatewayd.wire.openai import encode
+from gatewayd.wire.tool_names import ToolNames
 
 _ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")
 
@@ -84,6 +85,7 @@ class Writer:
 
     def __init__(self, request: Request) -> None:
         self._own = False
+        self._names = ToolNames(request)
         self._tail = b"}\r\n\r\n"
         self._blocks: dict[tuple[int, int], _Pieces] = {}
         self._texts: dict[int, list[str]] = {}
@@ -101,6 +103,8 @@ class Writer:
             case Start():
                 self._start(event)
             case BlockStart(index, block, choice):
+                if isinstance(block, ToolUseBlock):
+                    block = self._names.restored(block)
                 return self._begin(index, block, choice)
             case BlockStop(index, choice):
                 return self._block_stop(self._blocks.pop((choice, index), None), choice)

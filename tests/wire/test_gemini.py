@@ -504,3 +504,21 @@ def test_a_broken_stream_for_google_genai() -> None:
 
 def test_chunks_are_those_of_the_answer() -> None:
     assert len(chunks(CASES["thinking"].answered)) == 3
+
+
+def test_a_name_with_a_dot_comes_back_from_an_api_that_takes_none() -> None:
+    tools = [{"functionDeclarations": [{"name": "a.b"}]}]
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "tools": tools}
+    request = gemini.read_request(json.dumps(body).encode(), model="m")
+    written = json.loads(chat.write_request(request, ModelTarget(model="m")).body)
+    name = written["tools"][0]["function"]["name"]
+    assert "." not in name
+    call = {"id": "c", "type": "function", "function": {"name": name, "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    answer = {"id": "1", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    whole = json.loads(gemini.write_answer(chat.read_answer(json.dumps(answer).encode()), request))
+    assert whole["candidates"][0]["content"]["parts"][0]["functionCall"]["name"] == "a.b"
+    piece = {"id": "1", "model": "m", "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, **call}]}}]}
+    reader, writer = chat.Reader(), gemini.Writer(request)
+    events = [*reader.feed(b"", json.dumps(piece).encode()), *reader.feed(b"", b"[DONE]")]
+    assert b'"name":"a.b"' in b"".join(data for event in events for data in writer.feed(event))
