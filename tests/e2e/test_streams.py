@@ -9,12 +9,13 @@ from tests.fakeup import FakeUpstream, Received, Reply, json_reply, sse_reply
 from tests.replies import chat_events
 
 STREAMS = 200
-RELOADS = 20
 WHOLE = json_reply({"object": "chat.completion", "choices": [{"message": {"content": "new upstream"}}]})
 
 
-async def test_two_hundred_streams_over_forty_reloads(tmp_path: Path) -> None:
-    """E-17, E-21, E-22: their deployment is changed, removed and replaced meanwhile, and the file is broken."""
+async def test_two_hundred_streams_over_eight_reloads(tmp_path: Path) -> None:
+    """E-17, E-21, E-22: their deployment is changed, removed and replaced meanwhile, and the file is broken.
+
+    `make storm` makes more edits."""
     file, opened, go = tmp_path / "gatewayd.yaml", asyncio.Semaphore(0), asyncio.Event()
 
     def script(request: Received) -> Reply:
@@ -45,9 +46,8 @@ async def test_two_hundred_streams_over_forty_reloads(tmp_path: Path) -> None:
                     streams.create_task(stream(f"caller {number}"))
                 for _ in range(STREAMS):
                     await opened.acquire()
-                for number in range(RELOADS):
-                    outcome = await daemon.edit(edits[number % len(edits)] + f"# {number}\n")
-                    assert outcome["result"] == "applied"
+                for edit in edits:
+                    assert (await daemon.edit(edit))["result"] == "applied"
                     assert (await daemon.edit("model_list: [\n"))["result"] == "rejected"
                 assert (await daemon.status())["in_flight"] == STREAMS
                 go.set()

@@ -55,12 +55,13 @@ async def test_a_file_is_read_when_its_writer_is_done_wherever_it_paused(tmp_pat
         if ConfigValidator(environ={}).check(_written(tmp_path, whole[:end])).snapshot
     ]
     assert len(ends) > len(MODELS)
-    file = _written(tmp_path, "")
-    for end in ends[:: len(ends) // 4]:
-        reading = asyncio.Event()
+
+    async def cut(end: int) -> None:
+        (folder := tmp_path / str(end)).mkdir()
+        file, reading = _written(folder, ""), asyncio.Event()
 
         async def settled() -> None:
-            reading.set()  # noqa: B023
+            reading.set()
 
         with file.open("w") as writer:
             writer.write(whole[:end])
@@ -72,6 +73,8 @@ async def test_a_file_is_read_when_its_writer_is_done_wherever_it_paused(tmp_pat
         result = await task
         assert result.snapshot is not None, end
         assert [deployment.group for deployment in result.snapshot.deployments] == list(MODELS), end
+
+    await asyncio.gather(*(cut(end) for end in ends[:: len(ends) // 4]))
 
 
 async def test_a_writer_that_never_ends_is_not_waited_for_without_end(tmp_path: Path) -> None:
