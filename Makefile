@@ -24,7 +24,8 @@ run: $(RUN)  ## start the daemon on CONFIG (default: a demo that needs no key)
 	@exec .venv-run/bin/gatewayd run --config $(CONFIG)
 
 test: check $(OPENAI3) $(FRESH)  ## all checks of a change: lint, types, import contracts, docs, tests
-	GATEWAYD_TEST_PYTHONS=$(CURDIR)/.venv-openai3/bin/python GATEWAYD_FRESH_PYTHON=$(CURDIR)/.venv-fresh/bin/python \
+	PYTHONDONTWRITEBYTECODE= GATEWAYD_TEST_PYTHONS=$(CURDIR)/.venv-openai3/bin/python \
+		GATEWAYD_FRESH_PYTHON=$(CURDIR)/.venv-fresh/bin/python \
 		$(B)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not real' $(TESTS)
 
 check: $(DEV)  ## lint, types, import contracts, generated docs

@@ -70,7 +70,7 @@ def sections(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
 
 
 @given(st.one_of(trees, st.dictionaries(keys, trees, max_size=4), sections(scalars), sections(trees)))
-@settings(max_examples=250)
+@settings(max_examples=100)
 def test_never_raises_and_says_why(tree: Any) -> None:
     config = tree if isinstance(tree, dict) else {"model_list": tree}
     result = ConfigValidator(environ=ENVIRON).check(config)
@@ -144,7 +144,7 @@ def test_equal_bytes_give_an_equal_snapshot(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_a_file_cut_anywhere_is_read_without_raising(cut: int) -> None:
     """E-04: every prefix of a file is either refused or a configuration of its own, never a crash."""
     path = next(path for path in GOOD if path.stem == "everything")
