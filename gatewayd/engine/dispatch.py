@@ -8,12 +8,14 @@ goes on behind a first one that failed.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
 
 from gatewayd.engine.deadline import EXACT_BELOW, Struck
+from gatewayd.engine.pinning import out_of_rotation, pinned_deployment
 from gatewayd.engine.runtime import Runtime, Target
 from gatewayd.errors import GatewayError, NoDeploymentAvailable, UpstreamTimeout
 from gatewayd.observe.record import Attempt, Record
@@ -180,14 +182,14 @@ async def dispatch(runtime: Runtime, call: Call, record: Record) -> Served:
     begun = attempts[0] if attempts else None
     health = runtime.health
 
-    pinned = None if call.memory is None else call.memory.deployment_of(call.intent)
+    pinned = pinned_deployment(runtime, chain, call)
 
     def available(candidate: Candidate, last_resort: bool = False) -> bool:
-        if pinned is not None and candidate.id != pinned:  # the response that it goes on with is there
-            return False
-        return health.available(candidate, time.monotonic(), last_resort)
+        return pinned in (None, candidate.id) and health.available(candidate, time.monotonic(), last_resort)
 
     def cooling_for(candidate: Candidate) -> float:
+        if pinned not in (None, candidate.id):
+            return math.inf
         return health.cooling_for(candidate, time.monotonic())
 
     since = time.monotonic() if begun is None else begun.begun
@@ -204,8 +206,8 @@ async def dispatch(runtime: Runtime, call: Call, record: Record) -> Served:
     )
     if begun is None:
         chain.first.group.budget.requests += 1
-    step: Step = next(steps)
     try:
+        step: Step = next(steps)
         while True:
             match step:
                 case Wait(seconds):
@@ -246,6 +248,8 @@ async def dispatch(runtime: Runtime, call: Call, record: Record) -> Served:
                         attempt.status = reply.status
                         return Served(reply, attempt, runtime, target)
     except GatewayError as error:
+        if pinned is not None and isinstance(error, NoDeploymentAvailable):
+            error.message = out_of_rotation(pinned)
         error.tried = tuple(attempt.deployment for attempt in record.failed)
         raise
     finally:

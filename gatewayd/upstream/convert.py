@@ -285,6 +285,16 @@ class SplitUpstream:
             raise not_spoken(call)
         return await upstream.open(call)
 
+    def of(self, dialect: Dialect) -> Upstream | None:
+        return self._upstreams.get(dialect.name)
+
     async def aclose(self) -> None:
         for upstream in self._upstreams.values():
             await upstream.aclose()
+
+
+def native_upstream(upstream: Upstream, endpoint: Endpoint) -> ForwardUpstream | None:
+    """What forwards to an endpoint of the provider's own; None if nothing does."""
+    if isinstance(upstream, SplitUpstream):
+        upstream = upstream.of(endpoint.dialect) or upstream
+    return upstream if isinstance(upstream, ForwardUpstream) else None

@@ -26,6 +26,8 @@ from gatewayd.wire.response_ids import IdSealer
 from gatewayd.wire.response_store import ResponseStore, StoredResponse, continued, raw_input
 
 PREVIOUS: Final = "previous_response_id"
+NOT_FOUND: Final = "previous_response_not_found"
+"""The code that OpenAI has for a request that goes on with a response that is not known."""
 _LONGEST: Final = 520
 """Bytes of a provider's id, quotes included, that may be cut by the end of a piece."""
 _ID: Final = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,512})"')
@@ -124,10 +126,20 @@ def no_response(response_id: str) -> InvalidRequest:
     return error
 
 
+def not_configured(response_id: str, deployment: str) -> InvalidRequest:
+    """The error for a response that a provider may have, which the gateway cannot ask any more."""
+    error = no_response(response_id)
+    error.message = (
+        f"The response '{printable(response_id, 100)}' is kept by the deployment '{deployment}', which is not "
+        "configured any more."
+    )
+    return error
+
+
 def no_previous(response_id: str) -> InvalidRequest:
-    """The error for a request that goes on with a response that is not known, with the code that OpenAI has for it."""
+    """The same for a request that goes on with it."""
     message = f"The request cannot go on: there is no response {_unknown(response_id)} Send the whole conversation."
-    return InvalidRequest(message, param=PREVIOUS, code="previous_response_not_found")
+    return InvalidRequest(message, param=PREVIOUS, code=NOT_FOUND)
 
 
 def _unknown(response_id: str) -> str:

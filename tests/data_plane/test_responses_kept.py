@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import openai
 import pytest
 
 from gatewayd.config.snapshot import RoutingSettings, ServerSettings
+from gatewayd.errors import UpstreamStatus
 from gatewayd.secret import Secret
 from tests.data_plane.gateway import forward
 from tests.data_plane.test_converted import TEXT, chat
@@ -152,6 +154,31 @@ async def test_a_conversation_stays_with_the_provider_that_keeps_it(stream: bool
             assert ups[at].requests[-1].target == f"{PATH}/resp_p{at}0{target}"
             assert ups[at].requests[-1].headers["authorization"].startswith("Bearer ")
         assert (await asked(site, target=f"{PATH}/{first[:-2]}AA")).status == 404
+
+
+async def test_no_other_provider_is_asked_when_the_one_that_keeps_it_cannot_be() -> None:
+    async with providers() as (ups, site):
+        answer = await asked(site, {"input": "One"})
+        first, at = json.loads(answer.body)["id"], answer.headers["x-gatewayd-deployment"]
+        other = ups[1 - int(at[1])]
+        runtime, now = site.gateway.current, time.monotonic()
+        peers = [target.candidate for target in runtime.targets.values()]
+        (kept_by,) = (peer for peer in peers if peer.id == at)
+        runtime.health.failed(
+            kept_by, UpstreamStatus("slow down", status=429, retry_after=60.0), now, peers=peers, policy=runtime.policy
+        )
+        answer = await asked(site, {"input": "Two", "previous_response_id": first})
+        assert answer.status == 429
+        assert f"kept by the deployment '{at}', which is out of rotation" in answer.error["message"]
+        assert int(answer.headers["retry-after"]) > 0
+        answer = await asked(site, {"input": "Two", "model": "other", "previous_response_id": first})
+        assert answer.status == 404, "there is no such model"
+        assert not other.requests
+        sealed = site.gateway.memory("anonymous").sealed("resp_1", "gone")
+        for body, status in (({"input": "Two", "previous_response_id": sealed}, 400), (None, 404)):
+            answer = await asked(site, body, PATH if body else f"{PATH}/{sealed}")
+            assert answer.status == status
+            assert "kept by the deployment 'gone', which is not configured any more" in answer.error["message"]
 
 
 async def test_a_response_belongs_to_its_key() -> None:

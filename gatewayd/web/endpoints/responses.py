@@ -7,9 +7,10 @@ from urllib.parse import parse_qs, quote
 
 from gatewayd.engine.request import Request
 from gatewayd.errors import InvalidRequest
-from gatewayd.upstream.forward import ForwardUpstream
-from gatewayd.upstream.response_memory import SealedReply, no_response
+from gatewayd.upstream.convert import native_upstream
+from gatewayd.upstream.response_memory import SealedReply, no_response, not_configured
 from gatewayd.web.router import Route
+from gatewayd.wire.dialect import RESPONSES
 from gatewayd.wire.response_store import StoredResponse, deleted_body, input_items_body
 
 _ITEMS: Final = "/input_items"
@@ -58,12 +59,15 @@ async def _found(request: Request, below: str = "") -> StoredResponse | None:
     if stored is not None:
         return stored
     place = memory.place_of(name)
-    target = None if place is None else runtime.targets.get(place[1])
-    if place is None or target is None or not isinstance(target.upstream, ForwardUpstream):
+    if place is None:
         raise no_response(name)
+    target = runtime.targets.get(place[1])
+    upstream = None if target is None else native_upstream(target.upstream, RESPONSES)
+    if target is None or upstream is None:
+        raise not_configured(name, place[1])
     path = f"responses/{quote(place[0], safe='')}{below}"
     method, query = request.head.method, request.head.query
-    reply = await target.upstream.ask_about(method, path, query, target.timeouts)
+    reply = await upstream.ask_about(method, path, query, target.timeouts)
     sealed = SealedReply(reply, None, memory, place[1])
     request.send(reply.status, reply.headers, sealed.body or b"")
     return None
