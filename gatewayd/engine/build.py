@@ -98,7 +98,7 @@ def _target(deployment: Deployment, timeouts: TimeoutsOf, gateway: Gateway) -> T
 def _upstream(deployment: Deployment, gateway: Gateway) -> Upstream:
     match deployment.kind:
         case "forward":
-            return ForwardUpstream(deployment, instance=gateway.instance)
+            return ForwardUpstream(deployment, instance=gateway.instance, fetcher=gateway.fetcher)
         case "translate":
             translated = TranslateUpstream(deployment, instance=gateway.instance, fetcher=gateway.fetcher)
             return _with_native(deployment, translated, gateway)

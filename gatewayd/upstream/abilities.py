@@ -28,6 +28,8 @@ _DEFAULTS: Final = (
     "user", "metadata", "session", "safety_id", "service_tier", "store",
 )  # fmt: skip
 """Fields of a request that a deployment's configuration may set for requests that do not."""
+_STRUCTURED: Final = re.compile(r"claude-(?:opus-4-1(?!\d)|[a-z]+-(?:4-[5-9](?!\d)|[5-9]))")
+"""Names of Claude's models whose answers and tools can be held to a schema."""
 _OPENAIS: Final = frozenset({"openai", "azure"})
 
 
@@ -49,7 +51,7 @@ def model_target(deployment: Deployment, model: str) -> ModelTarget:
         unsupported=frozenset(unsupported),
         reasons=bool(known.get("supports_reasoning", _REASONS.search(name) is not None)),
         adaptive_thinking=bool(known.get("supports_adaptive_thinking", _ADAPTIVE.search(name) is not None)),
-        structured_output=bool(known.get("supports_native_structured_output", not claude)),
+        structured_output=bool(known.get("supports_native_structured_output", not claude or _STRUCTURED.search(name))),
         system_turns=bool(known.get("supports_mid_conversation_system", False)),
         developer_role=openais,
         thinking_blocks=deployment.kind == "translate" and claude,

@@ -20,6 +20,7 @@ from gatewayd.upstream.abilities import model_target, with_defaults
 from gatewayd.upstream.base import DROPPED, Call, Reply, Upstream, WholeReply
 from gatewayd.upstream.converted import ConvertedStream, unix_time
 from gatewayd.upstream.forward import ForwardUpstream
+from gatewayd.upstream.inline_media import InlineMedia
 from gatewayd.upstream.response_memory import SealedReply, is_stateless, unsealed
 from gatewayd.wire import responses
 from gatewayd.wire.conversation import Answer, Block, Request, TextBlock
@@ -167,6 +168,11 @@ class _Conversion:
         previous = None
         if call.memory is not None:
             request, previous = call.memory.continued(asked)
+        if isinstance(upstream, ForwardUpstream):
+            dialect, provider = self.endpoint.dialect.name, self._deployment.provider
+            media = InlineMedia(dialect, provider, upstream.fetcher, call.timeouts)
+            if media.concerns(request):
+                request = await media.put_in(request)
         if len(call.intent.body) > _THREADED:
             body, lost = await asyncio.to_thread(self._written, request)
         else:

@@ -15,7 +15,7 @@ import msgspec
 
 from gatewayd.errors import GatewayError, UpstreamBadResponse, UpstreamIncomplete
 from gatewayd.upstream.base import Flow, Reply, Sink
-from gatewayd.wire.events import End, Reader, Start, StreamError, StreamEvent, Writer
+from gatewayd.wire.events import End, Ping, Reader, Start, StreamError, StreamEvent, Writer
 from gatewayd.wire.headers import Header
 from gatewayd.wire.openai import Usage
 from gatewayd.wire.sse_decoder import Decoder
@@ -101,6 +101,8 @@ class _ConvertingSink:
         self._own_id = own_id
         self._decoder = Decoder(MAX_CONVERTED)
         self._signs = 0
+        self._idle = True
+        """Whether the bytes last written say only that the upstream lives."""
         self._over = False
         self._whole = False
 
@@ -115,12 +117,11 @@ class _ConvertingSink:
         except GatewayError as error:
             self._fail(error)
             return
-        decoder = self._decoder
         if out:
             self._sink.write(out)
-        elif decoder.signs != self._signs:
+        elif self._idle and self._decoder.signs != self._signs:
             self._sink.write(_ALIVE)
-        self._signs = decoder.signs
+        self._signs = self._decoder.signs
 
     def finish(self) -> None:
         """The upstream's stream had a good end. Raises GatewayError if it holds no whole answer all the same."""
@@ -133,6 +134,7 @@ class _ConvertingSink:
 
     def _converted(self, data: bytes) -> bytes:
         out = b""
+        self._idle = True
         for event in self._decoder.feed(data):
             if event.data is None:
                 raise UpstreamBadResponse("The upstream's stream has an event that is too large.")
@@ -149,6 +151,7 @@ class _ConvertingSink:
                 break
             if isinstance(event, Start):
                 event = self._named(event)
+            self._idle = self._idle and isinstance(event, Ping)
             pieces += self._writer.feed(event)
             if isinstance(event, End):
                 self._over = self._whole = True

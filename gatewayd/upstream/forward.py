@@ -25,6 +25,7 @@ from gatewayd.tasks import in_steps
 from gatewayd.upstream.answer import lines
 from gatewayd.upstream.base import Call, Reply, Timeouts, WholeReply
 from gatewayd.upstream.dial import Origin, configured_tls
+from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.onepiece import in_one_piece
 from gatewayd.upstream.opaque import OpaqueAnswer
@@ -90,7 +91,14 @@ class ForwardUpstream:
     Raises ConfigurationError if the deployment cannot be called: base URL or headers are malformed.
     """
 
-    def __init__(self, deployment: Deployment, *, tls: ssl.SSLContext | None = None, instance: str = "") -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        *,
+        tls: ssl.SSLContext | None = None,
+        instance: str = "",
+        fetcher: Fetcher | None = None,
+    ) -> None:
         if not deployment.api_base:
             raise ConfigurationError("a forwarding deployment needs a base URL", config_key="api_base")
         self._origin, parts = Origin.of(deployment.api_base)
@@ -110,6 +118,7 @@ class ForwardUpstream:
         held = (deployment.api_key, *deployment.extra_headers.values(), *deployment.litellm_params.values())
         self.secrets = Secrets(secret for secret in held if isinstance(secret, Secret))
         self.missing = MissingEndpoints()
+        self.fetcher = fetcher or Fetcher()
         self._heads: tuple[dict[Endpoint, bytes], dict[Endpoint, bytes]] = {}, {}
         """By endpoint, of calls that do not stream and of those that do."""
 

@@ -77,24 +77,15 @@ class Media:
         return True
 
     async def _fetch(self, place: _Place, timeouts: Timeouts, limit: int) -> tuple[str, int]:
-        try:
-            if limit <= 0:
-                raise FetchError("the media of the call are larger than 20 MB in total")
-            data, kind = await self._fetcher.get(place.url, timeouts, limit)
-            kind = place.kind or (kind if kind.startswith(_KINDS) else _sniffed(data))
-        except FetchError as error:
-            raise _refused(
-                f"{self._provider} does not accept this address, and the gateway could not fetch it: {error}. It "
-                "fetches only from public https addresses, and at most 20 MB for a call.",
-                place,
-            ) from None
-        text = await asyncio.to_thread(lambda: base64.b64encode(data).decode("ascii"))
-        return f"data:{'image/jpeg' if kind == 'image/jpg' else kind};base64,{text}", len(data)
+        text, kind, size = await fetched_media(
+            place.url, place.kind, place.param, self._provider, self._fetcher, timeouts, limit
+        )
+        return f"data:{kind};base64,{text}", size
 
     def _check_bucket(self, place: _Place) -> None:
         """litellm would look the type up in the bucket, with the operator's credentials."""
         if place.kind is None and "." not in place.url.rpartition("/")[2]:
-            raise _refused("A gs:// address without a file ending needs a 'format', its MIME type.", place)
+            raise _refused("A gs:// address without a file ending needs a 'format', its MIME type.", place.param)
 
 
 class _Place:
@@ -152,8 +143,28 @@ def _sniffed(data: bytes) -> str:
     raise FetchError("its type is not supported by models")
 
 
-def _refused(message: str, place: _Place) -> InvalidRequest:
-    error = InvalidRequest(message, param=place.param)
+async def fetched_media(
+    url: str, kind: str | None, param: str, provider: str, fetcher: Fetcher, timeouts: Timeouts, limit: int
+) -> tuple[str, str, int]:
+    """What is at an address: in base64, its MIME type (`kind`, if the caller gave one), and its size, which is at most
+    `limit`. Raises InvalidRequest."""
+    try:
+        if limit <= 0:
+            raise FetchError("the media of the call are larger than 20 MB in total")
+        data, found = await fetcher.get(url, timeouts, limit)
+        kind = kind or (found if found.startswith(_KINDS) else _sniffed(data))
+    except FetchError as error:
+        raise _refused(
+            f"{provider} does not accept this address, and the gateway could not fetch it: {error}. It fetches only "
+            "from public https addresses, and at most 20 MB for a call.",
+            param,
+        ) from None
+    text = await asyncio.to_thread(lambda: base64.b64encode(data).decode("ascii"))
+    return text, "image/jpeg" if kind == "image/jpg" else kind, len(data)
+
+
+def _refused(message: str, param: str) -> InvalidRequest:
+    error = InvalidRequest(message, param=param)
     error.verdict = Verdict.ELSEWHERE  # another provider may take it
     error.blames_deployment = False
     return error

@@ -55,8 +55,9 @@ async def sent(
     if not seen:
         return None
     request = seen[-1]
-    auth = request.headers.get("authorization", "").removeprefix("Bearer ") or request.headers.get("api-key")
-    return {"url": str(request.url), "key": auth, "body": json.loads(request.content)}
+    headers = request.headers
+    key = headers.get("authorization", "").removeprefix("Bearer ") or headers.get("api-key") or headers.get("x-api-key")
+    return {"url": str(request.url), "key": key, "body": json.loads(request.content)}
 
 
 async def main() -> None:

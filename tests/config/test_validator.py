@@ -289,7 +289,7 @@ class TestWhatGoesUpstream:
     def test_options_of_streams(self) -> None:
         options = {"include_usage": True}
         assert only(stream_options=options).params == {"stream_options": options}
-        assert only(model="anthropic/claude-sonnet-4-5", stream_options=options).params == {}
+        assert only(model="cohere_chat/command-r", stream_options=options).params == {}
 
 
 class TestHints:

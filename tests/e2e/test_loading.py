@@ -40,14 +40,11 @@ sys.meta_path.insert(0, Gate())
 """`sitecustomize` of the daemon and its workers: the import of litellm waits for a file, and fails if there is text in
 it."""
 
-CLAUDE: dict[str, Any] = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "model": "claude-x",
-    "content": [{"type": "text", "text": "Hello from Claude"}],
-    "stop_reason": "end_turn",
-    "usage": {"input_tokens": 1, "output_tokens": 1},
+COHERE: dict[str, Any] = {
+    "id": "c1",
+    "finish_reason": "COMPLETE",
+    "message": {"role": "assistant", "content": [{"type": "text", "text": "Hello from Cohere"}]},
+    "usage": {"tokens": {"input_tokens": 1, "output_tokens": 1}},
 }
 
 
@@ -58,8 +55,8 @@ class Gated(Daemon):
         (folder / "sitecustomize.py").write_text(GATE)
         self._gate = folder / "gate"
         self.url = f"http://127.0.0.1:{free_port()}"
-        params = {"model": "anthropic/claude-x", "api_key": "sk-ant-0123456789", "api_base": upstream}
-        entry = f"  - {{model_name: claude, litellm_params: {json.dumps(params)}}}\n"
+        params = {"model": "cohere_chat/x", "api_key": "sk-co-0123456789", "api_base": f"{upstream}/v2/chat"}
+        entry = f"  - {{model_name: cohere, litellm_params: {json.dumps(params)}}}\n"
         own = f"listen: {self.url.removeprefix('http://')}\nadmin: 127.0.0.1:0"
         file = folder / "gatewayd.yaml"
         file.write_text(config("local", own=own).replace("model_list:\n", f"model_list:\n{entry}"))
@@ -93,7 +90,7 @@ async def test_what_needs_no_litellm_is_answered_while_litellm_is_loaded(
 ) -> None:
     """U-C11: `/livez` answers, `/readyz` says no, and calls that must be translated wait."""
     async with (
-        FakeUpstream(json_reply(CLAUDE)) as upstream,
+        FakeUpstream(json_reply(COHERE)) as upstream,
         Gated(tmp_path, *processes, upstream=upstream.base_url.removesuffix("/v1")) as daemon,
     ):
         await daemon.reached()
@@ -108,10 +105,10 @@ async def test_what_needs_no_litellm_is_answered_while_litellm_is_loaded(
         await eventually(alive)
         assert await daemon.get("/readyz") == 503
         assert await daemon.chat("local") == (200, "Hello from local")
-        waiting = asyncio.create_task(daemon.chat("claude"))
+        waiting = asyncio.create_task(daemon.chat("cohere"))
         assert not any("  models  " in line for line in daemon.log)
         daemon.go_on()
-        assert await waiting == (200, "Hello from Claude")
+        assert await waiting == (200, "Hello from Cohere")
         await daemon.serving()
         assert await daemon.get("/readyz") == 200
 
@@ -139,12 +136,12 @@ async def test_an_edit_that_needs_litellm_goes_live_when_it_is_loaded(tmp_path: 
     async with Gated(tmp_path) as daemon:
         file = tmp_path / "gatewayd.yaml"
         whole = file.read_text()
-        file.write_text("".join(line for line in whole.splitlines(keepends=True) if "claude" not in line))
+        file.write_text("".join(line for line in whole.splitlines(keepends=True) if "cohere" not in line))
         await daemon.serving()
         edit = asyncio.create_task(daemon.edit(whole))
         await daemon.reached()
         assert await daemon.get("/readyz") == 200
         assert await daemon.chat("local") == (200, "Hello from local")
-        assert (await daemon.chat("claude"))[0] == 404
+        assert (await daemon.chat("cohere"))[0] == 404
         daemon.go_on()
         assert (await edit)["result"] == "applied"

@@ -297,7 +297,7 @@ async def test_a_closed_stderr_is_no_reason_not_to_serve(tmp_path: Path) -> None
 async def test_a_model_that_must_be_translated_does_not_load_litellm_for_check(tmp_path: Path) -> None:
     file = tmp_path / "gatewayd.yaml"
     file.write_text(
-        "model_list: [{model_name: c, litellm_params: {model: anthropic/claude-sonnet-4, api_key: sk-x-0123456789}}]"
+        "model_list: [{model_name: c, litellm_params: {model: cohere_chat/command-r, api_key: sk-x-0123456789}}]"
     )
     file.chmod(0o600)
     code, out, err = await command("check", str(file), environ={"PYTHONPROFILEIMPORTTIME": "1"})

@@ -223,7 +223,7 @@ async def test_an_edit_that_a_worker_cannot_make_live_is_applied_by_none(tmp_pat
     file.write_text(config("a"))
     path = f"{broken.parent}:{Path(__file__).parents[2]}"
     async with Daemon(file, *TWO, environ={"PYTHONPATH": path}) as daemon:
-        entry = "  - {model_name: t, litellm_params: {model: anthropic/claude-sonnet-4, api_key: sk-x-0123456789}}\n"
+        entry = "  - {model_name: t, litellm_params: {model: cohere_chat/command-r, api_key: sk-x-0123456789}}\n"
         file.write_text(config("b").replace("model_list:\n", "model_list:\n" + entry))
         outcome = await daemon.reload()
         assert [problem["code"] for problem in outcome["problems"]] == ["litellm_unavailable"]

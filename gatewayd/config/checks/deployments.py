@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -21,11 +20,11 @@ from gatewayd.config.checks.ids import Ids
 from gatewayd.config.checks.modes import RESPONSES_PREFIX, as_called
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.secrecy import is_secret_name
-from gatewayd.config.checks.target import Destination, check_provider, find_target
+from gatewayd.config.checks.target import Destination, check_provider, find_target, passed_on
 from gatewayd.config.checks.trust import Trusts
 from gatewayd.config.checks.values import explain
 from gatewayd.config.document import Path, shortened
-from gatewayd.config.schema.base import family, known, listed
+from gatewayd.config.schema.base import family, known
 from gatewayd.config.schema.deployment import COMPLETION_PARAMETERS, LitellmParams, ModelEntry
 from gatewayd.config.schema.mock import MockResponse, normalise
 from gatewayd.config.search import every_model
@@ -170,7 +169,7 @@ class _Entry:
             trust=self._trust(params, target),
             params=completion,
             extra_body=_plain(params.extra_body or {}),
-            extra_headers=headers,
+            extra_headers={**target.headers, **headers},
             litellm_params=handed_on,
             drop_params=self._shared.drop_params if params.drop_params is None else params.drop_params,
             additional_drop_params=tuple(params.additional_drop_params or ()),
@@ -289,7 +288,7 @@ class _Entry:
         for name, value in self._raw.items():
             if value is None or name in LitellmParams.model_fields:
                 continue
-            passed = name in _passed_on()
+            passed = name in passed_on()
             if not passed and (name in known(LitellmParams) or family(LitellmParams, name)):
                 continue
             if name == "stream_options" and target.kind == "translate":
@@ -300,15 +299,9 @@ class _Entry:
                 handed_on[name] = _secretive(name, value)
             elif target.kind == "forward" and name in self._own:
                 path = (*self._path, "litellm_params", name)
-                message = f"has no effect: {target.provider} has an OpenAI-compatible API, so litellm is not used"
+                message = f"has no effect: gatewayd calls {target.provider} without litellm"
                 self._report.once("unused_key", path, message)
         return handed_on, completion
-
-
-@cache
-def _passed_on() -> frozenset[str]:
-    """Keys that litellm gets unchanged."""
-    return frozenset().union(*listed(LitellmParams, "translated").values())
 
 
 def check_partial(values: Mapping[str, Any], path: Path, report: Report) -> bool:

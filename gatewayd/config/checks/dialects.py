@@ -46,7 +46,9 @@ def served(entry: ModelEntry, info: Any, target: Destination, path: Path, report
     named = entry.litellm_params.api_base or entry.litellm_params.base_url
     own_address = bool(named) and target.provider != "azure"  # every Azure resource has its own address
     mode = mode_of(target, written, own_address)
-    known = {} if own_address or target.kind == "scripted" else catalogued(target, written) or {}
+    provider = providers.get(target.provider)
+    anyones = own_address and provider is not None and _CHAT[0] in provider.dialects  # its names may mean anything
+    known = {} if anyones or target.kind == "scripted" else catalogued(target, written) or {}
     return ServedApis(
         _dialects(target, mode, entry.model_info, path, report),
         unserved(target, written, mode, path, report),
@@ -60,10 +62,13 @@ def _dialects(target: Destination, mode: str, info: ModelInfo, path: Path, repor
     anyone can run."""
     provider = providers.get(target.provider)
     native = provider.dialects if provider is not None and target.kind != "scripted" else _CHAT
+    if target.kind == "translate":
+        native = tuple(dict.fromkeys((*_CHAT, *native)))
     told = tuple(dict.fromkeys(info.apis or ()))
     if target.kind == "forward":
         foreign = provider is not None and provider.own_host and target.api_base != provider.api_base
-        usual = _ONLY_RESPONSES if mode == RESPONSES_MODE else _CHAT if foreign or _is_old_azure(target) else native
+        reduced = native[:1] if foreign or _is_old_azure(target) else native
+        usual = _ONLY_RESPONSES if mode == RESPONSES_MODE else reduced
         return told or usual
     if told and not set(told) <= set(native):
         message = f"has no effect: gatewayd calls {target.provider} by {' and '.join(native)} only"

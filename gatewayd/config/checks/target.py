@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -19,6 +20,7 @@ from gatewayd.config.checks.report import Report
 from gatewayd.config.document import Path
 from gatewayd.config.listing import retired
 from gatewayd.config.providers import Provider
+from gatewayd.config.schema.base import listed
 from gatewayd.config.schema.deployment import LitellmParams, ModelEntry
 from gatewayd.config.snapshot import UpstreamKind
 from gatewayd.secret import Secret
@@ -27,6 +29,8 @@ from gatewayd.urls import url_problem
 _BELOW_V1 = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm", "vllm", "lm_studio", "llamafile"})
 """Providers whose name stands for any server, and whose base URL includes the path."""
 _OLLAMA_PORT = 11434
+_BEARER_VARIABLE = "ANTHROPIC_AUTH_TOKEN"
+"""Holds a token, which goes into another header than a key of Anthropic's."""
 MOCK = "mock"
 """The provider of a scripted deployment whose model has no provider."""
 _AZURE_DEFAULT_VERSION = "2025-02-01-preview"
@@ -45,6 +49,8 @@ class Destination:
     api_base: str | None = None
     api_key: Secret | None = None
     api_version: str | None = None
+    headers: Mapping[str, Secret] = field(default_factory=dict)
+    """Those that sign in where `api_key` does not."""
 
 
 def find_target(
@@ -99,6 +105,9 @@ class _Way:
         told = {**raw, **(extra if isinstance(extra, dict) else {})}
         self._options = sorted(name for name in parameters.ollama() if told.get(name) is not None)
         self._natively = bool(self._options) and provider.name.startswith("ollama")
+        self._by_litellm = provider.name == "anthropic" and any(
+            value is not None and (name in passed_on() or name.startswith("anthropic_")) for name, value in raw.items()
+        )
         self._told_version: str | None = None
         self._environ = environ
         self._listeners = listeners
@@ -115,6 +124,8 @@ class _Way:
         kind = provider.kind
         if provider.name == "azure" and key is None and self._signs_in:
             kind = "translate"  # litellm signs in with Entra ID
+        if self._by_litellm:
+            kind = "translate"  # these keys are litellm's own
         if self._natively:
             kind, base = "translate", (provider.base_url(base) or "").removesuffix("/v1")
         if kind == "forward":
@@ -137,7 +148,10 @@ class _Way:
         if key is None:
             key = self._key_from_environment(configured)
         version = self._told_version or self._version(base)
-        return Destination(kind, provider.name, self._model, base, key, version)
+        headers: dict[str, Secret] = {}
+        if kind == "forward" and key is not None and key.reveal() == self._environ.get(_BEARER_VARIABLE, "").strip():
+            headers, key = {"authorization": Secret(f"Bearer {key.reveal()}")}, None
+        return Destination(kind, provider.name, self._model, base, key, version, headers)
 
     def _azure_resource(self, base: str) -> str:
         """What litellm wants of the "Target URI" that Azure's portal shows: the resource alone. What else is in it (the
@@ -258,6 +272,12 @@ class _Way:
 
     def _set_names(self, names: tuple[str, ...]) -> str | None:
         return next((name for name in names if self._environ.get(name, "").strip()), None)
+
+
+@cache
+def passed_on() -> frozenset[str]:
+    """Keys that litellm gets unchanged."""
+    return frozenset().union(*listed(LitellmParams, "translated").values())
 
 
 def _told_by_address(

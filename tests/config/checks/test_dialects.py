@@ -41,8 +41,9 @@ def checked(model: str, apis: list[str] | None = None, **params: Any) -> Result:
         ("openrouter/x/y", {"api_base": "http://h/v1"}, None, ("chat",)),
         ("groq/x", {}, None, ("chat", "responses")),
         ("mistral/x", {}, None, ("chat",)),
-        ("anthropic/claude-opus-5-5", {}, None, ("chat", "messages")),
-        ("anthropic/claude-opus-5-5", {"api_base": "http://h"}, None, ("chat", "messages")),
+        ("anthropic/claude-opus-5-5", {}, None, ("messages",)),
+        ("anthropic/claude-opus-5-5", {"api_base": "http://h"}, None, ("messages",)),
+        ("anthropic/claude-opus-5-5", {"api_base": "http://h"}, ["chat", "messages"], ("chat", "messages")),
         ("cohere_chat/command-r", {}, None, ("chat",)),
         ("anthropic/claude-opus-5-5", {"mock_response": "Hello"}, None, ("chat",)),
     ],
@@ -52,6 +53,27 @@ def test_apis(model: str, params: dict[str, Any], apis: list[str] | None, expect
     assert result.snapshot is not None, result.problems
     assert result.snapshot.deployments[0].dialects == expected
     assert not result.snapshot.deployments[0].model.startswith("responses/")
+
+
+def test_keys_that_are_litellms_own_need_litellm() -> None:
+    """As before: chat goes through litellm, and Anthropic's own API is forwarded."""
+    points = [{"location": "message", "role": "system"}]
+    result = checked("anthropic/claude-opus-5-5", cache_control_injection_points=points)
+    assert result.snapshot is not None
+    (deployment,) = result.snapshot.deployments
+    assert (deployment.kind, deployment.dialects) == ("translate", ("chat", "messages"))
+    assert deployment.litellm_params == {"cache_control_injection_points": points}
+
+
+@pytest.mark.parametrize("variable", ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"])
+def test_a_token_from_the_environment_is_no_key(variable: str) -> None:
+    entry = {"model_name": "m", "litellm_params": {"model": "anthropic/claude-opus-5-5"}}
+    result = ConfigValidator(environ={variable: KEY}).check({"model_list": [entry], "gatewayd": {"admin": "off"}})
+    assert result.snapshot is not None
+    (deployment,) = result.snapshot.deployments
+    token = deployment.extra_headers.get("authorization")
+    assert (deployment.api_key is None) is (token is not None) is (variable == "ANTHROPIC_AUTH_TOKEN")
+    assert token is None or token.reveal() == f"Bearer {KEY}"
 
 
 def test_apis_that_a_provider_has_not_are_named() -> None:
