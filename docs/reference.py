@@ -239,6 +239,8 @@ def _endpoints() -> Iterator[str]:
         described.add(name)
         yield f"| `{route.method} {usual_path(route)}` | {_ENDPOINTS[name]} |"
     _described(described, _ENDPOINTS)
+    yield "| any method, other paths below `/v1` | passed as they are to the first of `gatewayd.pass_through` |"
+    yield "| any method, `/{provider}/...` | passed to the deployment of that provider in `gatewayd.pass_through` |"
 
 
 _FALLBACK = Record(path="/v1/messages", group="asked", attempts=[Attempt("", "answered", 0.0, status=200)])

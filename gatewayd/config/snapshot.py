@@ -135,6 +135,11 @@ class Deployment:
         return "id" in self.info
 
     @property
+    def is_passable(self) -> bool:
+        """Whether some of its requests are forwarded, so that any other can be too."""
+        return self.kind == "forward" or (self.kind == "translate" and self.dialects != ("chat",))
+
+    @property
     def summary(self) -> str:
         """`openai/gpt-4o` and, where the address is set, `at HOST:PORT`: never the path or the query of the URL."""
         text = f"{self.provider}/{self.model}"
@@ -323,6 +328,14 @@ class ServerSettings:
         (),
         "Names of refused keys in litellm's sections that gatewayd should ignore instead.",
         why="ignoring a security setting silently would be dangerous",
+    )
+    pass_through: Texts = setting(
+        (),
+        "Deployments whose whole API clients may use, each by its `model_info.id` or a model group that has no other. "
+        "Requests below the path of a provider (`/openai/...`, `/anthropic/...`) go to its deployment as they are, "
+        "with its key. The first one also gets requests to all other paths below `/v1`: files, batches, fine-tuning, "
+        "and whatever gatewayd does not know.",
+        why="whoever may ask a model could read the files of everybody else",
     )
     default_models: Mapping[str, str] = field(default_factory=_empty)
     """Endpoint (`chat/completions`, `embeddings`, ...) to the group used when the caller names no model."""

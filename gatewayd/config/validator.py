@@ -20,6 +20,7 @@ from gatewayd.config.checks.circle import Listeners
 from gatewayd.config.checks.deployments import Built, Shared, build_deployments, check_partial
 from gatewayd.config.checks.effective import effective_tree
 from gatewayd.config.checks.keys import check_keys, refusable
+from gatewayd.config.checks.passing import check_pass_through
 from gatewayd.config.checks.report import Report
 from gatewayd.config.checks.routes import build_routing, default_models, names_of
 from gatewayd.config.checks.server import build_server, check_permissions
@@ -131,6 +132,7 @@ class _Validation:
             default_models=default_models(general, names, report),
             on_invalid_deployment="skip" if report.skips else "refuse",
         )
+        check_pass_through(server.pass_through, deployments, report)
         check_permissions(document.files, tree, report)
         written = tree.get("model_list", [])
         report.offer_to_skip(len(written))

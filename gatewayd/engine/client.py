@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from gatewayd.config.snapshot import ServerSettings
-from gatewayd.errors import BodyTooLarge, InvalidRequest
+from gatewayd.errors import BodyTooLarge, GatewayError, InvalidRequest
 from gatewayd.upstream.base import Sink
 from gatewayd.wire.headers import Header
 
@@ -66,6 +66,11 @@ def client_timeout(told: str, server: ServerSettings) -> float:
     if not 0 < seconds < math.inf:
         raise InvalidRequest("The header x-litellm-timeout must be a number of seconds above 0.")
     return min(seconds, server.timeouts.total)
+
+
+def is_callers(error: GatewayError) -> bool:
+    """Whether the caller has to change something; a 429 asks for patience only."""
+    return error.status < 500 and error.status != 429 and not error.blames_deployment
 
 
 def too_large(limit: int) -> BodyTooLarge:

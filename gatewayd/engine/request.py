@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from gatewayd.engine.client import MEGABYTE, Client, ClientGone, IncomingBody, client_timeout, too_large
+from gatewayd.engine.client import MEGABYTE, Client, ClientGone, IncomingBody, client_timeout, is_callers, too_large
 from gatewayd.engine.dispatch import FirstAttempt, dispatch
 from gatewayd.engine.head import RequestHead
 from gatewayd.engine.keepalive import KeepAlives
@@ -138,13 +138,10 @@ class Request:
         head, body, server = self.head, self._body, self.runtime.snapshot.server
         if head.refusal is not None:
             raise head.refusal
-        limit = int(server.limits.body_mb * MEGABYTE)
         model = head.model or server.default_models.get(endpoint.path)
-        if not isinstance(body, bytes) or LARGE < len(body) <= limit:
-            self._go_on(self._read_and_ask(endpoint, limit, model))
+        if not isinstance(body, bytes) or len(body) > min(LARGE, server.limits.body_mb * MEGABYTE):
+            self._go_on(self._read_and_ask(endpoint, model))
             return True
-        if len(body) > limit:
-            raise too_large(limit)
         if not self._enter(endpoint, endpoint.peek(body, head.content_type, default_model=model)):
             return False
         call = self._call
@@ -154,13 +151,20 @@ class Request:
             self._go_on(self._dispatch())
         return True
 
-    async def _read_and_ask(self, endpoint: Endpoint, limit: int, model: str | None) -> None:
-        """The same for a body that is not here yet, or large."""
-        body = self._body
+    async def read_body(self) -> bytes:
+        """All of it. Raises GatewayError or ClientGone."""
+        body, limit = self._body, int(self.runtime.snapshot.server.limits.body_mb * MEGABYTE)
         if not isinstance(body, bytes):
             waiting = time.monotonic()
             body = await body.read(limit)
             self._waited = time.monotonic() - waiting
+        if len(body) > limit:
+            raise too_large(limit)
+        return body
+
+    async def _read_and_ask(self, endpoint: Endpoint, model: str | None) -> None:
+        """The same for a body that is not here yet, or large."""
+        body = await self.read_body()
         if len(body) <= LARGE:
             intent = endpoint.peek(body, self.head.content_type, default_model=model)
         else:
@@ -283,7 +287,7 @@ class Request:
             reply = NamedReply(reply, call.intent.model)
         broken: GatewayError | None = None
         try:
-            await self._relay(reply, time.monotonic() - record.started)
+            await self.relay(reply, call.endpoint.dialect, call.waited)
         except GatewayError as error:
             broken = error
             raise
@@ -292,16 +296,18 @@ class Request:
             record.usage = reply.usage
             served.close(broken)
 
-    async def _relay(self, reply: Reply, elapsed: float) -> None:
+    async def relay(self, reply: Reply, dialect: Dialect, waited: float) -> None:
+        """Passes an answer on, for which an upstream was waited for so long."""
         record, client = self.record, self._client
-        headers = [*reply.headers, *success_headers(record, elapsed - self._waited - self._call.waited, elapsed)]
+        elapsed = time.monotonic() - record.started
+        headers = [*reply.headers, *success_headers(record, elapsed - self._waited - waited, elapsed)]
         record.status = reply.status
         if reply.body is not None:
             client.send(reply.status, headers, reply.body)
             return
         content_type = next((value for name, value in reply.headers if name == "content-type"), "")
         if content_type.startswith(EVENTS):
-            self._dialect = self._call.endpoint.dialect
+            self._dialect = dialect
         record.ttft = elapsed
         self._committed = True
         sink = client.start(reply.status, [*headers, *STREAM_HEADERS])
@@ -368,7 +374,7 @@ class Request:
             else:
                 self._client.abort()
             return
-        record.outcome = "shutdown" if stopping else "rejected" if _is_callers(error) else "error"
+        record.outcome = "shutdown" if stopping else "rejected" if is_callers(error) else "error"
         record.status, headers, body = failure(error, record)
         self._client.send(record.status, [*headers, *self._revision()], body, last=stopping)
 
@@ -392,8 +398,3 @@ class Request:
             record.attempts[-1].ended = now
         observe(record, requests.observers)
         self._client.done()
-
-
-def _is_callers(error: GatewayError) -> bool:
-    """Whether the caller has to change something; a 429 asks for patience only."""
-    return error.status < 500 and error.status != 429 and not error.blames_deployment

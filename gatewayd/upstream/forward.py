@@ -11,6 +11,7 @@ import asyncio
 import re
 import ssl
 import time
+from functools import cached_property
 from typing import Final
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.hiding import Secrets
 from gatewayd.upstream.onepiece import in_one_piece
 from gatewayd.upstream.opaque import OpaqueAnswer
+from gatewayd.upstream.passing import PassingUpstream
 from gatewayd.upstream.pool import Pool
 from gatewayd.upstream.refusal import failed_body, refused
 from gatewayd.upstream.rewrite import Rewriter
@@ -185,6 +187,14 @@ class ForwardUpstream:
             timeouts = call.timeouts
             connection.send(answer, head, body, first_byte=timeouts.first_byte, idle=timeouts.idle)
         return connection
+
+    @cached_property
+    def passing(self) -> PassingUpstream:
+        """For requests to other paths of the same server."""
+        pairs = (line.partition(": ") for line in self._fields.decode("ascii").splitlines())
+        fields = [(name, value) for name, _, value in pairs]
+        path = self._path.removesuffix("/deployments/{model}") if self._azure else self._path
+        return PassingUpstream(self._pool, path, self._query, fields, self.secrets)
 
     async def aclose(self) -> None:
         await self._pool.aclose()

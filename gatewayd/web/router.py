@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from gatewayd.engine.head import Respond
@@ -18,6 +18,7 @@ from gatewayd.engine.request import Request
 from gatewayd.errors import GatewayError, MethodNotAllowed
 from gatewayd.observe.record import RecordKind
 from gatewayd.text import printable
+from gatewayd.web.passing import destination, pass_on
 from gatewayd.web.unknown import unknown_url
 from gatewayd.wire.dialect import Endpoint
 
@@ -64,6 +65,7 @@ class Router:
         if methods is None:
             methods = self._exact.get(path)
         model: str | None = None
+        whole = path
         if methods is None:
             path = _SLASHES.sub("/", path)
             if len(path) > 1:
@@ -72,7 +74,7 @@ class Router:
             if methods is None:
                 methods, model = self._match(path)
         if methods is None:
-            return self._unknown(method, path), None
+            return self._unknown(method, path, whole), None
         route = methods.get(method)
         if route is None:
             taken = " and ".join(sorted(methods.keys() - {"HEAD"}))
@@ -80,11 +82,14 @@ class Router:
             return refusal(MethodNotAllowed(text, allow=sorted(methods))), None
         return route, model
 
-    def _unknown(self, method: str, path: str) -> Route:
-        def refuse(request: Request) -> None:
-            raise unknown_url(method, path, self._served, request.runtime.snapshot.server.admin)
+    def _unknown(self, method: str, path: str, whole: str) -> Route:
+        def respond(request: Request) -> Coroutine[Any, Any, None]:
+            found = destination(request.runtime, method, whole)
+            if found is None:
+                raise unknown_url(method, path, self._served, request.runtime.snapshot.server.admin)
+            return pass_on(request, found)
 
-        return Route("GET", "", refuse)
+        return Route("GET", "", respond)
 
     def _match(self, path: str) -> tuple[dict[str, Route] | None, str | None]:
         for pattern, methods in self._patterns:

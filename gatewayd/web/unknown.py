@@ -30,11 +30,16 @@ def unknown_url(method: str, path: str, served: Iterable[tuple[str, str]], admin
     if path in _ON_ADMIN:
         where = "is switched off (gatewayd.admin)" if admin is None else f"listens at {admin}"
         text += f"It belongs to the admin listener, which {where}. "
-    elif path.removeprefix("/v1").lstrip("/").partition("/")[0] in _NOT_BUILT:
-        text += "This gateway does not serve that API. "
+    elif is_known_api(path):
+        text += "This gateway does not serve that API itself; gatewayd.pass_through can name a deployment that does. "
     elif (meant := _meant(path, {served for _, served in rows})) is not None:
         text += f"Did you mean {meant}? "
     return UnknownRoute(f"{text}Served are: {', '.join(f'{method} {path}' for method, path in rows)}.")
+
+
+def is_known_api(path: str) -> bool:
+    """Whether OpenAI, Anthropic or LiteLLM serve something there."""
+    return path.removeprefix("/v1").lstrip("/").partition("/")[0] in _NOT_BUILT
 
 
 def _meant(path: str, served: Collection[str]) -> str | None:

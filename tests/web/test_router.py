@@ -76,7 +76,7 @@ async def _told(request: str, *headers: str, server: ServerSettings = OPEN) -> A
         ("POST /api/v1/embeddings", "Did you mean /v1/embeddings?"),
         ("POST /v1/v1/chat/completions", "Did you mean /v1/chat/completions?"),
         ("POST /openai/v1/v1/completions", "Did you mean /v1/completions?"),
-        ("POST /v1/videos", "This gateway does not serve that API."),
+        ("POST /v1/videos", "This gateway does not serve that API itself; gatewayd.pass_through"),
         ("GET /metrics", "It belongs to the admin listener, which listens at 127.0.0.1:4001."),
         ("GET /status?key=sk-secret", "GET /status. It belongs to the admin listener"),
         ("GET /nowhere", "GET /nowhere. Served are: "),
