@@ -118,9 +118,10 @@ _ENDPOINTS = {
     "/audio/speech": "speech; the audio passes while it arrives",
     "/moderations": "the classification of texts; without a `model`, `general_settings.moderation_model` is used",
     "/rerank": "documents by relevance, in the format of Jina's, Cohere's and vLLM's APIs",
-    "/responses/{id}": "such a response, for 24 hours; `DELETE` forgets it",
-    "/responses/{id}/input_items": "what its request had as input",
-    "/responses/{id}/cancel": "ends a response that is made in the background",
+    "/responses/{id}": "a response that was made before, or its end; the deployment that made it is asked, or it is in "
+    "this process's memory: for a day, 10 000 of them and 64 MB at most, each for the key that asked for it",
+    "/responses/{id}/input_items": "the input of the request for it",
+    "/responses/{id}/cancel": "ends a response that is made in the background, which deployments with this API can do",
     "/models": "the model groups; in the format of Anthropic's API for requests with `anthropic-version`",
     "/models/{model}": "one of them",
     "/openai/models": "the model groups, in the format of Azure's API",

@@ -223,7 +223,7 @@ async def dispatch(runtime: Runtime, call: Call, record: Record) -> Served:
                     if hop.group.name != group:
                         group = hop.group.name
                         hop.group.budget.requests += 1
-                    call.capture, call.dropped = hop.capture, ()
+                    call.capture, call.dropped, call.error_event = hop.capture, (), None
                     target = runtime.targets[candidate.id]
                     if begun is None:
                         attempt = Attempt(candidate.id, group, time.monotonic())

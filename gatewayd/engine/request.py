@@ -370,7 +370,7 @@ class Request:
             record.outcome = "shutdown" if stopping else "broken_stream"
             if (dialect := self._dialect) is not None:
                 end_mark = dialect.end_mark if self.runtime.snapshot.server.stream.error_done else b""
-                self._client.fail(dialect.error_event(error) + end_mark)
+                self._client.fail((self._call.error_event or dialect.error_event)(error) + end_mark)
             else:
                 self._client.abort()
             return

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from gatewayd.errors import GatewayError
 from gatewayd.wire.conversation import Request
 from gatewayd.wire.dialect import Endpoint
 from gatewayd.wire.headers import Header
@@ -64,6 +65,9 @@ class Call(msgspec.Struct):
     """Fields of the body that were left out. Set anew for every try."""
     conversation: Request | None = None
     """What it asks in the neutral form, if it had to be converted."""
+    error_event: Callable[[GatewayError], bytes] | None = None
+    """Writes the event that ends the stream which the answer is, if it breaks: for one that its dialect cannot write
+    without knowing what has come. Set anew for every try."""
     memory: ResponseMemory | None = None
     """The caller's responses, for a call that may refer to one and that makes one."""
 

@@ -134,7 +134,8 @@ class _Estimate:
         self._converter = converter
 
     async def open(self, upstream: Upstream) -> Reply:
-        return _counted(await _request(self._call, self._converter))
+        request = await _request(self._call, self._converter)
+        return _counted(request if self._call.memory is None else self._call.memory.continued(request)[0])
 
 
 def _has_no_endpoint(error: UpstreamStatus, dialect: Dialect) -> bool:
@@ -223,7 +224,9 @@ class _Conversion:
             writer = self._caller.writer(request)
             at_end = partial(self._keep_streamed, request, previous, writer)
             own_id = None if self._call.memory is None else self._call.memory.new_id()
-            return ConvertedStream(reply, headers, self._target.reader(), writer, at_end, own_id)
+            stream = ConvertedStream(reply, headers, self._target.reader(), writer, at_end, own_id)
+            self._call.error_event = stream.error_event
+            return stream
         if len(reply.body) > _THREADED:
             answer, body = await asyncio.to_thread(self._answer, reply.body, request)
         else:

@@ -1,7 +1,7 @@
 """A reply in another dialect than the caller's, on its way to the caller: read into the neutral form, and written.
 
 The reply below decides when a stream has begun and how it ends. An error event of the upstream's is not passed on: the
-reply below raises it, and the writer says it in the caller's form, once.
+reply below raises it, and the caller gets it in its own form (`error_event`).
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ class ConvertedStream:
         try:
             await self._piped(converting)
         except GatewayError as error:
-            # What the upstream said of it has not been passed on, and the writer knows the answer that it is about.
-            sink.write(self._writer.error(_failure_of(error)))
-            error.told = True
+            error.told = False  # what the upstream said of it has not been passed on
             raise
         finally:
             self.usage = self._reply.usage
@@ -77,12 +75,14 @@ class ConvertedStream:
             raise converting.failure from None
         converting.finish()
 
+    def error_event(self, error: GatewayError) -> bytes:
+        """The event that ends a stream that broke: the writer knows the answer that it is about."""
+        return self._writer.error(
+            StreamError(message=error.message, type=error.type, code=error.code, param=error.param, status=error.status)
+        )
+
     def close(self) -> None:
         self._reply.close()
-
-
-def _failure_of(error: GatewayError) -> StreamError:
-    return StreamError(message=error.message, type=error.type, code=error.code, param=error.param, status=error.status)
 
 
 class _ConvertingSink:

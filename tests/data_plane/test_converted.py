@@ -215,6 +215,23 @@ async def test_a_broken_response_keeps_its_id_and_what_has_come() -> None:
     assert failed["output"][0]["content"][0]["text"] == "Good day "
 
 
+@callers
+async def test_a_stream_longer_than_the_drain_keeps_its_id(caller: Caller) -> None:
+    """F-02, S4"""
+    async with before(sse_reply([*chat_events("Good ", "day ")[:2], HANG], finish=False)) as (_, site):
+        async with RawClient.to(site.port) as client:
+            client.post(caller.path, asking(caller, stream=True))
+            await client.head()
+            pieces = client.chunks()
+            first = await anext(pieces)
+            site.gateway.draining = True
+            assert await site.listener.drain(0.05) == 1
+            stream = first + b"".join([piece async for piece in pieces])
+        assert "stopping" in caller.broken(stream)
+        assert b"resp_unknown" not in stream
+        assert (await site.record())["outcome"] == "shutdown"
+
+
 async def test_an_answer_without_a_time_gets_one() -> None:
     async with before() as (_, site):
         answer = json.loads((await asked(site, Responses(), stream=False)).body)

@@ -66,7 +66,7 @@ async def _found(request: Request, below: str = "") -> StoredResponse | None:
     if target is None or upstream is None:
         raise not_configured(name, place[1])
     path = f"responses/{quote(place[0], safe='')}{below}"
-    method, query = request.head.method, request.head.query
+    method, query = request.head.method.replace("HEAD", "GET"), request.head.query
     reply = await upstream.ask_about(method, path, query, target.timeouts)
     sealed = SealedReply(reply, None, memory, place[1])
     request.send(reply.status, reply.headers, sealed.body or b"")
