@@ -158,6 +158,7 @@ _STATUS: dict[str, int | str] = {
     "param_without_effect": 400,
     "endpoint_not_supported": 400,
     "response_not_found": 404,
+    "previous_response_not_found": 400,
     "context_length_exceeded": 400,
     "content_policy_violation": 400,
     "upstream_rate_limited": 429,
