@@ -67,7 +67,7 @@ TESTED_BY = {
     "routing/test_plan.py": ("routing/candidate.py",),
     "upstream/test_detours.py": ("observe/detours.py",),
     "upstream/litellm/test_direct_stream.py": ("upstream/litellm/push_iterator.py",),
-    "upstream/test_forward.py": ("upstream/base.py",),
+    "upstream/test_forward.py": ("upstream/base.py", "upstream/missing.py"),
     "upstream/test_group_name_in_answers.py": ("upstream/naming.py",),
     "upstream/test_images.py": ("upstream/inside.py",),
     "upstream/test_key_redaction.py": ("upstream/hiding.py",),

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from gatewayd.config.snapshot import ServerSettings
 from gatewayd.errors import BodyTooLarge, GatewayError, InvalidRequest
-from gatewayd.upstream.base import Sink
+from gatewayd.upstream.base import BodyStream, Sink
 from gatewayd.wire.headers import Header
 
 MEGABYTE: Final = 1024 * 1024
@@ -18,11 +18,12 @@ class ClientGone(Exception):
     """The client's connection ended while its request was being read."""
 
 
-class IncomingBody(Protocol):
-    """A body that is still arriving."""
+class IncomingBody(BodyStream, Protocol):
+    """A body that is still arriving, to be read whole or piece by piece. Reading raises RequestTimeout, InvalidRequest
+    or ClientGone."""
 
     async def read(self, limit: int) -> bytes:
-        """All of it. Raises BodyTooLarge (`limit` in bytes), RequestTimeout, InvalidRequest or ClientGone."""
+        """All of it. Raises BodyTooLarge (`limit` in bytes) too."""
 
 
 class Client(Protocol):

@@ -241,7 +241,7 @@ async def dispatch(runtime: Runtime, call: Call, record: Record) -> Served:
                         # says nothing about the deployment.
                         if not (hop.capture and error.status == 404):
                             _failed(runtime, target, error, group, call.timeouts)
-                        if time.monotonic() + _EARLY >= deadline:
+                        if time.monotonic() + _EARLY >= deadline or (call.body is not None and call.body.begun):
                             raise
                         step = steps.send(error)
                     else:

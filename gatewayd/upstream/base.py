@@ -42,6 +42,21 @@ class Timeouts:
     """The whole try: all of it, or for a stream up to its first event (a stream may run for ever)."""
 
 
+class BodyStream(Protocol):
+    """A request body that is sent while it arrives, once."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes, if it is known how many."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether some of it has been taken: then no further attempt can send it."""
+
+    async def next(self) -> bytes:
+        """The next piece; b"" at the end."""
+
+
 class Call(msgspec.Struct):
     """One client request on its way to whichever deployment is tried next; shared by all tries."""
 
@@ -68,6 +83,11 @@ class Call(msgspec.Struct):
     error_event: Callable[[GatewayError], bytes] | None = None
     """Writes the event that ends the stream which the answer is, if it breaks: for one that its dialect cannot write
     without knowing what has come. Set anew for every try."""
+    method: str = "POST"
+    content_type: str = ""
+    """Of the body, if it is not JSON."""
+    body: BodyStream | None = None
+    """The body, if it is not the intent's: it goes as it comes."""
     memory: ResponseMemory | None = None
     """The caller's responses, for a call that may refer to one and that makes one."""
 

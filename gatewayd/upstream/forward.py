@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-import time
 from functools import cached_property
 from typing import Final
 from urllib.parse import quote
@@ -28,6 +27,7 @@ from gatewayd.upstream.base import Call, Reply, Timeouts, WholeReply
 from gatewayd.upstream.dial import Origin, configured_tls
 from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.hiding import Secrets
+from gatewayd.upstream.missing import MissingEndpoints
 from gatewayd.upstream.onepiece import in_one_piece
 from gatewayd.upstream.opaque import OpaqueAnswer
 from gatewayd.upstream.passing import PassingUpstream
@@ -37,6 +37,7 @@ from gatewayd.upstream.rewrite import Rewriter
 from gatewayd.upstream.stream import StreamAnswer
 from gatewayd.upstream.tokens import TAKES_TOKENS, has_tokens, with_texts
 from gatewayd.upstream.transport import MAX_BODY, Answer, Connection
+from gatewayd.upstream.upload import exchange_streamed
 from gatewayd.upstream.vectors import needs_packing, packed
 from gatewayd.wire.coding import CodingError, decoded, is_identity
 from gatewayd.wire.dialect import CHAT, EMBEDDINGS, RESPONSES_API, Endpoint
@@ -61,30 +62,10 @@ _NEAR: Final = 4096
 _SOME_ERROR: Final = re.compile(rb'"error"(?!\s*:\s*null\b)|"status"\s*:\s*"failed"')
 _OTHER_RESULT: Final = re.compile(rb'"type"\s*:\s*"message"|"object"\s*:\s*"response')
 _HAS_CHOICE: Final = re.compile(rb'"choices"\s*:\s*\[\s*\{')
-_MISSING_FOR: Final = 600.0
-"""Seconds for which a server is not asked again for an endpoint that it has not."""
 _ANTHROPICS_TOKEN: Final = "sk-ant-oat"
 _SPACE: Final = b" \t\r\n"
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 """What a base URL may hold as it is; the rest is encoded as in every browser."""
-
-
-class MissingEndpoints:
-    """Endpoints that a server has not, although its provider documents them: an older version, mostly. They are asked
-    for again after a while, because servers are updated."""
-
-    def __init__(self) -> None:
-        self._until: dict[Endpoint, float] = {}
-
-    def has(self, endpoint: Endpoint) -> bool:
-        return bool(self._until) and time.monotonic() < self._until.get(endpoint, 0.0)
-
-    def noted(self, endpoint: Endpoint) -> bool:
-        """Whether it was ever missing: then only `upstream.convert` asks for it, which knows what to do."""
-        return endpoint in self._until
-
-    def note(self, endpoint: Endpoint) -> None:
-        self._until[endpoint] = time.monotonic() + _MISSING_FOR
 
 
 class ForwardUpstream:
@@ -137,7 +118,7 @@ class ForwardUpstream:
             return await self._open_opaque(call, OpaqueAnswer(ready, self.secrets), head, body)
         if not intent.stream:
             answer = Answer(ready)
-            await call.waiting(self._pool.exchange(answer, head, body, call.timeouts, fresh=call.fresh))
+            await self._exchange(call, answer, head, body)
             content = await self.whole_in_steps(answer) if is_heavy(answer) else self.whole(answer)
             if call.endpoint is EMBEDDINGS and needs_packing(call, content):
                 content = await asyncio.to_thread(packed, content)
@@ -147,7 +128,7 @@ class ForwardUpstream:
         watcher = call.endpoint.dialect.watcher(choices=choices, whole=True, hides=self.secrets.found_in)
         stream = StreamAnswer(ready, watcher)
         stream.secrets = self.secrets
-        await call.waiting(self._pool.exchange(stream, head, body, call.timeouts, fresh=call.fresh))
+        await self._exchange(call, stream, head, body)
         if stream.live:
             if call.dropped:
                 stream.headers = [*stream.headers, *call.told()]
@@ -156,13 +137,19 @@ class ForwardUpstream:
         return in_one_piece(call, [*self.secrets.relayed(stream.fields), *call.told()], content)
 
     async def _open_opaque(self, call: Call, answer: OpaqueAnswer, head: bytes, body: bytes) -> Reply:
-        await call.waiting(self._pool.exchange(answer, head, body, call.timeouts, fresh=call.fresh))
+        await self._exchange(call, answer, head, body)
         if answer.live:
             return answer
         content = await self.whole_in_steps(answer) if is_heavy(answer) else self.whole(answer)
         return WholeReply(
             answer.status, self.secrets.relayed(answer.fields), content, call.endpoint.dialect.usage(content)
         )
+
+    async def _exchange(self, call: Call, answer: Answer, head: bytes, body: bytes) -> None:
+        if call.body is None:
+            await call.waiting(self._pool.exchange(answer, head, body, call.timeouts, fresh=call.fresh))
+        else:
+            await call.waiting(exchange_streamed(self._pool, answer, head, call.body, call.timeouts))
 
     async def ask_about(self, method: str, path: str, query: str, timeouts: Timeouts) -> Reply:
         """A request without a body about something that an earlier call made. Raises GatewayError."""
@@ -179,7 +166,13 @@ class ForwardUpstream:
         """Sends a call on an idle connection, if there is one. `answer` hears what becomes of it; it may fail with
         StaleConnection. What has to wait before or after that needs `open`."""
         endpoint = call.endpoint
-        if not self._pool.idle_count or endpoint.opaque or self.missing.noted(endpoint) or self._needs_texts(call):
+        if (
+            not self._pool.idle_count
+            or endpoint.opaque
+            or call.body is not None
+            or self.missing.noted(endpoint)
+            or self._needs_texts(call)
+        ):
             return None
         head, body = self._request(call)
         connection = self._pool.take()
@@ -208,16 +201,25 @@ class ForwardUpstream:
         model = self._model
         if self._wild:
             model = providers.own_name(self._provider, model.replace("*", call.capture))
-        body = self._rewriter.body(call, model)
+        body = self._rewriter.body(call, model) if call.body is None else b""
         heads = self._heads[call.intent.stream]
         prefix = heads.get(endpoint)
         if prefix is None or (self._azure and self._wild):
             prefix = heads[endpoint] = self._prefix(endpoint, model, stream=call.intent.stream)
         if isinstance(call.intent, FormIntent):
             prefix = prefix.replace(_JSON_BODY, b"\r\ncontent-type: %b\r\n" % call.intent.content_type, 1)
+        elif call.content_type:
+            prefix = prefix.replace(_JSON_BODY, b"\r\ncontent-type: %b\r\n" % call.content_type.encode("latin-1"), 1)
+        if call.method != "POST":
+            prefix = call.method.encode("ascii") + prefix.removeprefix(b"POST")
         if usual := endpoint.dialect.headers:
             sent = {name for name, _ in headers}
             headers = [*headers, *(pair for pair in usual if pair[0] not in sent)]
+        if call.body is not None:
+            length = call.body.length
+            prefix += b"transfer-encoding: chunked\r\n" if length is None else b"content-length: %d\r\n" % length
+            theirs = lines((name, value) for name, value in headers if name not in self._own).encode("latin-1")
+            return b"%b%b\r\n" % (prefix, theirs), body
         if not headers:
             return b"%bcontent-length: %d\r\n\r\n" % (prefix, len(body)), body
         own = self._own

@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import weakref
 from collections import deque
-from typing import Final
+from typing import Final, TypeVar
 
 from gatewayd.errors import UpstreamConnection, UpstreamTimeout
 from gatewayd.upstream.base import Timeouts
@@ -24,6 +24,8 @@ MAX_IDLE: Final = 256
 IDLE_EXPIRY: Final = 50.0
 """Seconds. Below the 60 after which common load balancers drop an idle connection without a word."""
 
+
+Made = TypeVar("Made", bound=Connection)
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
@@ -137,7 +139,13 @@ class Pool:
 
     # --- inside
 
-    async def _get(self, seconds: float, *, fresh: bool = False) -> Connection:
+    async def connect(self, seconds: float, kind: type[Made]) -> Made:
+        """A new connection of a kind of its own. Raises UpstreamError."""
+        connection = await self._get(seconds, fresh=True, kind=kind)
+        assert isinstance(connection, kind)
+        return connection
+
+    async def _get(self, seconds: float, *, fresh: bool = False, kind: type[Connection] = Connection) -> Connection:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while self._open >= self._max_connections:
@@ -147,12 +155,13 @@ class Pool:
             given = await self._wait(deadline)
             if given is None:
                 break
-            if given.usable:
+            if given.usable and kind is Connection:
                 return given
+            given.abort()
         else:
             self._open += 1
         try:
-            connection = await self._dialler.dial(lambda: Connection(self, loop), deadline - loop.time())
+            connection = await self._dialler.dial(lambda: kind(self, loop), deadline - loop.time())
             if not connection.usable:
                 raise UpstreamConnection("The upstream closed the connection at once.")
         except BaseException:

@@ -27,7 +27,7 @@ _SCHEMES = frozenset({"http", "https"})
 class ClientBody:
     """A request's body that is still arriving (`engine.client.IncomingBody`)."""
 
-    __slots__ = ("_bodies", "_connection", "_expects", "_length", "_payload", "held")
+    __slots__ = ("_bodies", "_connection", "_due", "_expects", "_given", "_payload", "held", "length")
 
     def __init__(
         self, message: RawRequestMessage, payload: StreamReader, connection: Connection, bodies: Bodies
@@ -37,23 +37,41 @@ class ClientBody:
         self.held = 0
         self._connection = connection
         self._payload = payload
-        self._length = int(message.headers.get("content-length", "0"))  # digits only: the parser saw to it
+        length = message.headers.get("content-length")
+        self.length = None if length is None else int(length)  # digits only: the parser saw to it
+        self._due = self._given = 0.0
         self._expects = "expect" in message.headers and message.version != HttpVersion10
 
+    @property
+    def begun(self) -> bool:
+        return self._given > 0.0
+
     async def read(self, limit: int) -> bytes:
-        if self._length > limit:
+        if (self.length or 0) > limit:
             raise too_large(limit)
-        payload = self._payload
-        self._connection.body = payload
-        self._welcome()
         pieces: list[bytes] = []
-        size = 0
+        while piece := await self.next():
+            if self.held + len(piece) > limit:
+                raise too_large(limit)
+            self._bodies.admit(len(piece))
+            self.held += len(piece)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def next(self) -> bytes:
+        """What has come of it, at least one byte; b"" at the end. Until it is asked for, little more is read."""
+        payload = self._payload
         loop = asyncio.get_running_loop()
         seconds = self._connection.server.deadlines.body
-        due = loop.time() + seconds
+        if not self._due:
+            self._connection.body = payload
+            self._welcome()
+            self._due = loop.time() + seconds
+        elif self._given:  # the time that the piece before took to go on is not the client's
+            self._due += loop.time() - self._given
         while not payload.at_eof():
             try:
-                async with asyncio.timeout_at(due):
+                async with asyncio.timeout_at(self._due):
                     piece = await payload.readany()
             except TimeoutError:
                 raise RequestTimeout("The request body did not arrive in time.") from None
@@ -64,14 +82,11 @@ class ClientBody:
             except ConnectionError:
                 raise ClientGone from None
             # Each byte buys time, of which none can be saved up: a client that has sent much must go on sending.
-            due = min(due + len(piece) / BODY_RATE, loop.time() + seconds)
-            size += len(piece)
-            if size > limit:
-                raise too_large(limit)
-            self._bodies.admit(len(piece))
-            self.held = size
-            pieces.append(piece)
-        return b"".join(pieces)
+            self._due = min(self._due + len(piece) / BODY_RATE, loop.time() + seconds)
+            if piece:
+                self._given = loop.time()
+                return piece
+        return b""
 
     def _welcome(self) -> None:
         """Answers `Expect: 100-continue` (RFC 9110, 10.1.1), only now: a refused request need not send its body."""

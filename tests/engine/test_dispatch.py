@@ -54,6 +54,27 @@ async def test_failures_cost_the_client_nothing_while_somebody_can_answer() -> N
     assert {name: gateway.health.state(name).fails for name in ("a1", "a2", "b1")} == {"a1": 1, "a2": 1, "b1": 0}
 
 
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_body_that_is_sent_while_it_arrives_is_sent_once(begun: bool) -> None:
+    class Body:
+        length = None
+
+        def __init__(self) -> None:
+            self.begun = begun
+
+        async def next(self) -> bytes:
+            return b""
+
+    routing = RoutingSettings(num_retries=1)
+    upstreams = {"a1": FakeUpstream([DOWN]), "a2": FakeUpstream([DOWN])}
+    runtime, record = runtime_of(Gateway(), {"a": upstreams}, routing=routing), Record()
+    streamed = call("a")
+    streamed.body = Body()
+    with pytest.raises(UpstreamConnection):
+        await dispatch(runtime, streamed, record)
+    assert len(record.attempts) == (1 if begun else 2)
+
+
 async def test_when_nobody_can_the_first_groups_error_comes_with_all_that_was_tried() -> None:
     gateway, record = Gateway(), Record()
     routing = RoutingSettings(num_retries=0, fallbacks={FallbackKind.GENERAL: {"a": ("b",)}})
