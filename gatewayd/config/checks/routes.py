@@ -16,7 +16,7 @@ from gatewayd.config.schema.router import CARRIED_OUT, AliasItem, RouterSettings
 from gatewayd.config.snapshot import Alias, Deployment, RoutingSettings
 from gatewayd.errors import FallbackKind
 from gatewayd.suggest import nearest
-from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, IMAGES, MODERATIONS, Endpoint
+from gatewayd.wire.dialect import CHAT, COMPLETIONS, EMBEDDINGS, IMAGES, MESSAGES, MODERATIONS, RESPONSES, Endpoint
 
 _NO_GROUPS = frozenset(
     {"model", "model_name", "from", "to", "to_model", "match", "fallback", "fallbacks", "fallback_models", "models"}
@@ -114,7 +114,7 @@ def build_routing(
 
 
 DEFAULT_MODEL_KEYS: Final[Mapping[str, tuple[Endpoint, ...]]] = {
-    "completion_model": (CHAT, COMPLETIONS),
+    "completion_model": (CHAT, COMPLETIONS, RESPONSES, MESSAGES),
     "embedding_model": (EMBEDDINGS,),
     "image_generation_model": (IMAGES,),
     "moderation_model": (MODERATIONS,),

@@ -23,7 +23,7 @@ class GeneralSettings(Section):
     )
     completion_model: str | None = key(
         None,
-        "Model group for chat and text completion requests without a `model`.",
+        "Model group for chat, text completion, responses and messages requests without a `model`.",
         approximated="litellm also overrides the request's `model`",
         min_length=1,
     )
