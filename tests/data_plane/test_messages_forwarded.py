@@ -231,8 +231,10 @@ async def test_what_the_configuration_adds_is_written_in_the_dialect() -> None:
     assert up.requests[1].json() == {"model": "claude-x", "messages": [], "temperature": 1}
 
 
-async def test_a_deployment_without_the_api_is_passed_over() -> None:
+async def test_a_deployment_whose_api_cannot_express_the_request_is_passed_over() -> None:
+    servers = [{"type": "url", "url": "https://a.example", "name": "a"}]
     async with FakeUpstream(anthropic.whole()) as up:
         other = claude(up, "other", order=1, provider="cohere_chat", dialects=("chat",))
         async with serving_deployments(other, claude(up, "claude", order=2)) as site:
-            assert (await asked(site)).headers["x-gatewayd-deployment"] == "claude"
+            answer = await asked(site, json.dumps({**json.loads(ASK), "mcp_servers": servers}).encode())
+            assert answer.headers["x-gatewayd-deployment"] == "claude"
