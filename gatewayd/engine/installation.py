@@ -40,6 +40,7 @@ def _kept(path: str) -> bytes:
     """Raises OSError, or ValueError for a file that holds something else."""
     if not os.path.exists(path):
         new = f"{path}.{os.getpid()}"
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         try:
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "w", encoding="ascii") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -17,7 +18,8 @@ def test_an_installation_with_a_place_keeps_its_secret(tmp_path: Path) -> None:
     assert id_secret(environ) == first
     (file,) = tmp_path.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
-    assert id_secret({"STATE_DIRECTORY": str(tmp_path / "other")}) != first
+    other = {"STATE_DIRECTORY": str(tmp_path / "other")}
+    assert id_secret(other) == id_secret(other) != first
 
 
 def test_without_a_place_it_lasts_as_long_as_the_process() -> None:
@@ -40,6 +42,7 @@ def test_a_file_that_is_none_is_reported(tmp_path: Path, content: str, caplog: p
     assert (tmp_path / "id-secret").read_text() == content
 
 
-def test_a_place_that_is_not_there_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert len(id_secret({"STATE_DIRECTORY": str(tmp_path / "missing")})) == 32
-    assert os.strerror(2) in caplog.text
+def test_a_place_that_cannot_be_used_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    assert len(id_secret({"STATE_DIRECTORY": str(tmp_path / "file" / "below")})) == 32
+    assert os.strerror(errno.ENOTDIR) in caplog.text
