@@ -98,12 +98,20 @@ def _target(deployment: Deployment, timeouts: TimeoutsOf, gateway: Gateway) -> T
 def _upstream(deployment: Deployment, gateway: Gateway) -> Upstream:
     match deployment.kind:
         case "forward":
-            return ForwardUpstream(deployment, instance=gateway.instance, fetcher=gateway.fetcher)
+            forward = ForwardUpstream(deployment, instance=gateway.instance, fetcher=gateway.fetcher)
+            return _with_litellm(forward, deployment, gateway)
         case "translate":
             translated = TranslateUpstream(deployment, instance=gateway.instance, fetcher=gateway.fetcher)
             return _with_native(deployment, translated, gateway)
         case "scripted":
             return ScriptedUpstream(deployment)
+
+
+def _with_litellm(upstream: ForwardUpstream, deployment: Deployment, gateway: Gateway) -> Upstream:
+    """Adds what litellm has of a provider beside its own API. litellm is loaded at the first such call."""
+    if deployment.provider == "gemini" and OPENAI.name not in deployment.dialects:
+        upstream.beside = TranslateUpstream(deployment, instance=gateway.instance, fetcher=gateway.fetcher)
+    return upstream
 
 
 def _with_native(deployment: Deployment, translated: Upstream, gateway: Gateway) -> Upstream:

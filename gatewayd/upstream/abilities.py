@@ -44,11 +44,12 @@ def model_target(deployment: Deployment, model: str) -> ModelTarget:
     )
     claude = "claude" in name
     unsupported = () if known.get("supports_sampling_params", True) else ("temperature", "top_p", "top_k")
+    dropped = deployment.additional_drop_params
     return ModelTarget(
         model=model,
         max_tokens=known.get("max_output_tokens") or _MAX_TOKENS,
         drop_params=deployment.drop_params,
-        unsupported=frozenset(unsupported),
+        unsupported=frozenset((*unsupported, *dropped)),
         reasons=bool(known.get("supports_reasoning", _REASONS.search(name) is not None)),
         adaptive_thinking=bool(known.get("supports_adaptive_thinking", _ADAPTIVE.search(name) is not None)),
         structured_output=bool(known.get("supports_native_structured_output", not claude or _STRUCTURED.search(name))),

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import msgspec
 
 from gatewayd.config.snapshot import Deployment
-from gatewayd.errors import InvalidRequest, UpstreamStatus, Verdict
+from gatewayd.errors import InvalidRequest, UpstreamBadResponse, UpstreamStatus, Verdict
 from gatewayd.upstream.abilities import model_target, with_defaults
 from gatewayd.upstream.base import DROPPED, Call, Reply, Upstream, WholeReply
 from gatewayd.upstream.converted import ConvertedStream, unix_time
@@ -23,16 +23,20 @@ from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.inline_media import InlineMedia
 from gatewayd.upstream.response_memory import SealedReply, is_stateless, unsealed
 from gatewayd.wire import responses
-from gatewayd.wire.conversation import Answer, Block, Request, TextBlock
+from gatewayd.wire.conversation import Answer, Block, ModelTarget, Request, StopReason, TextBlock
 from gatewayd.wire.converters import CONVERTERS, Converter
 from gatewayd.wire.dialect import (
     CHAT,
+    COMPLETIONS,
     COUNT_TOKENS,
     COUNT_TOKENS_BETA,
+    EMBEDDINGS,
+    GENERATE,
     INPUT_TOKENS,
     MESSAGES,
     MESSAGES_BETA,
     RESPONSES,
+    STREAM_GENERATE,
     Dialect,
     Endpoint,
 )
@@ -45,9 +49,10 @@ from gatewayd.wire.response_store import StoredResponse
 ESTIMATED: Final = "x-gatewayd-estimated"
 """The header of an answer that names the fields whose value is an estimate."""
 
-_CONVERSATIONS: Final = {endpoint.dialect.name: endpoint for endpoint in (CHAT, RESPONSES, MESSAGES)}
+_CONVERSATIONS: Final = {endpoint.dialect.name: endpoint for endpoint in (CHAT, RESPONSES, MESSAGES, GENERATE)}
 """By dialect: where a conversation is asked."""
 _ASKED: Final = frozenset({CHAT, RESPONSES, MESSAGES, MESSAGES_BETA})
+_NEVER_CONVERTED: Final = frozenset({COMPLETIONS, EMBEDDINGS})
 _COUNTED: Final = frozenset({COUNT_TOKENS, COUNT_TOKENS_BETA, INPUT_TOKENS})
 _RICHEST: Final = ("responses", "messages", "gemini", "converse", "chat")
 """Which dialect a deployment is asked in, of those that it speaks, if it does not speak the caller's."""
@@ -62,6 +67,8 @@ _JSON: Final[Header] = ("content-type", "application/json")
 
 async def open_in_dialect(upstream: Upstream, deployment: Deployment, call: Call) -> Reply:
     """`Upstream.open`, in whatever dialect the deployment speaks."""
+    if isinstance(upstream, ForwardUpstream) and upstream.beside is not None and call.endpoint in _NEVER_CONVERTED:
+        return await upstream.beside.open(call)
     ways = _ways(deployment, call)
     missing = upstream.missing if isinstance(upstream, ForwardUpstream) else None
     for way in ways:
@@ -162,6 +169,8 @@ class _Conversion:
         self._caller = converter
         self._target = CONVERTERS[target]
         self.endpoint = _CONVERSATIONS[target]
+        if self.endpoint is GENERATE and call.intent.stream:
+            self.endpoint = STREAM_GENERATE
 
     async def open(self, upstream: Upstream) -> Reply:
         call = self._call
@@ -178,8 +187,9 @@ class _Conversion:
             body, lost = await asyncio.to_thread(self._written, request)
         else:
             body, lost = self._written(request)
+        intent = self.endpoint.peek(body, "", default_model=call.intent.model)
         inner = msgspec.structs.replace(
-            call, endpoint=self.endpoint, intent=self.endpoint.dialect.peek(body), headers=self._headers(), dropped=()
+            call, endpoint=self.endpoint, intent=intent, headers=self._headers(), dropped=()
         )
         try:
             reply = await upstream.open(inner)
@@ -207,11 +217,18 @@ class _Conversion:
             system = tuple(block for block in request.system if not _is_attribution(block))
             request = msgspec.structs.replace(request, system=system)
         try:
-            written = self._target.write_request(request, model_target(self._deployment, self._call.intent.model))
+            written = self._target.write_request(request, self._model_target())
         except InvalidRequest as error:
             error.verdict = Verdict.ELSEWHERE  # a deployment that speaks the caller's dialect can be asked it
             raise
         return written.body, written.dropped
+
+    def _model_target(self) -> ModelTarget:
+        target = model_target(self._deployment, self._call.intent.model)
+        if self.endpoint.dialect.in_path:  # its rules go by the model's own name, and no body names it
+            own = self._deployment.model.replace("*", self._call.capture)
+            target = msgspec.structs.replace(target, model=self._deployment.family_of(own))
+        return target
 
     def _headers(self) -> list[Header]:
         """The client's, without those of an API that is not asked."""
@@ -237,6 +254,8 @@ class _Conversion:
 
     def _answer(self, body: bytes, request: Request) -> tuple[Answer, bytes]:
         answer = self._target.read_answer(body)
+        if any(choice.stop is StopReason.FAULT and not choice.blocks for choice in answer.choices):
+            raise UpstreamBadResponse("The model did not complete its answer.")
         if answer.created is None:
             answer = msgspec.structs.replace(answer, created=unix_time())
         if self._call.memory is not None:
@@ -265,6 +284,10 @@ async def _request(call: Call, converter: Converter) -> Request:
             call.conversation = await asyncio.to_thread(converter.read_request, body)
         else:
             call.conversation = converter.read_request(body)
+        if call.endpoint.dialect.in_path:
+            call.conversation = msgspec.structs.replace(
+                call.conversation, model=call.intent.model, stream=call.intent.stream
+            )
     return call.conversation
 
 

@@ -23,7 +23,7 @@ from gatewayd.errors import ConfigurationError, UpstreamBadResponse, UpstreamErr
 from gatewayd.secret import Secret
 from gatewayd.tasks import in_steps
 from gatewayd.upstream.answer import lines
-from gatewayd.upstream.base import Call, Reply, Timeouts, WholeReply
+from gatewayd.upstream.base import Call, Reply, Timeouts, Upstream, WholeReply
 from gatewayd.upstream.dial import Origin, configured_tls
 from gatewayd.upstream.fetch import Fetcher
 from gatewayd.upstream.hiding import Secrets
@@ -60,7 +60,7 @@ _ERROR: Final = b'"error"'
 _NEAR: Final = 4096
 """Bytes of a whole answer in which its choices or vectors begin, as a rule."""
 _SOME_ERROR: Final = re.compile(rb'"error"(?!\s*:\s*null\b)|"status"\s*:\s*"failed"')
-_OTHER_RESULT: Final = re.compile(rb'"type"\s*:\s*"message"|"object"\s*:\s*"response')
+_OTHER_RESULT: Final = re.compile(rb'"type"\s*:\s*"message"|"object"\s*:\s*"response|"candidates"\s*:')
 _HAS_CHOICE: Final = re.compile(rb'"choices"\s*:\s*\[\s*\{')
 _ANTHROPICS_TOKEN: Final = "sk-ant-oat"
 _SPACE: Final = b" \t\r\n"
@@ -102,6 +102,8 @@ class ForwardUpstream:
         self.secrets = Secrets(secret for secret in held if isinstance(secret, Secret))
         self.missing = MissingEndpoints()
         self.fetcher = fetcher or Fetcher()
+        self.beside: Upstream | None = None
+        """What has the endpoints of OpenAI that the provider's own API has not, and that are not converted."""
         self._heads: tuple[dict[Endpoint, bytes], dict[Endpoint, bytes]] = {}, {}
         """By endpoint, of calls that do not stream and of those that do."""
 
@@ -191,6 +193,8 @@ class ForwardUpstream:
 
     async def aclose(self) -> None:
         await self._pool.aclose()
+        if self.beside is not None:
+            await self.beside.aclose()
 
     def _needs_texts(self, call: Call) -> bool:
         return call.endpoint is EMBEDDINGS and self._provider not in TAKES_TOKENS and has_tokens(call.intent)
@@ -204,7 +208,7 @@ class ForwardUpstream:
         body = self._rewriter.body(call, model) if call.body is None else b""
         heads = self._heads[call.intent.stream]
         prefix = heads.get(endpoint)
-        if prefix is None or (self._azure and self._wild):
+        if prefix is None or (self._wild and (self._azure or endpoint.dialect.in_path)):
             prefix = heads[endpoint] = self._prefix(endpoint, model, stream=call.intent.stream)
         if isinstance(call.intent, FormIntent):
             prefix = prefix.replace(_JSON_BODY, b"\r\ncontent-type: %b\r\n" % call.intent.content_type, 1)
@@ -230,10 +234,8 @@ class ForwardUpstream:
         path = self._path
         if self._azure and endpoint.dialect is RESPONSES_API:  # whose body names the model
             path = path.removesuffix("/deployments/{model}")
-        elif self._azure:
-            path = path.replace("{model}", quote(model, safe=""))
         query = "&".join(filter(None, (endpoint.query, self._query)))
-        target = f"{path}/{endpoint.path}" + (f"?{query}" if query else "")
+        target = f"{path}/{endpoint.path}".replace("{model}", quote(model, safe="")) + (f"?{query}" if query else "")
         fields = self._fields.replace(_ANY, _EVENTS, 1) if stream and not endpoint.opaque else self._fields
         return f"POST {target} HTTP/1.1\r\n".encode("ascii") + fields
 
@@ -311,6 +313,8 @@ def _fields(deployment: Deployment, origin: Origin, hop: str) -> tuple[bytes, fr
         fields["api-key"] = deployment.api_key.reveal()
     elif deployment.api_key is not None and deployment.provider == "anthropic":
         fields |= _anthropics_key(deployment.api_key.reveal())
+    elif deployment.api_key is not None and deployment.provider == "gemini":
+        fields["x-goog-api-key"] = deployment.api_key.reveal()
     elif deployment.api_key is not None:
         fields["authorization"] = f"Bearer {deployment.api_key.reveal()}"
     elif isinstance(token, Secret):

@@ -26,6 +26,7 @@ class _BytesWatcher:
     over = ending = False
     surplus = False
     withheld = False
+    unmarked = False
     error: bytes | None = None
 
     def feed(self, data: bytes) -> bytes:

@@ -111,7 +111,9 @@ class Rewriter:
                 theirs = names.get(name, name)
                 if theirs is not None and theirs not in fields:
                     changes[theirs] = raw
-            for name, (field, members) in call.endpoint.dialect.nested.items():
+            # Of a converted request they have been set already (`abilities`), in the form that the model takes.
+            nested = call.endpoint.dialect.nested.items() if call.conversation is None else ()
+            for name, (field, members) in nested:
                 if name in self._params and name not in self._dropped:
                     default = members(self._deployment.params[name])
                     changes[field] = _with_members(changes.get(field, fields.get(field)), default)
@@ -121,11 +123,14 @@ class Rewriter:
             raw = changes.get(name, fields.get(name))  # type: ignore[assignment]
             if raw is not None and name not in self._dropped:
                 changes[name] = _without(name, raw, steps)
-        if model != intent.model or "model" not in fields:
+        dropped = self._dropped
+        if call.endpoint.dialect.in_path:
+            dropped |= {"model"}
+        elif model != intent.model or "model" not in fields:
             changes["model"] = self._raw(model)
         if has_parameters:
             changes.update(self._extra)
-        return intent.rewritten(changes, drop=self._dropped)
+        return intent.rewritten(changes, drop=dropped)
 
     def _raw(self, model: str) -> msgspec.Raw:
         return self._raw_model if model == self._model else msgspec.Raw(encode(model))

@@ -45,6 +45,8 @@ class EventWatcher(Protocol):
     """Whether the stream is over but for one event, which comes at once or not at all."""
     surplus: bool
     withheld: bool
+    unmarked: bool
+    """Whether streams have no end mark: then only the proper end of the bytes can end one well."""
     error: bytes | None
 
     def feed(self, data: bytes) -> bytes:
@@ -174,7 +176,10 @@ class StreamAnswer(Answer):
     def fail(self, error: GatewayError) -> None:
         if self.live:
             self._connection = None
-            self._stop(error)
+            if self._watcher.unmarked:
+                self._settle(self._failure() or error)
+            else:
+                self._stop(error)
         else:
             super().fail(error)
 

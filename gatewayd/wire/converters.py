@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from gatewayd.wire import chat, messages, responses
+from gatewayd.wire import chat, gemini, messages, responses
 from gatewayd.wire.conversation import Answer, ModelTarget, Request, WrittenRequest
 from gatewayd.wire.events import Reader, Writer
 
@@ -42,5 +43,13 @@ CONVERTERS: Final[Mapping[str, Converter]] = {
         messages.write_answer,
         messages.Reader,
         messages.Writer,
+    ),
+    "gemini": Converter(
+        partial(gemini.read_request, model=""),  # the path names the model, and says whether to stream
+        gemini.write_request,
+        gemini.read_answer,
+        gemini.write_answer,
+        gemini.Reader,
+        gemini.Writer,
     ),
 }

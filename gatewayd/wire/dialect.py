@@ -21,6 +21,17 @@ from gatewayd.wire.anthropic import (
     is_path,
 )
 from gatewayd.wire.forms import read_form, read_form_in_steps
+from gatewayd.wire.gemini_watch import (
+    GEMINI_NESTED,
+    GEMINI_PARAMETERS,
+    GeminiWatcher,
+    gemini_error,
+    gemini_error_event,
+    gemini_peek,
+    gemini_peek_in_steps,
+    gemini_usage,
+    is_gemini_error,
+)
 from gatewayd.wire.media_watch import MediaWatcher
 from gatewayd.wire.messages_watch import MessagesWatcher, messages_usage
 from gatewayd.wire.multipart import is_form
@@ -77,6 +88,8 @@ class Dialect:
     """What this API calls OpenAI's parameters of chat that a deployment's configuration may set; None: it has none."""
     nested: Mapping[str, tuple[str, Callable[[Any], Mapping[str, Any]]]] = field(default_factory=lambda: _FLAT)
     """Those of them that are members of another field here: the field, and what a value becomes in it."""
+    in_path: bool = False
+    """Whether the path, and not the body, names the model and says whether to stream."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,10 +97,12 @@ class Endpoint:
     """One way to ask a model."""
 
     path: str
-    """Below the base URL, without a leading slash."""
+    """Below the base URL, without a leading slash; `{model}` in it is the model's name."""
     dialect: Dialect
     streams: bool = True
     """Whether it can answer with a stream; if not, answers are whole ones whatever the body says."""
+    always_streams: bool = False
+    """Whether it answers with nothing else."""
     query: str = ""
     """The query of its URL, for an endpoint that has one."""
     azure: str = ""
@@ -103,15 +118,18 @@ class Endpoint:
         """Reads what a body asks for. Raises InvalidJson or InvalidRequest."""
         if self.form and is_form(content_type):
             return read_form(body, content_type, default_model=default_model)
-        return self.dialect.peek(body, default_model=default_model)
+        return self._streaming(self.dialect.peek(body, default_model=default_model))
 
     def peek_in_steps(
         self, body: bytes, content_type: str, *, default_model: str | None = None
     ) -> Generator[None, None, Intent]:
         """The same for a large body."""
         if self.form and is_form(content_type):
-            return read_form_in_steps(body, content_type, default_model=default_model)
-        return self.dialect.peek_in_steps(body, default_model=default_model)
+            return (yield from read_form_in_steps(body, content_type, default_model=default_model))
+        return self._streaming((yield from self.dialect.peek_in_steps(body, default_model=default_model)))
+
+    def _streaming(self, intent: Intent) -> Intent:
+        return Intent(intent.model, True, intent.fields, intent.body) if self.always_streams else intent
 
 
 def _openai_body(error: GatewayError, message: str, request_id: str) -> bytes:
@@ -169,6 +187,21 @@ RESPONSES_API: Final = Dialect(
     nested=RESPONSES_NESTED,
 )
 
+GEMINI_API: Final = Dialect(
+    name="gemini",
+    peek=gemini_peek,
+    peek_in_steps=gemini_peek_in_steps,
+    end_mark=b"",
+    usage=gemini_usage,
+    error_event=gemini_error_event,
+    watcher=GeminiWatcher,
+    error_body=gemini_error,
+    is_error=is_gemini_error,
+    parameters=GEMINI_PARAMETERS,
+    nested=GEMINI_NESTED,
+    in_path=True,
+)
+
 MEDIA_API: Final = replace(OPENAI, watcher=MediaWatcher)
 """OpenAI's endpoints that are no conversation: their streams have no end mark, and no parameter of chat is theirs."""
 
@@ -184,6 +217,10 @@ MESSAGES: Final = Endpoint("messages", MESSAGES_API)
 MESSAGES_BETA: Final = Endpoint("messages", MESSAGES_API, query="beta=true")
 COUNT_TOKENS: Final = Endpoint("messages/count_tokens", MESSAGES_API, streams=False)
 COUNT_TOKENS_BETA: Final = Endpoint("messages/count_tokens", MESSAGES_API, streams=False, query="beta=true")
+GENERATE: Final = Endpoint("models/{model}:generateContent", GEMINI_API)
+STREAM_GENERATE: Final = Endpoint(
+    "models/{model}:streamGenerateContent", GEMINI_API, always_streams=True, query="alt=sse"
+)
 IMAGES: Final = Endpoint("images/generations", MEDIA_API, azure=_DEPLOYMENTS)
 SPEECH: Final = Endpoint("audio/speech", MEDIA_API, azure=_DEPLOYMENTS, opaque=True)
 IMAGE_EDITS: Final = Endpoint("images/edits", MEDIA_API, azure=_DEPLOYMENTS, form=True)
@@ -199,7 +236,7 @@ ENDPOINTS: Final = (
 )  # fmt: skip
 """Every endpoint that asks a model. The data listener serves each under its path, some under Azure's too."""
 
-DIALECTS: Final = {dialect.name: dialect for dialect in (OPENAI, RESPONSES_API, MESSAGES_API)}
+DIALECTS: Final = {dialect.name: dialect for dialect in (OPENAI, RESPONSES_API, MESSAGES_API, GEMINI_API)}
 
 
 def dialect_of(path: str) -> Dialect:

@@ -47,6 +47,9 @@ class StreamWatcher:
         "withheld",
     )
 
+    unmarked = False
+    """Whether streams have no end mark: then only the proper end of the bytes can end one well."""
+
     def __init__(self, *, choices: int = 0, whole: bool = False, hides: Callable[[bytes], bool] | None = None) -> None:
         self._whole = whole
         self._hides = hides

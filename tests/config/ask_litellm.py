@@ -56,7 +56,8 @@ async def sent(
         return None
     request = seen[-1]
     headers = request.headers
-    key = headers.get("authorization", "").removeprefix("Bearer ") or headers.get("api-key") or headers.get("x-api-key")
+    names = ("authorization", "api-key", "x-api-key", "x-goog-api-key")
+    key = next((headers[name].removeprefix("Bearer ") for name in names if headers.get(name)), None)
     return {"url": str(request.url), "key": key, "body": json.loads(request.content)}
 
 

@@ -32,8 +32,9 @@ FAMILIES = {
 """Representative models; of all others in litellm's price table those that it treats in another way are asked too."""
 
 
-NATIVE = {"ollama", "ollama_chat", "anthropic"}
-"""litellm speaks Ollama's own API; gatewayd forwards to the one of OpenAI's form. Anthropic's API is a dialect."""
+NATIVE = {"ollama", "ollama_chat", "anthropic", "gemini"}
+"""litellm speaks Ollama's own API; gatewayd forwards to the one of OpenAI's form. Anthropic's and Gemini's APIs are
+dialects."""
 NO_CHAT = {"text-completion-openai"}
 NO_CHAT_IN_LITELLM = {"openai_like", "vllm"}
 

@@ -24,7 +24,7 @@ def known(name: str) -> Provider:
 FORWARD = sorted(name for name in providers.names() if known(name).kind == "forward")
 # Where we differ from litellm on purpose.
 NO_CHAT_IN_LITELLM = {"custom_openai", "openai_like", "vllm", "xinference"}
-OTHER_WIRE_IN_LITELLM = {"ollama", "ollama_chat", "docker_model_runner", "anthropic"}
+OTHER_WIRE_IN_LITELLM = {"ollama", "ollama_chat", "docker_model_runner", "anthropic", "gemini"}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,9 @@ def test_litellm_sends_where_we_send(name: str, litellm_says: Any) -> None:
     ours, said = known(name), litellm_says[name]
     endpoint = "/completions" if name == "text-completion-openai" else "/chat/completions"
     if name in OTHER_WIRE_IN_LITELLM:
-        assert said["plain"]["url"].startswith((ours.api_base or "").removesuffix("/v1"))
+        # For Google's newest models litellm asks v1alpha, and it takes a model that it does not know for one of them.
+        version = "beta" if name == "gemini" else "/v1"
+        assert said["plain"]["url"].startswith((ours.api_base or "").removesuffix(version))
     elif ours.api_base is not None:
         assert said["plain"]["url"] == ours.api_base + endpoint
     assert [sent["key"] for sent in said["keys"]] == [f"key-{variable}" for variable in ours.key_env]
@@ -77,7 +79,7 @@ def test_the_providers_of_the_issue_are_forwarded() -> None:
     assert set(asked.split()) <= set(FORWARD)
 
 
-@pytest.mark.parametrize("name", ["gemini", "vertex_ai", "bedrock", "cohere", "azure_ai", "fireworks_ai"])
+@pytest.mark.parametrize("name", ["vertex_ai", "bedrock", "cohere", "azure_ai", "fireworks_ai"])
 def test_wires_of_their_own_are_translated(name: str) -> None:
     assert known(name).kind == "translate"
 
@@ -215,7 +217,7 @@ def test_it_works_without_litellm() -> None:
         "u.find_spec = lambda name: None if name == 'litellm' else find(name)\n"
         "from gatewayd.config import providers as p\n"
         "print(p.split_model('groq/x'), p.split_model('gpt-4o'), "
-        "p.get('gemini').kind, p.catalogue('openai', 'gpt-4o'))"
+        "p.get('cohere').kind, p.catalogue('openai', 'gpt-4o'))"
     )
     assert run(code).strip() == "('groq', 'x') ('openai', 'gpt-4o') translate None"
 

@@ -32,7 +32,7 @@ from tests.fakeup import (
     json_reply,
     sse_reply,
 )
-from tests.stand_ins import anthropic, responses
+from tests.stand_ins import anthropic, gemini, responses
 from tests.web.support import OPEN, Answer, RawClient, Site, serving_deployments, until
 
 CALLERS: list[Caller] = [Messages(), Responses()]
@@ -74,6 +74,7 @@ def chat(request: Received) -> Reply:
 SERVERS: dict[str, tuple[Script, tuple[int, int], dict[str, Any]]] = {
     "chat": (chat, (5, 7), {}),
     "messages": (anthropic.answer, (11, 7), {"provider": "anthropic", "dialects": ("messages",)}),
+    "gemini": (gemini.conversing, (5, 3), {"provider": "gemini", "dialects": ("gemini",)}),
     "responses": (responses.answer, (11, 7), {"dialects": ("responses",)}),
 }
 """Upstreams by the API that they have: what they do, the tokens that they report, and how they are deployed."""
@@ -123,7 +124,8 @@ async def test_a_question_is_answered(caller: Caller, server: str, stream: bool)
         record = await site.record()
         assert (record["outcome"], record["prompt_tokens"], record["completion_tokens"]) == ("ok", *tokens)
     (request,) = up.requests
-    assert KEY in (request.headers.get("authorization", "").removeprefix("Bearer "), request.headers.get("x-api-key"))
+    keys = (request.headers.get(name, "") for name in ("authorization", "x-api-key", "x-goog-api-key"))
+    assert [key.removeprefix("Bearer ") for key in keys if key] == [KEY]
     assert ("anthropic-version" in request.headers) is (server == "messages")
 
 

@@ -33,8 +33,46 @@ def said(request: Received) -> Reply:
     return json_reply(body("Good day.", reason="STOP"))
 
 
+def conversing(request: Received) -> Reply:
+    """Says "Good day to you.", or calls the first tool if it is asked to; the last turn's results end the loop."""
+    asked = request.json()
+    last = asked["contents"][-1]["parts"]
+    is_called = bool(asked.get("tools")) and "call it" in json.dumps(last)
+    if ":streamGenerateContent" in request.target:
+        assert request.target.endswith("?alt=sse")
+        if is_called:
+            return sse_reply([event(part_body(THOUGHT)), event(part_body(CALL, reason="STOP"))])
+        return sse_reply([chunk("Good "), chunk("day "), chunk("to you.", reason="STOP")])
+    if is_called:
+        tree = part_body(THOUGHT, reason="STOP")
+        tree["candidates"][0]["content"]["parts"].append(CALL)
+        return json_reply(tree)
+    return json_reply(body("Good day to you.", reason="STOP"))
+
+
+SIGNATURE = "c2lnbmF0dXJl"
+THOUGHT: dict[str, Any] = {"text": "I should read it.", "thought": True}
+CALL: dict[str, Any] = {
+    "functionCall": {"name": "Read", "args": {"path": "/a"}, "id": "fc1"}, "thoughtSignature": SIGNATURE
+}  # fmt: skip
+
+
+def part_body(part: dict[str, Any], *, reason: str | None = None) -> dict[str, Any]:
+    tree = body("", reason=reason)
+    tree["candidates"][0]["content"]["parts"] = [part]
+    return tree
+
+
+def event(tree: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(tree).encode() + b"\r\n\r\n"
+
+
+def error_event(code: int = 503, kind: str = "UNAVAILABLE", message: str = "The model is overloaded.") -> bytes:
+    return event({"error": {"code": code, "message": message, "status": kind}})
+
+
 def chunk(text: str, *, reason: str | None = None) -> bytes:
-    return b"data: " + json.dumps(body(text, reason=reason)).encode() + b"\r\n\r\n"
+    return event(body(text, reason=reason))
 
 
 def body(text: str, *, reason: str | None) -> dict[str, Any]:
@@ -49,7 +87,7 @@ def body(text: str, *, reason: str | None) -> dict[str, Any]:
 def blocked() -> bytes:
     """A stream's only event when the prompt itself was refused."""
     tree = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": PROMPT_TOKENS}}
-    return b"data: " + json.dumps(tree).encode() + b"\r\n\r\n"
+    return event(tree)
 
 
 def error(status: int, kind: str, message: str) -> Reply:

@@ -12,7 +12,17 @@ import gatewayd
 from gatewayd.config.schema.deployment import Api
 from gatewayd.errors import InternalError, InvalidRequest
 from gatewayd.web.app import TABLE
-from gatewayd.wire.dialect import DIALECTS, ENDPOINTS, MEDIA_API, MESSAGES, OPENAI, RERANK, Dialect, dialect_of
+from gatewayd.wire.dialect import (
+    DIALECTS,
+    ENDPOINTS,
+    GEMINI_API,
+    MEDIA_API,
+    MESSAGES,
+    OPENAI,
+    RERANK,
+    Dialect,
+    dialect_of,
+)
 
 _PACKAGE = Path(gatewayd.__file__).parent
 
@@ -26,7 +36,8 @@ def test_the_listener_serves_each_endpoint_under_its_paths() -> None:
 
 def test_dialects_have_the_names_of_the_configuration() -> None:
     assert tuple(DIALECTS) == get_args(Api)
-    assert {endpoint.dialect for endpoint in ENDPOINTS} == {*DIALECTS.values(), MEDIA_API}
+    upstreams_only = {GEMINI_API}
+    assert {endpoint.dialect for endpoint in ENDPOINTS} == {*DIALECTS.values(), MEDIA_API} - upstreams_only
     assert MEDIA_API.name == OPENAI.name, "a deployment has both or none"
 
 
@@ -40,7 +51,7 @@ def test_no_module_but_the_dialects_knows_an_endpoint_or_the_end_mark_by_its_byt
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_a_dialect_reads_what_it_writes(dialect: Dialect) -> None:
     intent = dialect.peek(b'{"model":"m","stream":true}')
-    assert (intent.model, intent.stream) == ("m", True)
+    assert (intent.model, intent.stream) == ("m", not dialect.in_path)
     watcher = dialect.watcher()
     watcher.feed(b'data: {"type":"x","choices":[]}\n\n' + dialect.end_mark)
     assert watcher.done is bool(dialect.end_mark)

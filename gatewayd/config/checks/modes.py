@@ -35,6 +35,8 @@ _RERANKERS = {
     "voyage": "https://api.voyageai.com/v1",
 }
 """Translated providers whose own `/rerank` is called as OpenAI's endpoints are → its base URL."""
+_CONVERSING = frozenset({"", "chat", "responses"})
+"""Modes of models that answer conversations."""
 _UNSERVED_PROVIDERS = {
     "langfuse": "takes its prompt from Langfuse",
     "humanloop": "takes its prompt from Humanloop",
@@ -65,13 +67,24 @@ def unserved(target: Destination, info: Mapping[str, Any], mode: str, path: Path
 
 
 def as_called(target: Destination, info: Any) -> Destination:
-    """The same, but that a model that reranks is called by its provider's own API. `info`: `model_info` as written."""
+    """The same, but that a model that reranks is called by its provider's own API, and one of Gemini's that does not
+    converse by litellm. `info`: `model_info` as written."""
+    written = info if isinstance(info, Mapping) else {}
+    if target.provider == "gemini" and target.kind == "forward":
+        return target if mode_of(target, written, own_address=False) in _CONVERSING else _translated(target)
     base = _RERANKERS.get(target.provider)
     if base is None or target.kind != "translate":
         return target
-    if mode_of(target, info if isinstance(info, Mapping) else {}, own_address=False) != "rerank":
+    if mode_of(target, written, own_address=False) != "rerank":
         return target
     return replace(target, kind="forward", api_base=(target.api_base or base).removesuffix("/rerank"))
+
+
+def _translated(target: Destination) -> Destination:
+    """The same, called by litellm, which knows the provider's own address."""
+    provider = providers.get(target.provider)
+    own = provider is not None and target.api_base == provider.api_base
+    return replace(target, kind="translate", api_base=None if own else target.api_base)
 
 
 def catalogued(target: Destination, info: Mapping[str, Any]) -> Mapping[str, Any] | None:

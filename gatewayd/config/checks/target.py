@@ -105,7 +105,7 @@ class _Way:
         told = {**raw, **(extra if isinstance(extra, dict) else {})}
         self._options = sorted(name for name in parameters.ollama() if told.get(name) is not None)
         self._natively = bool(self._options) and provider.name.startswith("ollama")
-        self._by_litellm = provider.name == "anthropic" and any(
+        self._by_litellm = provider.name in ("anthropic", "gemini") and any(
             value is not None and (name in passed_on() or name.startswith("anthropic_")) for name, value in raw.items()
         )
         self._told_version: str | None = None

@@ -34,7 +34,7 @@ Identifier = Annotated[
 Url = Annotated[str, AfterValidator(_stripped_slash)]
 Headers = Mapping[str, SecretText]
 Verify = Annotated[bool | Annotated[str, Field(min_length=1)], BeforeValidator(truth)]
-Api = Literal["chat", "responses", "messages"]
+Api = Literal["chat", "responses", "messages", "gemini"]
 Whole = Annotated[int, BeforeValidator(numeral)]
 
 
@@ -179,9 +179,10 @@ class ModelInfo(Section):
     apis: list[Api] | None = key(
         None,
         "The APIs that the deployment's server has: `chat` (OpenAI's Chat Completions, Completions and Embeddings), "
-        "`responses` (OpenAI's Responses) and `messages` (Anthropic's Messages). Requests in these APIs are forwarded "
-        "as they are. Default: those that the provider documents, at its own address; only `chat` for a provider's "
-        "name with another `api_base`, and only `responses` for models that have no other API.",
+        "`responses` (OpenAI's Responses), `messages` (Anthropic's Messages) and `gemini` (Google's Gemini API). "
+        "Requests in these APIs are forwarded as they are. Default: those that the provider documents, at its own "
+        "address; only the first of them for a provider's name with another `api_base`, and only `responses` for "
+        "models that have no other API.",
         min_length=1,
     )
     base_model: str | None = key(None, "The same as `litellm_params.base_model`, which takes precedence.", min_length=1)

@@ -191,7 +191,7 @@ class Translator:
     """Implements `stream.EventWatcher` for bytes that become others."""
 
     error: bytes | None = None
-    surplus = withheld = ending = False
+    surplus = withheld = ending = unmarked = False
 
     def __init__(
         self,
