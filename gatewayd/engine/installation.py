@@ -22,7 +22,7 @@ _log: Final = logging.getLogger("gatewayd.engine")
 def id_secret(environ: Mapping[str, str]) -> bytes:
     """The secret of the environment, else the one in $STATE_DIRECTORY, which is made if it is missing; else a new one,
     with which the ids are valid until the process ends. Never raises."""
-    given = environ.get(ID_SECRET, "")
+    given = environ.get("GATEWAYD_ID_SECRET", "")
     if given:
         return bytes.fromhex(given) if _HEX.fullmatch(given) else hashlib.sha256(given.encode()).digest()
     folder = environ.get("STATE_DIRECTORY", "").partition(":")[0]
