@@ -21,9 +21,9 @@ def test_names_are_unique() -> None:
 def test_the_shared_file_is_valid_for_gatewayd(wire: Wire) -> None:
     result = ConfigValidator(environ={}).check(yaml.safe_load(model_list(Upstream(9000, wire))))
     assert result.snapshot is not None
-    assert {deployment.kind for deployment in result.snapshot.deployments} == {
-        "forward" if wire == "openai" else "translate"
-    }
+    assert {deployment.kind for deployment in result.snapshot.deployments} == {"forward"}
+    dialect = "chat" if wire == "openai" else "messages"
+    assert all(dialect in deployment.dialects for deployment in result.snapshot.deployments)
     assert len(result.snapshot.deployments) == 3
 
 

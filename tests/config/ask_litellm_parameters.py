@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import os
 import sys
@@ -97,7 +98,10 @@ async def main() -> None:
     for provider, (told, listed) in json.load(sys.stdin).items():
         models = [*told, *(model for model in unlike(litellm, provider, told + listed) if model not in told)]
         answer[provider] = {
-            "models": {model: [parameters(provider, model, probe) for probe in PROBES] for model in models},
+            # Copies, because litellm changes what it is given.
+            "models": {
+                model: [parameters(provider, model, copy.deepcopy(probe)) for probe in PROBES] for model in models
+            },
             "messages": {
                 name: await messages(litellm, seen, provider, models[0], asked) for name, asked in MESSAGES.items()
             },

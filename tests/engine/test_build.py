@@ -35,14 +35,14 @@ async def test_models_that_no_endpoint_serves_get_no_requests() -> None:
     """U-A7, U-A8: such a group is not listed, is no fallback, and is not caught by a pattern; its error says why."""
     local = {"api_base": "http://127.0.0.1:9/v1", "api_key": "none"}
     entries = [
-        {"model_name": "image", "litellm_params": {"model": "openai/gpt-image-1", **local}},
-        {"model_name": "voice", "litellm_params": {"model": "openai/tts-1", **local}},
-        {"model_name": "mixed", "litellm_params": {"model": "openai/gpt-image-1", **local}},
+        {"model_name": "clip", "litellm_params": {"model": "openai/sora-2", **local}},
+        {"model_name": "live", "litellm_params": {"model": "openai/gpt-realtime", **local}},
+        {"model_name": "mixed", "litellm_params": {"model": "openai/sora-2", **local}},
         {"model_name": "mixed", "litellm_params": {"model": "openai/gpt-4o", **local}},
-        {"model_name": "id", "litellm_params": {"model": "openai/tts-1", **local}, "model_info": {"id": "mine"}},
+        {"model_name": "id", "litellm_params": {"model": "openai/gpt-realtime", **local}, "model_info": {"id": "mine"}},
         {"model_name": "*", "litellm_params": {"model": "openai/*", **local}},
     ]
-    router = {"fallbacks": [{"mixed": ["image"]}], "model_group_alias": {"picture": "image", "both": "mixed"}}
+    router = {"fallbacks": [{"mixed": ["clip"]}], "model_group_alias": {"film": "clip", "both": "mixed"}}
     gateway = Gateway()
     result = ConfigValidator(environ={}).check({"model_list": entries, "router_settings": router})
     # Whether a model is retired as well depends on the day.
@@ -56,9 +56,9 @@ async def test_models_that_no_endpoint_serves_get_no_requests() -> None:
         assert [c.id for c in mixed.first.group.candidates] == [result.snapshot.deployments[3].id]
         assert FallbackKind.GENERAL not in mixed.fallbacks
         for name, what in (
-            ("image", "generates images"),
-            ("picture", "generates images"),
-            ("voice", "generates speech"),
+            ("clip", "generates videos"),
+            ("film", "generates videos"),
+            ("live", "is available only in the Realtime API"),
         ):
             with pytest.raises(UnservedModel) as caught:
                 table.chain(name)

@@ -148,7 +148,7 @@ async def test_it_must_be_asked_for(tmp_path: Path) -> None:
     file.write_text(config("a"))
     environ = {"STATE_DIRECTORY": str(state)}
     async with Daemon(file, environ=environ):
-        assert not os.path.exists(state)  # noqa: ASYNC240
+        assert not os.path.exists(place(str(file), environ))  # noqa: ASYNC240
     async with Daemon(file, "--last-good", environ=environ):
         assert os.path.exists(place(str(file), environ))  # noqa: ASYNC240
     file.write_text("model_list: [\n")

@@ -14,7 +14,7 @@ from gatewayd.upstream.forward import ForwardUpstream
 from gatewayd.upstream.litellm.translate import TranslateUpstream
 from tests.certificates import Authority
 from tests.fakeup import FakeUpstream, json_reply
-from tests.stand_ins import anthropic
+from tests.stand_ins import cohere
 from tests.test_daemon import chat, running
 from tests.upstream.doubles import call, deployment
 from tests.upstream.litellm.translating import KNOWN_WARNINGS, MESSAGES, WAYS
@@ -60,8 +60,8 @@ async def test_a_forwarded_call(settings: dict[str, Any], authority: Authority, 
 @pytest.mark.parametrize("settings", [{"params": {"ssl_verify": False}}, {"params": {"ssl_verify": "ca.pem"}}], ids=str)
 async def test_a_translated_call(settings: dict[str, Any], direct: bool, authority: Authority, tmp_path: Path) -> None:
     """U-A4"""
-    async with FakeUpstream(anthropic.answer, tls=authority.server("localhost")) as up:
-        model, base = "anthropic/claude-x", anthropic.base_url(up)
+    async with FakeUpstream(cohere.answer, tls=authority.server("localhost")) as up:
+        model, base = "cohere_chat/command-r", cohere.chat_url(up)
         made = TranslateUpstream(configured(model, base, tmp_path, **dict(settings)), direct=direct)
         assert (await made.open(call(messages=MESSAGES))).status == 200
         await made.aclose()
