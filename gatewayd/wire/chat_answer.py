@@ -26,7 +26,7 @@ from gatewayd.wire.conversation import (
     TokenUsage,
     ToolUseBlock,
 )
-from gatewayd.wire.converting import MALFORMED, as_json, data_url, derived_call_id, extra_of, text_or_none
+from gatewayd.wire.converting import MALFORMED, as_json, data_url, derived_call_id, extra_of, int_or_none, text_or_none
 from gatewayd.wire.events import StreamError
 from gatewayd.wire.openai import encode
 from gatewayd.wire.signatures import signed_call
@@ -74,7 +74,7 @@ def read_answer(body: bytes) -> Answer:
         model=str(members.pop("model", "")),
         choices=choices,
         usage=read_counts(members.pop("usage", None)),
-        created=_count(members.pop("created", None)),
+        created=int_or_none(members.pop("created", None)),
         service_tier=members.pop("service_tier", None),
         extra=extra_of(members),
     )
@@ -129,8 +129,8 @@ def read_citations(annotations: Any) -> tuple[Citation, ...]:
                     Citation(
                         url=text_or_none(cited.get("url")),
                         title=text_or_none(cited.get("title")),
-                        start=_count(cited.get("start_index")),
-                        end=_count(cited.get("end_index")),
+                        start=int_or_none(cited.get("start_index")),
+                        end=int_or_none(cited.get("end_index")),
                     )
                 )
             case _:
@@ -141,10 +141,6 @@ def read_citations(annotations: Any) -> tuple[Citation, ...]:
 # --- usage --------------------------------------------------------------------------------------------------------
 
 
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -153,20 +149,20 @@ def read_counts(usage: Any) -> TokenUsage | None:
     if not isinstance(usage, dict) or not usage:
         return None
     read, written = _object(usage.get("prompt_tokens_details")), _object(usage.get("completion_tokens_details"))
-    cached = _count(read.get("cached_tokens"))
+    cached = int_or_none(read.get("cached_tokens"))
     if cached is None:
-        cached = _count(usage.get("cache_read_input_tokens"))
+        cached = int_or_none(usage.get("cache_read_input_tokens"))
     if cached is None:
-        cached = _count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
-    stored = _count(usage.get("cache_creation_input_tokens"))
+        cached = int_or_none(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
+    stored = int_or_none(usage.get("cache_creation_input_tokens"))
     return TokenUsage(
-        input=_count(usage.get("prompt_tokens")),
-        output=_count(usage.get("completion_tokens")),
+        input=int_or_none(usage.get("prompt_tokens")),
+        output=int_or_none(usage.get("completion_tokens")),
         cache_read=cached,
-        cache_write=_count(read.get("cache_write_tokens")) if stored is None else stored,
-        reasoning=_count(written.get("reasoning_tokens")),
-        audio_input=_count(read.get("audio_tokens")),
-        audio_output=_count(written.get("audio_tokens")),
+        cache_write=int_or_none(read.get("cache_write_tokens")) if stored is None else stored,
+        reasoning=int_or_none(written.get("reasoning_tokens")),
+        audio_input=int_or_none(read.get("audio_tokens")),
+        audio_output=int_or_none(written.get("audio_tokens")),
     )
 
 

@@ -29,7 +29,7 @@ from gatewayd.wire.conversation import (
     Turn,
 )
 from gatewayd.wire.converse_model import ConverseModel
-from gatewayd.wire.converting import DropList, flat_name
+from gatewayd.wire.converting import DropList, flat_name, quoted_system
 from gatewayd.wire.signatures import split_call_id
 from gatewayd.wire.tool_names import json_arguments
 
@@ -259,4 +259,4 @@ def _results_first(content: list[_Part]) -> list[_Part]:
 
 
 def _quoted(part: _Part) -> _Part:
-    return {"text": f"<system>\n{part['text']}\n</system>"} if "text" in part else part
+    return {"text": quoted_system(part["text"])} if "text" in part else part

@@ -151,6 +151,16 @@ def text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def int_or_none(value: Any) -> int | None:
+    """The same for counts and places."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def quoted_system(text: str) -> str:
+    """A system turn inside a conversation, for models that take none there: it keeps its place, in the user's turn."""
+    return f"<system>\n{text}\n</system>"
+
+
 def invalid(where: str, what: str) -> InvalidRequest:
     """`where` is the path of the field: `messages[2].content`; `what` goes on behind it."""
     return InvalidRequest(f"The field '{where}' {what}.", param=where)

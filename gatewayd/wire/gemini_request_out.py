@@ -28,7 +28,14 @@ from gatewayd.wire.conversation import (
     Turn,
     WrittenRequest,
 )
-from gatewayd.wire.converting import DropList, flat_name, leading_system, tool_names, without_server_items
+from gatewayd.wire.converting import (
+    DropList,
+    flat_name,
+    leading_system,
+    quoted_system,
+    tool_names,
+    without_server_items,
+)
 from gatewayd.wire.gemini_media import media_part
 from gatewayd.wire.gemini_model import GeminiModel
 from gatewayd.wire.gemini_parts import RESOLUTIONS, result_object
@@ -360,7 +367,7 @@ class _RequestWriter:
 
 
 def _quoted(part: _Part) -> _Part:
-    return {**part, "text": f"<system>\n{part['text']}\n</system>"} if "text" in part else part
+    return {**part, "text": quoted_system(part["text"])} if "text" in part else part
 
 
 def _as_part(raw: Json) -> Any:

@@ -21,7 +21,7 @@ from gatewayd.wire.conversation import (
     TokenUsage,
     ToolUseBlock,
 )
-from gatewayd.wire.converting import MALFORMED, MEMBERS, STRING, Members, extra_of
+from gatewayd.wire.converting import MALFORMED, MEMBERS, STRING, Members, extra_of, int_or_none
 from gatewayd.wire.events import StreamError
 from gatewayd.wire.messages_blocks import write_citation
 from gatewayd.wire.messages_request import proof_of, read_blocks
@@ -102,18 +102,18 @@ def read_anthropic_usage(usage: Any, before: TokenUsage | None = None) -> TokenU
     end repeats in part."""
     if not isinstance(usage, dict):
         return before
-    fresh, read, written = (_count(usage.get(name)) for name in _INPUT)
+    fresh, read, written = (int_or_none(usage.get(name)) for name in _INPUT)
     details = usage.get("cache_creation")
-    hour = _count(details.get("ephemeral_1h_input_tokens")) if isinstance(details, dict) else None
+    hour = int_or_none(details.get("ephemeral_1h_input_tokens")) if isinstance(details, dict) else None
     total = None if fresh is None else fresh + (read or 0) + (written or 0)
     thoughts = usage.get("output_tokens_details")
     counts = TokenUsage(
         input=total,
-        output=_count(usage.get("output_tokens")),
+        output=int_or_none(usage.get("output_tokens")),
         cache_read=read,
         cache_write=written,
         cache_write_1h=hour,
-        reasoning=_count(thoughts.get("thinking_tokens")) if isinstance(thoughts, dict) else None,
+        reasoning=int_or_none(thoughts.get("thinking_tokens")) if isinstance(thoughts, dict) else None,
         extra=extra_of({name: value for name, value in usage.items() if name not in _KNOWN}),
     )
     return counts if before is None else _merged(before, counts)
@@ -128,10 +128,6 @@ def _merged(before: TokenUsage, after: TokenUsage) -> TokenUsage:
     if "input" not in known and known.keys() & {"cache_read", "cache_write"}:
         known = {name: known[name] for name in known if name not in ("cache_read", "cache_write", "cache_write_1h")}
     return msgspec.structs.replace(before, **known)
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def read_tier(usage: Any) -> str | None:

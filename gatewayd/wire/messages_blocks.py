@@ -26,7 +26,7 @@ from gatewayd.wire.conversation import (
     ToolUseBlock,
     Turn,
 )
-from gatewayd.wire.converting import DropList, cache_control, flat_name
+from gatewayd.wire.converting import DropList, cache_control, flat_name, quoted_system
 from gatewayd.wire.messages_tools import API
 from gatewayd.wire.tool_names import json_arguments
 
@@ -211,7 +211,7 @@ def _is(part: Any, kind: str) -> bool:
 
 
 def _quoted(part: Any) -> Any:
-    return {**part, "text": f"<system>\n{part['text']}\n</system>"} if _is(part, "text") else part
+    return {**part, "text": quoted_system(part["text"])} if _is(part, "text") else part
 
 
 def _strip_end(content: list[Any]) -> None:

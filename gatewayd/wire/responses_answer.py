@@ -20,7 +20,7 @@ from gatewayd.wire.conversation import (
     TextBlock,
     ToolUseBlock,
 )
-from gatewayd.wire.converting import as_json
+from gatewayd.wire.converting import as_json, text_or_none
 from gatewayd.wire.events import BlockStart, BlockStop, Delta, End, Start, Stop, StreamError, UsageReport
 from gatewayd.wire.openai import encode
 from gatewayd.wire.responses_items import read_content_parts, read_item
@@ -153,14 +153,14 @@ def failure_of(members: dict[str, Any]) -> StreamError | None:
 
 
 def _error(error: dict[str, Any]) -> StreamError:
-    code, kind, message = error.get("code"), _text(error.get("type")), _text(error.get("message"))
+    code, kind, message = error.get("code"), text_or_none(error.get("type")), text_or_none(error.get("message"))
     kind = None if kind == "error" else kind
     said = None if code is None else str(code)
     status = code if isinstance(code, int) and 400 <= code < 600 else failure_status(said, kind)
     return StreamError(
-        message=message or "The response failed.", type=kind, code=said, param=_text(error.get("param")), status=status
+        message=message or "The response failed.",
+        type=kind,
+        code=said,
+        param=text_or_none(error.get("param")),
+        status=status,
     )
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

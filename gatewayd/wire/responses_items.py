@@ -29,7 +29,7 @@ from gatewayd.wire.conversation import (
     ToolUseBlock,
     Turn,
 )
-from gatewayd.wire.converting import as_json, extra_of, invalid, split_data_url
+from gatewayd.wire.converting import as_json, extra_of, int_or_none, invalid, split_data_url, text_or_none
 from gatewayd.wire.openai import encode
 from gatewayd.wire.signatures import split_call_id
 
@@ -139,8 +139,8 @@ def _call(item: dict[str, Any], name: str, arguments: str, where: str) -> ToolUs
         name=name,
         arguments=arguments,
         kind="custom" if item["type"] == "custom_tool_call" else "function",
-        namespace=_text(item.get("namespace")),
-        item_id=_text(item.get("id")),
+        namespace=text_or_none(item.get("namespace")),
+        item_id=text_or_none(item.get("id")),
         extra=extra_of({name: value for name, value in item.items() if name not in known}),
     )
 
@@ -154,13 +154,13 @@ def _result(item: dict[str, Any], where: str) -> ToolResultBlock:
         call_id=split_call_id(call_id)[0],
         blocks=tuple(read_content_parts(item.get("output"), f"{where}.output")),
         kind="custom" if item["type"] == "custom_tool_call_output" else "function",
-        item_id=_text(item.get("id")),
+        item_id=text_or_none(item.get("id")),
         extra=extra_of({name: value for name, value in item.items() if name not in known}),
     )
 
 
 def _thought(item: dict[str, Any]) -> Block:
-    proof = _text(item.get("encrypted_content"))
+    proof = text_or_none(item.get("encrypted_content"))
     if proof is not None and proof.startswith(_SEALED):
         try:
             found = _sealed.decode(base64.b64decode(proof[len(_SEALED) :], b"-_", validate=True))
@@ -175,7 +175,7 @@ def _thought(item: dict[str, Any]) -> Block:
         text="".join(_texts(item.get("content"))),
         summary=tuple(_texts(item.get("summary"))),
         encrypted=proof,
-        item_id=_text(item.get("id")),
+        item_id=text_or_none(item.get("id")),
         origin="responses",
     )
 
@@ -239,7 +239,7 @@ def _part(part: Any, where: str) -> Block:
 
 
 def _image(part: dict[str, Any], where: str) -> ImageBlock:
-    detail = _text(part.get("detail"))
+    detail = text_or_none(part.get("detail"))
     match part:
         case {"image_url": str(url)} | {"image_url": {"url": str(url)}}:
             if (found := split_data_url(url)) is not None:
@@ -252,7 +252,7 @@ def _image(part: dict[str, Any], where: str) -> ImageBlock:
 
 
 def _file(part: dict[str, Any], where: str) -> FileBlock:
-    name = _text(part.get("filename"))
+    name = text_or_none(part.get("filename"))
     known = ("type", "filename", "file_data", "file_url", "file_id")
     extra = extra_of({member: value for member, value in part.items() if member not in known})
     match part:
@@ -275,10 +275,10 @@ def read_annotation(note: dict[str, Any]) -> Citation:
     if note.get("type") != "url_citation":
         return Citation(extra=extra_of(note))
     return Citation(
-        url=_text(note.get("url")),
-        title=_text(note.get("title")),
-        start=_count(note.get("start_index")),
-        end=_count(note.get("end_index")),
+        url=text_or_none(note.get("url")),
+        title=text_or_none(note.get("title")),
+        start=int_or_none(note.get("start_index")),
+        end=int_or_none(note.get("end_index")),
     )
 
 
@@ -293,11 +293,3 @@ def write_annotation(citation: Citation, end: int, start: int = 0) -> dict[str, 
         "start_index": start if citation.start is None else citation.start,
         "end_index": end if citation.end is None else citation.end,
     }
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -10,8 +10,8 @@ from gatewayd.wire.conversation import ThinkingBlock, ToolName, ToolUseBlock
 from gatewayd.wire.openai import encode
 from gatewayd.wire.responses_items import sealed_thought
 from gatewayd.wire.responses_object import item_id
-from gatewayd.wire.responses_tools import free_text
 from gatewayd.wire.signatures import signed_call_id
+from gatewayd.wire.tool_names import free_text
 
 
 class Output:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -228,16 +228,3 @@ class CallNames:
 
     def original(self, name: str, kind: ToolKind) -> ToolName:
         return self._tools.get(name) or ToolName(name, kind)
-
-
-_arguments: Final = msgspec.json.Decoder(dict[str, Any])
-
-
-def free_text(arguments: str) -> str:
-    """The text of a custom tool's call that was made as the call of a function with one argument."""
-    try:
-        members: Mapping[str, Any] = _arguments.decode(arguments)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return arguments
-    values = list(members.values())
-    return values[0] if len(values) == 1 and isinstance(values[0], str) else arguments

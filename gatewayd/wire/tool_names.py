@@ -55,7 +55,7 @@ class ToolNames:
         if asked is None:
             return block
         name, namespace, kind = asked
-        arguments = block.arguments if block.kind == kind else _free_text(block.arguments)
+        arguments = block.arguments if block.kind == kind else free_text(block.arguments)
         return msgspec.structs.replace(block, name=name, namespace=namespace, kind=kind, arguments=arguments)
 
     def restored_choice(self, choice: Choice) -> Choice:
@@ -93,13 +93,13 @@ class RestoredTools:
                 self._texts[choice, index].append(text)
                 return []
             case BlockStop(index, choice) if (choice, index) in self._texts:
-                text = _free_text("".join(self._texts.pop((choice, index))))
+                text = free_text("".join(self._texts.pop((choice, index))))
                 return [Delta(index, "arguments", text, choice), event]
             case _:
                 return [event]
 
 
-def _free_text(arguments: str) -> str:
+def free_text(arguments: str) -> str:
     """What a function that stands for a tool of free text was called with."""
     try:
         members = msgspec.json.decode(arguments, type=dict[str, str])
